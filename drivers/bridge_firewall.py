@@ -1,0 +1,94 @@
+"""What may pass a bridge network, as chains of the table `inet netdeck`: isolation, icc, internal, masquerade.
+
+Order and meaning are moby's (libnetwork/drivers/bridge/internal/nftabler). The host itself always reaches its
+containers: none of this is looked at for packets that it sends or receives.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from drivers.objects import HOST, AnyObject, Chain, Jump, Match, Rule
+from protocol.model import Network
+from protocol.names import display_text
+
+_COMMENT_BYTES = 127  # NFTNL_UDATA_COMMENT_MAXLEN of libnftnl, less the closing NUL
+_FAMILY = {4: "ip", 6: "ip6"}
+
+
+def firewall_objects(network: Network) -> tuple[AnyObject, ...]:
+    """The chains of a network and the elements of the verdict maps that lead its packets to them."""
+    link = network.link
+    objects: list[AnyObject] = [
+        Chain(HOST, f"to-{link}", _to_rules(network)),
+        Chain(HOST, f"from-{link}", _from_rules(network)),
+        Jump(HOST, "forward-to", link, f"to-{link}"),
+        Jump(HOST, "forward-from", link, f"from-{link}"),
+    ]
+    nat = _nat_rules(network)
+    if nat:
+        objects += (Chain(HOST, f"nat-{link}", nat), Jump(HOST, "nat-from", link, f"nat-{link}"))
+    return tuple(objects)
+
+
+def _to_rules(network: Network) -> tuple[Rule, ...]:
+    """Forwarded packets that leave by the bridge, so go to a container. The closing drop keeps networks apart."""
+    link = network.link
+    rules = [
+        Rule(
+            (Match("ct state", ("established", "related")),),
+            "accept",
+            _comment(network, "answers to what was let through"),
+        )
+    ]
+    if network.internal:
+        rules.append(Rule((Match("iifname", (link,), "!="),), "drop", _comment(network, "internal, nothing comes in")))
+    rules.append(
+        Rule(
+            (Match("iifname", (link,)),), "drop", _comment(network, "containers may not talk to each other (icc=false)")
+        )
+        if network.options.get("icc") == "false"
+        else Rule((Match("iifname", (link,)),), "accept", _comment(network, "containers talk to each other"))
+    )
+    rules.append(Rule((), "drop", _comment(network, "nothing else comes in, the port is not published")))
+    return tuple(rules)
+
+
+def _from_rules(network: Network) -> tuple[Rule, ...]:
+    """Forwarded packets that came in by the bridge, so come from a container.
+
+    The last rule returns, it does not accept: the destination's chain has its say whichever of the two is asked first.
+    """
+    if network.internal:
+        verdict = Rule(
+            (Match("oifname", (network.link,), "!="),), "drop", _comment(network, "internal, nothing goes out")
+        )
+    else:
+        verdict = Rule((), "return", _comment(network, "from its containers"))
+    return (verdict,)
+
+
+def _nat_rules(network: Network) -> tuple[Rule, ...]:
+    """What leaves by another link gets a source address that the outside can answer to."""
+    if network.internal or network.options.get("masquerade") == "false":
+        return ()
+    rules = []
+    for subnet in network.subnets:
+        family = ipaddress.ip_network(subnet.subnet).version
+        source = network.options.get(f"host_ipv{family}")
+        rules.append(
+            Rule(
+                (Match("oifname", (network.link,), "!="), Match(f"{_FAMILY[family]} saddr", (subnet.subnet,))),
+                f"snat to {source}" if source else "masquerade",
+                _comment(
+                    network, f"to the outside as {source}" if source else "to the outside with the host's address"
+                ),
+            )
+        )
+    return tuple(rules)
+
+
+def _comment(network: Network, text: str) -> str:
+    """A comment that names the network, as nft can hold and quote it: printable ASCII, no quotes, 127 bytes at most."""
+    name = display_text(network.name).replace('"', "'").replace("\\", "/")
+    return f"{name}: {text}".encode("ascii", "replace")[:_COMMENT_BYTES].decode("ascii")

@@ -1,0 +1,247 @@
+"""Steps of a plan as commands for a shell, and objects as lines for people. Pure.
+
+The commands (`ip`, `bridge`, `sysctl`, `nft`) leave the kernel in the state that netdeck itself makes, marks included; all but
+one: `ip` can't give an address its protocol number before iproute2 6.4, so that is left out.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from drivers.nft_text import FAMILY, chain_name, element_name, element_text, rule_text, skeleton
+from drivers.objects import (
+    HOST,
+    LINK_GROUP,
+    PROTOCOL,
+    TABLE,
+    Address,
+    AnyObject,
+    Bridge,
+    Chain,
+    Jump,
+    Route,
+    Sysctl,
+    Up,
+    Veth,
+)
+from protocol.model import Plan, PlannedStep
+from protocol.names import display_text
+
+_TABLE = f"{FAMILY} {TABLE}"
+
+
+class StepLike(Protocol):
+    """A step of a plan: `helperd.plan.Step`."""
+
+    @property
+    def action(self) -> str: ...
+    @property
+    def object(self) -> AnyObject: ...
+    @property
+    def before(self) -> AnyObject | None: ...
+
+
+class _Places:
+    """How commands reach the places: ``netns:NAME`` or ``pid:N`` by place; what isn't named is the host."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
+    def name(self, place: str) -> str:
+        return self._names.get(place, "" if place == HOST else place)
+
+    def ip(self, place: str) -> list[str]:
+        """The beginning of an `ip` command."""
+        kind, _, name = self.name(place).partition(":")
+        if kind == "netns":
+            return ["ip", "-n", name]
+        return [*self.inside(place), "ip"]
+
+    def inside(self, place: str) -> list[str]:
+        """What goes before any other command."""
+        kind, _, name = self.name(place).partition(":")
+        match kind:
+            case "":
+                return []
+            case "netns":
+                return ["ip", "netns", "exec", name]
+            case "pid":
+                return ["nsenter", "-t", name, "-n"]
+            case _:  # a container without a process now: shown by its own name, for the reader to fill in
+                return ["nsenter", f"--net=/run/netns/{kind}"]
+
+    def target(self, place: str) -> str:
+        """What goes behind `netns` in an `ip link` command that is run on the host; "" for the host itself."""
+        kind, _, name = self.name(place).partition(":")
+        return name if kind in ("netns", "pid") else kind
+
+
+Words = list[list[str]]
+
+
+def commands(steps: Iterable[StepLike], places: Mapping[str, str]) -> tuple[str, ...]:
+    """The commands of `steps`, each one line that a shell takes as it is.
+
+    `places` maps container ids to ``netns:NAME`` or ``pid:N``. The nft ones need the table: see `skeleton_commands`.
+    """
+    known = _Places(places)
+    found: list[str] = []
+    for step in steps:
+        writer = _WRITERS[type(step.object)]
+        found += [shlex.join(words) for words in writer(step.action, step.object, step.before, known)]
+    return tuple(found)
+
+
+def skeleton_commands() -> tuple[str, ...]:
+    """The commands that make the empty table `inet netdeck`: run once, on the host."""
+    return tuple(shlex.join(["nft", command]) for command in skeleton())
+
+
+def describe(item: AnyObject, names: Mapping[str, str] | None = None) -> str:
+    """The object in one line for people; `names` says what they call the places (else their ids)."""
+    known = names or {}
+
+    def where(place: str) -> str:
+        return "on the host" if place == HOST else f"in {known.get(place, f'container {place[:12]}')}"
+
+    text = _SAY[type(item)](item, where)
+    return display_text(text)
+
+
+def planned(steps: Iterable[StepLike], places: Mapping[str, str]) -> Plan:
+    """The plan as clients see it."""
+    listed = list(steps)
+    return Plan(
+        steps=tuple(PlannedStep(step.action, msgspec.to_builtins(step.object), describe(step.object, places)) for step in listed),
+        commands=commands(listed, places),
+    )
+
+
+_Where = Callable[[str], str]
+
+
+def _say_veth(item: Veth, where: _Where) -> str:
+    port = f", port of {item.master}" if item.master else ""
+    alone = ", isolated" if item.isolated else ""
+    other = f"{item.peer_name} {where(item.peer_place)}" if item.peer_place else "an unknown place"
+    return f"veth {item.name} {where(item.place)}{port}{alone}, mtu {item.mtu}, to {other}"
+
+
+def _sysctl_name(item: Sysctl) -> str:
+    return ".".join(item.link if part == "*" else part for part in item.name.split("."))
+
+
+def _say_route(item: Route, where: _Where) -> str:
+    way = f" via {item.gateway}" if item.gateway else ""
+    metric = f", metric {item.metric}" if item.metric else ""
+    return f"route {item.destination}{way} by {item.link} {where(item.place)}{metric}"
+
+
+_SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
+    Bridge: lambda item, where: f"bridge {item.name} {where(item.place)}, mtu {item.mtu}",
+    Veth: _say_veth,
+    Sysctl: lambda item, where: f"setting {_sysctl_name(item)} = {item.value} {where(item.place)}",
+    Address: lambda item, where: f"address {item.prefix} on {item.link} {where(item.place)}",
+    Up: lambda item, where: f"{item.link} up {where(item.place)}",
+    Route: _say_route,
+    Chain: lambda item, where: f"firewall chain {item.name}, {len(item.rules)} rules",
+    Jump: lambda item, where: f"firewall: {item.map} of {item.link} to chain {item.chain}",
+}
+
+
+def _bridge(action: str, item: Bridge, before: AnyObject | None, places: _Places) -> Words:
+    ip = places.ip(item.place)
+    if action == "delete":
+        return [[*ip, "link", "delete", "dev", item.name]]
+    if action == "change":
+        return [[*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), "alias", item.alias]]
+    mac = ["address", item.mac] if item.mac else []
+    return [
+        [*ip, "link", "add", "name", item.name, *mac, "mtu", str(item.mtu), "group", str(LINK_GROUP), "type", "bridge"],
+        [*ip, "link", "set", "dev", item.name, "alias", item.alias],
+    ]
+
+
+def _veth(action: str, item: Veth, before: AnyObject | None, places: _Places) -> Words:
+    ip, bridge = places.ip(item.place), [*places.inside(item.place), "bridge"]
+    if action == "delete":
+        return [[*ip, "link", "delete", "dev", item.name]]
+    peer = [*places.ip(item.peer_place), "link", "set", "dev", item.peer_name]
+    master = ["master", item.master] if item.master else []
+    if action == "change":
+        old = before if isinstance(before, Veth) else item
+        port = master if item.master != old.master else []
+        words = [[*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), *(port or ([] if item.master else ["nomaster"])),
+                  "alias", item.alias],
+                 [*peer, "mtu", str(item.mtu), "alias", item.alias]]
+        if item.master and (item.isolated != old.isolated or port):
+            words.append([*bridge, "link", "set", "dev", item.name, "isolated", "on" if item.isolated else "off"])
+        return words
+    mac = ["address", item.peer_mac] if item.peer_mac else []
+    there = ["netns", places.target(item.peer_place)] if item.peer_place != item.place and places.target(item.peer_place) else []
+    words = [
+        [*ip, "link", "add", "name", item.name, "mtu", str(item.mtu), "group", str(LINK_GROUP), "up", *master, "type", "veth",
+         "peer", "name", item.peer_name, *mac, "mtu", str(item.mtu), "group", str(LINK_GROUP), *there],
+        [*ip, "link", "set", "dev", item.name, "alias", item.alias],
+        [*peer, "alias", item.alias],
+    ]
+    if item.isolated:
+        words.append([*bridge, "link", "set", "dev", item.name, "isolated", "on"])
+    return words
+
+
+def _sysctl(action: str, item: Sysctl, before: AnyObject | None, places: _Places) -> Words:
+    if action == "delete":
+        return []
+    # With a slash first, sysctl(8) takes dots as they are: names of links hold some.
+    name = "/".join(item.link if part == "*" else part for part in item.name.split("."))
+    return [[*places.inside(item.place), "sysctl", "-w", f"{name}={item.value}"]]
+
+
+def _address(action: str, item: Address, before: AnyObject | None, places: _Places) -> Words:
+    nodad = ["nodad"] if ":" in item.prefix and action != "delete" else []
+    verb = "delete" if action == "delete" else "add"
+    return [[*places.ip(item.place), "address", verb, item.prefix, "dev", item.link, *nodad]]
+
+
+def _up(action: str, item: Up, before: AnyObject | None, places: _Places) -> Words:
+    return [[*places.ip(item.place), "link", "set", "dev", item.link, "down" if action == "delete" else "up"]]
+
+
+def _route(action: str, item: Route, before: AnyObject | None, places: _Places) -> Words:
+    verb = {"create": "add", "change": "replace", "delete": "delete"}[action]
+    via = ["via", item.gateway] if item.gateway else []
+    metric = ["metric", str(item.metric)] if item.metric else []
+    return [[*places.ip(item.place), "route", verb, item.destination, *via, "dev", item.link, "proto", str(PROTOCOL), *metric]]
+
+
+def _nft(places: _Places, place: str, command: str) -> list[str]:
+    return [*places.inside(place), "nft", command]
+
+
+def _chain(action: str, item: Chain, before: AnyObject | None, places: _Places) -> Words:
+    name = chain_name(item.name)
+    rules = [f"add rule {_TABLE} {name} {rule_text(rule)}" for rule in item.rules]
+    match action:
+        case "delete":
+            return [_nft(places, item.place, f"delete chain {_TABLE} {name}")]
+        case "change":
+            return [_nft(places, item.place, "; ".join([f"flush chain {_TABLE} {name}", *rules]))]
+        case _:
+            return [_nft(places, item.place, line) for line in (f"add chain {_TABLE} {name}", *rules)]
+
+
+def _jump(action: str, item: Jump, before: AnyObject | None, places: _Places) -> Words:
+    gone = f'delete element {_TABLE} {item.map} {{ "{element_name(item.link)}" }}'
+    there = f"add element {_TABLE} {item.map} {element_text(item)}"
+    line = {"create": there, "change": f"{gone}; {there}", "delete": gone}[action]
+    return [_nft(places, item.place, line)]
+
+
+_WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]] = {
+    Bridge: _bridge, Veth: _veth, Sysctl: _sysctl, Address: _address, Up: _up, Route: _route, Chain: _chain, Jump: _jump,
+}

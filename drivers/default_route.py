@@ -1,0 +1,35 @@
+"""Which endpoint of a container gives its default routes. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+
+from drivers.driver import Driver
+from drivers.objects import AnyObject, Route
+from protocol.model import Endpoint, Network
+
+
+def chosen_routes(
+    attached: Iterable[tuple[Network, Endpoint]], drivers: Mapping[str, Driver]
+) -> tuple[AnyObject, ...]:
+    """The default routes of a container from all its attachments, at most one a family.
+
+    As Docker orders them: networks that give a gateway for both families before those that give one, then by name. IPv4
+    and IPv6 may come from two networks. An internal network gives none (its driver says so).
+    """
+    offers = [
+        (network.name, drivers[network.driver].default_routes(network, endpoint)) for network, endpoint in attached
+    ]
+    offers.sort(key=lambda offer: (-len({_family(route) for route in offer[1]}), offer[0]))
+    chosen: dict[int, AnyObject] = {}
+    for _, routes in offers:
+        for route in routes:
+            chosen.setdefault(_family(route), route)
+    return tuple(chosen[family] for family in sorted(chosen))
+
+
+def _family(route: AnyObject) -> int:
+    if not isinstance(route, Route):
+        raise ValueError(f"a default route of a driver is not a route: {route}")
+    return ipaddress.ip_network(route.destination).version

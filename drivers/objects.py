@@ -1,0 +1,227 @@
+"""Kernel objects as data: what a network or an endpoint wants the kernel to hold.
+
+Pure. A driver returns these; the planner compares them; the writer makes them; `drivers.commands` shows them as commands.
+`place` says in which network namespace an object lives: `HOST`, or the id of a container.
+
+Two objects with the same `key` are the same thing, perhaps with different settings: the planner changes it. `rank` is the order
+of making; taking away goes the other way.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+HOST = "host"
+LINK_GROUP = 0x6E64  # "nd"; the mark of our links, IFLA_GROUP
+PROTOCOL = 171  # the mark of our routes, rules and neighbours, rtm_protocol
+MARK_VERSION = "netdeck:1"
+TABLE = "netdeck"  # nftables table, family inet
+
+Key = tuple[str, ...]
+
+
+class Object(msgspec.Struct, frozen=True, tag_field="object"):
+    """Base of all kernel objects."""
+
+    place: str
+
+    rank: ClassVar[int] = 0
+
+    @property
+    def key(self) -> Key:
+        raise NotImplementedError
+
+    @property
+    def on(self) -> tuple[str, str] | None:
+        """(place, link) whose end takes this object along, None where nothing does."""
+        return None
+
+
+class Bridge(Object, frozen=True, tag="bridge"):
+    """A bridge (IFLA_INFO_KIND bridge), no spanning tree, not yet up."""
+
+    name: str
+    alias: str
+    mtu: int = 1500
+    mac: str = ""  # "" lets the kernel choose
+
+    rank: ClassVar[int] = 10
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.place, self.name)
+
+
+class Veth(Object, frozen=True, tag="veth"):
+    """A veth pair made in one step: `name` in `place` (a port of `master`, already up), `peer_name` in `peer_place` (down)."""
+
+    name: str
+    alias: str
+    peer_place: str
+    peer_name: str
+    mtu: int = 1500
+    peer_mac: str = ""
+    master: str = ""
+    isolated: bool = False  # bridge port flag: no traffic to other isolated ports
+
+    rank: ClassVar[int] = 40
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.place, self.name)
+
+
+class Sysctl(Object, frozen=True, tag="sysctl"):
+    """`name` in dotted form with the link's name in `link` where it belongs to one (``net.ipv6.conf.*.disable_ipv6``; the ``*``
+    stands for the link, whose name may hold dots)."""
+
+    name: str
+    value: str
+    link: str = ""
+
+    rank: ClassVar[int] = 50
+
+    @property
+    def key(self) -> Key:
+        return ("sysctl", self.place, self.name, self.link)
+
+    @property
+    def on(self) -> tuple[str, str] | None:
+        return (self.place, self.link) if self.link else None
+
+
+class Address(Object, frozen=True, tag="address"):
+    """An address on a link; v6 without duplicate address detection (the pool is the authority)."""
+
+    link: str
+    prefix: str  # 172.18.0.1/16
+
+    rank: ClassVar[int] = 60
+
+    @property
+    def key(self) -> Key:
+        return ("address", self.place, self.link, self.prefix)
+
+    @property
+    def on(self) -> tuple[str, str] | None:
+        return (self.place, self.link)
+
+
+class Up(Object, frozen=True, tag="up"):
+    """The link is administratively up (IFF_UP)."""
+
+    link: str
+
+    rank: ClassVar[int] = 70
+
+    @property
+    def key(self) -> Key:
+        return ("up", self.place, self.link)
+
+    @property
+    def on(self) -> tuple[str, str] | None:
+        return (self.place, self.link)
+
+
+class Route(Object, frozen=True, tag="route"):
+    """A route with our protocol number. `destination` is a prefix, ``0.0.0.0/0`` or ``::/0`` for the default."""
+
+    destination: str
+    link: str
+    gateway: str = ""
+    metric: int = 0
+
+    rank: ClassVar[int] = 80
+
+    @property
+    def key(self) -> Key:
+        return ("route", self.place, self.destination, str(self.metric))
+
+    @property
+    def on(self) -> tuple[str, str] | None:
+        return (self.place, self.link)
+
+
+class Match(msgspec.Struct, frozen=True):
+    """`left op right`, as nft writes it: ``iifname``, ``oifname``, ``ip saddr``, ``ip daddr``, ``ip6 saddr``, ``ip6 daddr``,
+    ``ct state``, ``fib daddr type``, ``meta nfproto``, ``meta l4proto``, ``tcp dport`` … `right` holds one value or several."""
+
+    left: str
+    right: tuple[str, ...]
+    op: str = "=="
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One rule: all `matches`, a counter, then `verdict` (``accept``, ``drop``, ``return``, ``masquerade``, ``snat to A``),
+    and a comment in plain words."""
+
+    matches: tuple[Match, ...]
+    verdict: str
+    comment: str
+
+
+class Chain(Object, frozen=True, tag="chain"):
+    """A regular chain of the table `inet netdeck`, whole."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+    rank: ClassVar[int] = 20
+
+    @property
+    def key(self) -> Key:
+        return ("chain", self.place, self.name)
+
+
+class Jump(Object, frozen=True, tag="jump"):
+    """An element of a verdict map by interface name: packets of `link` go to `chain`.
+
+    `map` is one of `VERDICT_MAPS`; the base chains of the table look them up.
+    """
+
+    map: str
+    link: str
+    chain: str
+
+    rank: ClassVar[int] = 30
+
+    @property
+    def key(self) -> Key:
+        return ("jump", self.place, self.map, self.link)
+
+
+class VerdictMap(msgspec.Struct, frozen=True):
+    """A verdict map of the table and the base chain that looks it up."""
+
+    name: str
+    chain: str
+    type: str  # filter | nat
+    hook: str
+    priority: int
+    left: str  # iifname | oifname
+
+
+# The destination's chain is asked first: its closing drop is what keeps networks apart.
+VERDICT_MAPS: tuple[VerdictMap, ...] = (
+    VerdictMap("forward-to", "forward", "filter", "forward", 0, "oifname"),
+    VerdictMap("forward-from", "forward", "filter", "forward", 0, "iifname"),
+    VerdictMap("nat-from", "postrouting", "nat", "postrouting", 100, "iifname"),
+)
+
+LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth)
+AnyObject = Bridge | Veth | Sysctl | Address | Up | Route | Chain | Jump
+
+
+def mark(instance: str, kind: str, ident: str) -> str:
+    """The ifalias of a link that `instance` (8 hex digits) made for the object `ident` of `kind` (``network``, ``endpoint``)."""
+    return f"{MARK_VERSION}:{instance}:{kind}:{ident}"
+
+
+def parse_mark(alias: str) -> tuple[str, str, str] | None:
+    """(instance, kind, id) of an ifalias that netdeck wrote, else None."""
+    parts = alias.split(":")
+    if len(parts) != 5 or ":".join(parts[:2]) != MARK_VERSION or not all(parts[2:]):
+        return None
+    return parts[2], parts[3], parts[4]

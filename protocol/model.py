@@ -1,0 +1,220 @@
+"""Networks, endpoints, containers, links and the rest, as clients see them.
+
+Every struct travels as a msgpack map of its fields (absent optional fields are sent too, so that a script need not guess).
+Prefixes are written as the `ip` command does (``10.0.0.1/24``), times are seconds since 1970 as float, sizes are bytes.
+A namespace is named by its inode number on nsfs, a link by (namespace inode, ifindex).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base: immutable, strict."""
+
+
+class Subnet(Model, frozen=True):
+    """One address pool of a network. `gateway` is a bare address or None where the network has none (internal, ipvlan l3)."""
+
+    subnet: str
+    gateway: str | None = None
+    ip_range: str | None = None
+    aux: dict[str, str] = {}
+    chosen: bool = False  # True where the operator gave the subnet, False where a default pool did
+
+
+class Network(Model, frozen=True):
+    """A network as stored. `options` has the short names with their effective values as text."""
+
+    id: str
+    name: str
+    driver: str
+    created: float
+    subnets: tuple[Subnet, ...] = ()
+    options: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    internal: bool = False
+    ipv4: bool = True
+    ipv6: bool = False
+    predefined: bool = False
+    owner: int = 0  # uid of who created it
+    link: str = ""  # name of the link on the host that carries it (the bridge, the parent), "" if none
+    made_link: bool = True  # False where `link` was there before and is not ours
+    kept_addresses: tuple[str, ...] = ()  # prefixes that such a `link` had before, which stay when the network goes
+    state: str = "ready"  # ready | creating | removing
+
+
+class Endpoint(Model, frozen=True):
+    """The attachment of one container to one network. `addresses` are prefixes; `order` says which was attached first."""
+
+    id: str
+    network: str  # network id
+    container: str  # container id
+    ifname: str = ""  # inside the container
+    host_link: str = ""  # on the host, "" if none
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    order: int = 0
+    state: str = "ready"  # ready | connecting | disconnecting
+
+
+class Container(Model, frozen=True):
+    """A container of any runtime: ours, one attached to a network of ours, or one only seen.
+
+    `ref` is what an operator types: the name of ours, else ``docker:NAME``, ``podman:NAME``, ``netns:NAME``, ``pid:N`` …
+    """
+
+    id: str
+    name: str
+    ref: str
+    runtime: str  # netdeck | docker | podman | containerd | kubernetes | lxc | nspawn | netns | unit | unknown
+    inode: int = 0  # network namespace, 0 when it does not run
+    pid: int = 0
+    starttime: int = 0  # of pid, clock ticks since boot (proc(5)), so that a reused pid is seen
+    status: str = "running"  # created | running | exited
+    exit_code: int | None = None
+    created: float = 0.0
+    command: tuple[str, ...] = ()
+    uid: int = 0
+    hostname: str = ""
+    networks: tuple[str, ...] = ()  # names, in order of attachment
+    attached: bool = False  # True where a network of ours has an endpoint on it
+    mode: str = "private"  # private | host | none (for ours)
+    auto_remove: bool = False
+    path: str = ""  # namespace path for named ones
+    labels: dict[str, str] = {}
+
+
+class Namespace(Model, frozen=True):
+    """A network namespace on this machine. `names` are the files that hold it under /run/netns and /run/docker/netns."""
+
+    inode: int
+    nsid: int | None = None
+    names: tuple[str, ...] = ()
+    host: bool = False
+    container: str = ""  # ref of the container that lives in it, "" if unknown
+    pid: int = 0
+
+
+class Link(Model, frozen=True):
+    """A network interface (rtnetlink(7), linux/if_link.h). `peer_*` is the other end of a veth where it is known."""
+
+    inode: int
+    ifindex: int
+    name: str
+    kind: str = ""  # IFLA_INFO_KIND: bridge, veth, vlan …; "" for a device without one
+    state: str = ""  # operstate: up, down, lowerlayerdown, unknown, dormant …
+    flags: int = 0
+    mtu: int = 0
+    mac: str = ""
+    master: int = 0  # ifindex in the same namespace
+    lower: int = 0  # IFLA_LINK
+    peer_inode: int = 0
+    peer_ifindex: int = 0
+    group: int = 0
+    alias: str = ""
+    vlan: int = 0
+    detail: str = ""  # mode of macvlan/ipvlan, "isolated" for a bridge port …
+    container: str = ""  # ref, "" on the host
+    network: str = ""  # name of the network of ours that it belongs to
+
+
+class Address(Model, frozen=True):
+    inode: int
+    ifindex: int
+    address: str  # prefix
+    scope: str = "global"
+    flags: int = 0
+
+
+class Route(Model, frozen=True):
+    inode: int
+    family: int  # 4 or 6
+    destination: str  # "default" or a prefix
+    gateway: str = ""
+    ifindex: int = 0
+    table: int = 254
+    protocol: int = 0
+    scope: int = 0
+    metric: int = 0
+    kind: str = "unicast"
+    source: str = ""
+
+
+class Neighbour(Model, frozen=True):
+    inode: int
+    ifindex: int
+    address: str
+    mac: str = ""
+    state: str = ""  # reachable, stale, failed, permanent …
+    family: int = 4  # 4, 6, or 7 for an FDB entry of a bridge
+    flags: int = 0
+    vlan: int = 0
+
+
+class Rule(Model, frozen=True):
+    inode: int
+    family: int
+    priority: int
+    selector: str = "from all"
+    action: str = ""
+    table: int = 254
+    protocol: int = 0
+
+
+class LogEntry(Model, frozen=True):
+    """One line of the Events view. `subject` names the thing, `where` the container or namespace ("host" for the host)."""
+
+    seq: int
+    time: float
+    kind: str  # link | address | route | neighbour | rule | namespace | network | container | endpoint | helper
+    action: str  # new | gone | up | down | changed | created | removed | connected | disconnected | …
+    subject: str
+    where: str = "host"
+    text: str = ""
+    level: str = "info"  # info | notice | warning | error
+    actor: str = ""  # user who asked, "" for the kernel
+
+
+class PlannedStep(Model, frozen=True):
+    """One step of a plan: `object` is the kernel object as data, `text` the same in a line for people."""
+
+    action: str  # create | change | delete
+    object: dict[str, Any]
+    text: str
+
+
+class Plan(Model, frozen=True):
+    """What a change will do: its steps, and the commands that do the same by hand."""
+
+    steps: tuple[PlannedStep, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+class OptionInfo(Model, frozen=True):
+    """One option of a driver, for forms, completion and messages."""
+
+    name: str
+    kind: str  # bool | int | text | address | link | choice
+    default: str
+    help: str
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    long_names: tuple[str, ...] = ()
+
+
+class DriverInfo(Model, frozen=True):
+    """A driver as a form needs it."""
+
+    name: str
+    help: str
+    options: tuple[OptionInfo, ...] = ()
+    subnets: bool = True  # takes subnets
+    creatable: bool = True  # False for host and none: there is only the predefined one
+    internal: bool = True  # takes --internal
+    notes: tuple[str, ...] = ()

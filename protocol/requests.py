@@ -1,0 +1,198 @@
+"""The arguments of every operation as structs, with the role that it needs. `call{op, args}` carries one of these as a map.
+
+`OPERATIONS` is the list that clients, the helper's dispatch table and SPEC.md are checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+Options = Annotated[dict[Name, Text], msgspec.Meta(max_length=64)]
+Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=256)]
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all requests."""
+
+
+class SubnetRequest(Request, frozen=True):
+    """One subnet as asked for. `subnet` may be "" (a default pool), ``0.0.0.0/N`` or ``::/N`` (any of that size)."""
+
+    subnet: Text = ""
+    gateway: Text | None = None
+    ip_range: Text | None = None
+    aux: Options = {}
+
+
+class NetworkCreate(Request, frozen=True):
+    """Make a network. Result: ``{network, warnings, plan}``; with `dry_run` nothing is made and `plan` tells what would be."""
+
+    name: Name
+    driver: Name = "bridge"
+    subnets: Annotated[tuple[SubnetRequest, ...], msgspec.Meta(max_length=32)] = ()
+    options: Options = {}
+    labels: Options = {}
+    internal: bool = False
+    ipv4: bool = True
+    ipv6: bool = False
+    dry_run: bool = False
+
+
+class NetworkList(Request, frozen=True):
+    """All networks, as maps of `protocol.model.Network`."""
+
+
+class NetworkInspect(Request, frozen=True):
+    """Networks by name or prefix of an id, in docker's JSON shape with ours added."""
+
+    names: Names
+
+
+class NetworkRemove(Request, frozen=True):
+    """Remove a network; refused while containers are connected. Result: ``{network, plan}``."""
+
+    name: Name
+    dry_run: bool = False
+
+
+class NetworkPrune(Request, frozen=True):
+    """Remove all networks that no container uses, except the predefined. Result: ``{removed, plan}``."""
+
+    dry_run: bool = False
+
+
+class NetworkConnect(Request, frozen=True):
+    """Attach a container to a network. Result: ``{endpoint, container, warnings, plan}``."""
+
+    network: Name
+    container: Name
+    ip: Text | None = None
+    ip6: Text | None = None
+    aliases: Names = ()
+    mac_address: Text | None = None
+    dry_run: bool = False
+
+
+class NetworkDisconnect(Request, frozen=True):
+    """Detach a container. With `force` a container that is gone or unknown to its runtime is detached too.
+    Result: ``{endpoint, plan}``."""
+
+    network: Name
+    container: Name
+    force: bool = False
+    dry_run: bool = False
+
+
+class ContainerRun(Request, frozen=True):
+    """Run a command in a sandbox of its own, as the caller.
+
+    With `detach` the result comes when the command has been started: ``{container}``. Else the call streams: output comes as
+    `progress`, input goes as `input`, and the result is ``{container, exit_code}``.
+    """
+
+    command: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=1024)]
+    name: Name | None = None
+    networks: Names = ()
+    ip: Text | None = None
+    ip6: Text | None = None
+    mac_address: Text | None = None
+    aliases: Names = ()
+    hostname: Name | None = None
+    env: Annotated[dict[Name, Text], msgspec.Meta(max_length=256)] = {}
+    rootfs: Text | None = None
+    workdir: Text | None = None
+    labels: Options = {}
+    detach: bool = False
+    auto_remove: bool = False
+    interactive: bool = False
+    tty: bool = False
+    rows: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 24
+    columns: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 80
+    dry_run: bool = False
+
+
+class ContainerExec(Request, frozen=True):
+    """Run a command in a container that runs; streams as `ContainerRun`. Result: ``{exit_code}``."""
+
+    container: Name
+    command: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=1024)]
+    env: Annotated[dict[Name, Text], msgspec.Meta(max_length=256)] = {}
+    interactive: bool = False
+    tty: bool = False
+    rows: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 24
+    columns: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 80
+
+
+class ContainerList(Request, frozen=True):
+    """Containers as maps of `protocol.model.Container`. `all` adds those that have exited; `foreign` those of other runtimes."""
+
+    all: bool = False
+    foreign: bool = True
+
+
+class ContainerInspect(Request, frozen=True):
+    """One map a container: its model, its endpoints with networks, and the links, addresses and routes inside."""
+
+    names: Names
+
+
+class ContainerStop(Request, frozen=True):
+    """SIGTERM, after `timeout` seconds SIGKILL. Result: ``{container, exit_code}``."""
+
+    name: Name
+    timeout: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
+
+
+class ContainerRemove(Request, frozen=True):
+    """Remove a container of ours that has ended, or with `force` one that runs. Result: ``{container}``."""
+
+    name: Name
+    force: bool = False
+
+
+class InterfaceList(Request, frozen=True):
+    """Every link of every namespace with its counters: list of ``{link, counters}``."""
+
+
+class EventList(Request, frozen=True):
+    """Log entries newer than `since` (seconds since 1970), the newest `limit`."""
+
+    since: float = 0.0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 10000
+
+
+class DriverList(Request, frozen=True):
+    """The drivers with their options, as maps of `protocol.model.DriverInfo`."""
+
+
+class Info(Request, frozen=True):
+    """What this helper is: version, instance, host, pid, epoch, numbers of objects, counts of refused messages, memory."""
+
+
+ROLES = ("view", "operate", "admin")
+
+# operation → (request, the least role, whether it streams)
+OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
+    "network.create": (NetworkCreate, "operate", False),
+    "network.list": (NetworkList, "view", False),
+    "network.inspect": (NetworkInspect, "view", False),
+    "network.remove": (NetworkRemove, "operate", False),
+    "network.prune": (NetworkPrune, "operate", False),
+    "network.connect": (NetworkConnect, "operate", False),
+    "network.disconnect": (NetworkDisconnect, "operate", False),
+    "container.run": (ContainerRun, "operate", True),
+    "container.exec": (ContainerExec, "operate", True),
+    "container.list": (ContainerList, "view", False),
+    "container.inspect": (ContainerInspect, "view", False),
+    "container.stop": (ContainerStop, "operate", False),
+    "container.remove": (ContainerRemove, "operate", False),
+    "interface.list": (InterfaceList, "view", False),
+    "event.list": (EventList, "view", False),
+    "driver.list": (DriverList, "view", False),
+    "info": (Info, "view", False),
+}
