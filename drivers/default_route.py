@@ -10,17 +10,13 @@ from drivers.objects import AnyObject, Route
 from protocol.model import Endpoint, Network
 
 
-def chosen_routes(
-    attached: Iterable[tuple[Network, Endpoint]], drivers: Mapping[str, Driver]
-) -> tuple[AnyObject, ...]:
+def choose_default_routes(attached: Iterable[tuple[Network, Endpoint]], drivers: Mapping[str, Driver]) -> tuple[AnyObject, ...]:
     """The default routes of a container from all its attachments, at most one a family.
 
     As Docker orders them: networks that give a gateway for both families before those that give one, then by name. IPv4
     and IPv6 may come from two networks. An internal network gives none (its driver says so).
     """
-    offers = [
-        (network.name, drivers[network.driver].default_routes(network, endpoint)) for network, endpoint in attached
-    ]
+    offers = [(network.name, drivers[network.driver].default_routes(network, endpoint)) for network, endpoint in attached]
     offers.sort(key=lambda offer: (-len({_family(route) for route in offer[1]}), offer[0]))
     chosen: dict[int, AnyObject] = {}
     for _, routes in offers:

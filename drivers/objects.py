@@ -31,7 +31,7 @@ class Object(msgspec.Struct, frozen=True, tag_field="object"):
 
     @property
     def key(self) -> Key:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has no key")
 
     @property
     def on(self) -> tuple[str, str] | None:

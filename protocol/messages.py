@@ -28,18 +28,18 @@ COUNTER_COLUMNS = ("rx_bytes", "tx_bytes", "rx_packets", "tx_packets", "rx_error
 CallId = int | str
 
 
-class _FromClient(msgspec.Struct, tag_field="type", frozen=True, forbid_unknown_fields=True):
-    pass
+class ClientMessage(msgspec.Struct, tag_field="type", frozen=True, forbid_unknown_fields=True):
+    """Base of what a client sends."""
 
 
-class Hello(_FromClient, frozen=True, tag="hello"):
+class Hello(ClientMessage, frozen=True, tag="hello"):
     """First message of a client. Answered by `welcome`."""
 
     version: int
     client: str = ""
 
 
-class Call(_FromClient, frozen=True, tag="call"):
+class Call(ClientMessage, frozen=True, tag="call"):
     """Do `op`. With `key`, the same key is carried out once, however often it is sent. `deadline` is in seconds from now."""
 
     id: CallId
@@ -49,7 +49,7 @@ class Call(_FromClient, frozen=True, tag="call"):
     deadline: float | None = None
 
 
-class Input(_FromClient, frozen=True, tag="input"):
+class Input(ClientMessage, frozen=True, tag="input"):
     """To a running streaming call: bytes for its standard input, the end of them, a window size (rows, columns), a signal's
     name (``INT``), or the number of output bytes that were consumed (`ack`)."""
 
@@ -61,13 +61,13 @@ class Input(_FromClient, frozen=True, tag="input"):
     ack: int | None = None
 
 
-class Cancel(_FromClient, frozen=True, tag="cancel"):
+class Cancel(ClientMessage, frozen=True, tag="cancel"):
     """Ask that call `id` be given up; after its commit it is too late and its result comes all the same."""
 
     id: CallId
 
 
-class Subscribe(_FromClient, frozen=True, tag="subscribe"):
+class Subscribe(ClientMessage, frozen=True, tag="subscribe"):
     """Snapshot, then changes, of `topics`; `counters` among them starts counters too.
 
     `inodes` limits links, addresses, routes, neighbours, rules and counters to these namespaces. `credit` is how many `event`
@@ -83,18 +83,18 @@ class Subscribe(_FromClient, frozen=True, tag="subscribe"):
     links: tuple[tuple[int, int], ...] | None = None
 
 
-class Unsubscribe(_FromClient, frozen=True, tag="unsubscribe"):
+class Unsubscribe(ClientMessage, frozen=True, tag="unsubscribe"):
     id: CallId
 
 
-class Credit(_FromClient, frozen=True, tag="credit"):
+class Credit(ClientMessage, frozen=True, tag="credit"):
     """`n` more `event` or `counters` messages may come on subscription `id`."""
 
     id: CallId
     n: int
 
 
-class Watch(_FromClient, frozen=True, tag="watch"):
+class Watch(ClientMessage, frozen=True, tag="watch"):
     """Counters of `links` every `period` seconds (0.1 at the least) on top of what the subscription has; () ends it."""
 
     id: CallId
@@ -102,18 +102,18 @@ class Watch(_FromClient, frozen=True, tag="watch"):
     period: float = 0.1
 
 
-class Ping(_FromClient, frozen=True, tag="ping"):
+class Ping(ClientMessage, frozen=True, tag="ping"):
     """Answered by `pong` at once; also what keeps a silent client from being forgotten."""
 
 
 FromClient = Hello | Call | Input | Cancel | Subscribe | Unsubscribe | Credit | Watch | Ping
 
 
-class _FromHelper(msgspec.Struct, tag_field="type", frozen=True):
+class HelperMessage(msgspec.Struct, tag_field="type", frozen=True):
     """Clients ignore fields they don't know: later versions may add some."""
 
 
-class Welcome(_FromHelper, frozen=True, tag="welcome"):
+class Welcome(HelperMessage, frozen=True, tag="welcome"):
     """`role` is what the caller may do. A change of `epoch` means that the helper's memory began anew."""
 
     version: int
@@ -127,7 +127,7 @@ class Welcome(_FromHelper, frozen=True, tag="welcome"):
     program: str = ""
 
 
-class Progress(_FromHelper, frozen=True, tag="progress"):
+class Progress(HelperMessage, frozen=True, tag="progress"):
     """What a call is doing; for streaming calls, output: `stream` is ``stdout`` or ``stderr``. `taken` is how many bytes of the
     client's input were taken since the last such message."""
 
@@ -140,19 +140,19 @@ class Progress(_FromHelper, frozen=True, tag="progress"):
     taken: int = 0
 
 
-class Result(_FromHelper, frozen=True, tag="result"):
+class Result(HelperMessage, frozen=True, tag="result"):
     id: CallId
     value: Any = None
 
 
-class ErrorMessage(_FromHelper, frozen=True, tag="error"):
+class ErrorMessage(HelperMessage, frozen=True, tag="error"):
     """`error` is ``{code, message, details}``; `id` is None where the fault is not one call's."""
 
     id: CallId | None
     error: dict[str, Any]
 
 
-class Snapshot(_FromHelper, frozen=True, tag="snapshot"):
+class Snapshot(HelperMessage, frozen=True, tag="snapshot"):
     """State at `seq`: rows of [topic, key, value]. Comes in parts: the last has `more` false."""
 
     id: CallId
@@ -162,7 +162,7 @@ class Snapshot(_FromHelper, frozen=True, tag="snapshot"):
     more: bool = False
 
 
-class Event(_FromHelper, frozen=True, tag="event"):
+class Event(HelperMessage, frozen=True, tag="event"):
     """Changes since the last message: rows of [topic, "put" or "del", key, value or None]. `seq` counts one up each time."""
 
     id: CallId
@@ -170,7 +170,7 @@ class Event(_FromHelper, frozen=True, tag="event"):
     changes: tuple[tuple[str, str, str, Any], ...]
 
 
-class Counters(_FromHelper, frozen=True, tag="counters"):
+class Counters(HelperMessage, frozen=True, tag="counters"):
     """Numbers that changed since the last such message, packed little-endian.
 
     `ns` is u64[n], `ifindex` u32[n], `columns` 8·n u64: n of each of `COUNTER_COLUMNS` in turn. `time` is monotonic seconds of
@@ -184,14 +184,14 @@ class Counters(_FromHelper, frozen=True, tag="counters"):
     columns: bytes
 
 
-class Resync(_FromHelper, frozen=True, tag="resync"):
+class Resync(HelperMessage, frozen=True, tag="resync"):
     """The subscription ended because the client fell behind or the epoch changed: subscribe again."""
 
     id: CallId
     reason: str = ""
 
 
-class Pong(_FromHelper, frozen=True, tag="pong"):
+class Pong(HelperMessage, frozen=True, tag="pong"):
     pass
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterable
 
 from protocol.errors import InvalidValue
@@ -19,7 +18,6 @@ _LINK = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
 _LABEL_KEY = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_./-]{0,127}\Z")
 _ALIAS = re.compile(r"\A[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?\Z")
 _MAC = re.compile(r"\A[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
-_ESCAPE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def decode_kernel_text(raw: bytes) -> str:
@@ -30,18 +28,19 @@ def decode_kernel_text(raw: bytes) -> str:
 def display_text(value: str) -> str:
     """`value` with everything that a terminal could act on, or that could mislead the eye, written as an escape.
 
-    Control characters, format characters (bidirectional overrides among them), line and paragraph separators become
-    ``\\xNN`` or ``\\uNNNN``. Markup of a UI library is *not* touched: whoever renders markup must not feed names to it.
+    Control characters, format characters (bidirectional overrides among them), line and paragraph separators, blanks other
+    than the plain one become ``\\xNN`` or ``\\uNNNN``: the result is printable as `str.isprintable` has it. Markup of a UI
+    library is *not* touched: whoever renders markup must not feed names to it.
     """
-    if value.isascii() and value.isprintable():
+    if value.isprintable():
         return value
     out: list[str] = []
     for char in value:
-        if unicodedata.category(char) in _ESCAPE_CATEGORIES:
+        if char.isprintable():
+            out.append(char)
+        else:
             code = ord(char)
             out.append(f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
-        else:
-            out.append(char)
     return "".join(out)
 
 

@@ -1,0 +1,121 @@
+"""plan(desired, observed) → steps, each with its inverse. Pure.
+
+The same function makes the plan of a change, of its undo, of recovery and of a repair: only what is put in as observed
+differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from drivers.objects import AnyObject, Jump, Key, Object, Veth
+
+Action = Literal["create", "change", "delete"]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One change of one kernel object. `before` is what a `change` replaces; for the others it is None. `along` is what
+    the `delete` of a link takes with it, in order of making."""
+
+    action: Action
+    object: AnyObject
+    before: AnyObject | None = None
+    along: tuple[AnyObject, ...] = ()
+
+
+def inverse(step: Step) -> tuple[Step, ...]:
+    """The steps that take `step` back: one, but for a link that took other things along."""
+    match step.action:
+        case "create":
+            return (Step("delete", step.object),)
+        case "delete":
+            return tuple(Step("create", item) for item in (step.object, *step.along))
+        case "change":
+            if step.before is None:
+                raise ValueError("a change without what it replaces has no inverse")
+            return (Step("change", step.before, step.object),)
+
+
+def undo(done: Sequence[Step]) -> tuple[Step, ...]:
+    """The steps that take `done` back, last first."""
+    return tuple(back for step in reversed(done) for back in inverse(step))
+
+
+def index(objects: Iterable[AnyObject]) -> dict[Key, AnyObject]:
+    """Objects by key. Two different objects with one key are a fault of a driver: ValueError."""
+    found: dict[Key, AnyObject] = {}
+    for item in objects:
+        known = found.setdefault(item.key, item)
+        if known != item:
+            raise ValueError(f"two objects claim {item.key}: {known} and {item}")
+    return found
+
+
+def plan(desired: Iterable[AnyObject], observed: Iterable[AnyObject]) -> tuple[Step, ...]:
+    """The steps that lead from `observed` to `desired`.
+
+    What goes is taken away first, in reverse order of making; then what differs is changed and what is missing made, in
+    order of making. An object on a link that goes in the same plan is not taken away by itself: it goes with its link.
+    A link that has to be made anew takes what is on it along, so that is made again too. Ports of a bridge that goes
+    are let go before.
+    """
+    want, have = index(desired), index(observed)
+    remade = {key for key, item in want.items()
+              if key in have and have[key] != item and not _changeable(have[key], item)}
+    going = {key: item for key, item in have.items() if key not in want or key in remade}
+    taker = {end: key for key, item in going.items() if _is_link(item) for end in (_link_id(item), *_other_ends(item))}
+    along: dict[Key, list[AnyObject]] = {}
+    lost: set[Key] = set()
+    for key, item in have.items():
+        if item.on is not None and item.on in taker:
+            along.setdefault(taker[item.on], []).append(item)
+            lost.add(key)
+    let_go = {key: msgspec.structs.replace(item, master="") for key, item in have.items()
+              if isinstance(item, Veth) and key not in going and (item.place, item.master) in taker}
+    now = {key: item for key, item in {**have, **let_go}.items() if key not in going and key not in lost}
+
+    steps = [Step("change", item, have[key]) for key, item in sorted(let_go.items())]
+    for item in sorted((item for key, item in going.items() if key not in lost), key=_order, reverse=True):
+        steps.append(Step("delete", item, along=tuple(sorted(along.get(item.key, ()), key=_order))))
+    for item in sorted(want.values(), key=_order):
+        if item.key not in now:
+            steps.append(Step("create", item))
+        elif now[item.key] != item:
+            steps.append(Step("change", item, now[item.key]))
+    return tuple(steps)
+
+
+def _order(item: AnyObject) -> tuple[int, Key]:
+    return item.rank, item.key
+
+
+def _is_link(item: Object) -> bool:
+    return item.key[0] == "link"
+
+
+def _link_id(item: AnyObject) -> tuple[str, str]:
+    return item.place, item.key[2]
+
+
+def _other_ends(item: AnyObject) -> tuple[tuple[str, str], ...]:
+    peer_place, peer_name = getattr(item, "peer_place", None), getattr(item, "peer_name", None)
+    return ((peer_place, peer_name),) if peer_place and peer_name else ()
+
+
+# Fields of a link that the kernel lets us change while it carries traffic; any other difference means a new link.
+_CHANGEABLE: dict[str, frozenset[str]] = {
+    "bridge": frozenset({"mtu", "alias"}),
+    "veth": frozenset({"mtu", "alias", "isolated", "master"}),
+}
+
+
+def _changeable(old: AnyObject, new: AnyObject) -> bool:
+    if type(old) is not type(new):
+        return False
+    if not _is_link(new):
+        return not isinstance(new, Jump)  # it holds its old chain, which may go in the same plan
+    allowed = _CHANGEABLE.get(str(type(new).__struct_config__.tag), frozenset())
+    return all(getattr(old, name) == getattr(new, name) for name in new.__struct_fields__ if name not in allowed)
