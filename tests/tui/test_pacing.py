@@ -1,0 +1,125 @@
+"""Paced frames and quick keys, on a real pseudo-terminal that answers in time, late, partly, or never; and a thin link."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.tui.pty_session import Answers, PtySession, sample
+
+pytestmark = [pytest.mark.req("W6"), pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def _run(tmp_path: Path, answers: Answers, seconds: float = 4.0) -> tuple[PtySession, dict[str, str]]:
+    """The sample with ten ticks a second; returns the ended session, and what the application counted."""
+    counts = tmp_path / "counts"
+    with PtySession(
+        sample("live", 200, 0.1), columns=120, lines=40, answers=answers, env={"SAMPLE_COUNTS": str(counts)}
+    ) as session:
+        assert session.pump(15, lambda: session.shows("veth000003"))
+        session.pump(2.0)
+        before = session.questions
+        session.pump(seconds)
+        session.frames = session.questions - before
+        session.send(b"x")
+        asked = time.monotonic()
+        assert session.pump(5, lambda: session.shows("echo 1"))
+        session.echo = time.monotonic() - asked
+        session.send(b"q")
+        assert session.wait_exit() == 0
+    paced, round_trip, ticks, frames = counts.read_text().split()
+    return session, {"paced": paced, "round_trip": round_trip, "ticks": ticks, "frames": frames}
+
+
+def test_a_terminal_that_answers_is_asked_after_each_frame(tmp_path: Path) -> None:
+    session, counted = _run(tmp_path, Answers())
+    assert counted["paced"] == "True" and 0 <= float(counted["round_trip"]) < 0.5
+    assert 20 <= session.frames <= 45
+    assert b"\x1b[?2026h" in session.output
+
+
+def test_a_late_terminal_gets_a_frame_for_each_answer_and_keys_are_not_held(tmp_path: Path) -> None:
+    session, counted = _run(tmp_path, Answers(delay=1.0))
+    assert session.frames <= 5
+    assert 0.9 <= float(counted["round_trip"]) < 2.0
+    assert session.echo < 0.7
+
+
+def test_a_terminal_later_than_the_first_patience_is_paced_after_all(tmp_path: Path) -> None:
+    session, _ = _run(tmp_path, Answers(delay=2.2), seconds=6.0)
+    assert session.frames <= 5
+    assert session.echo < 0.7
+
+
+def test_a_terminal_without_mode_2026_is_asked_for_its_cursor(tmp_path: Path) -> None:
+    session, counted = _run(tmp_path, Answers(synchronized=False))
+    assert 20 <= session.frames <= 45
+    assert session.output.count(b"\x1b[?2026$p") == 1 and session.output.count(b"\x1b[6n") > 20
+    assert b"\x1b[?2026h" not in session.output
+    assert float(counted["round_trip"]) < 0.5
+
+
+def test_a_terminal_that_answers_nothing_is_not_paced(tmp_path: Path) -> None:
+    session, counted = _run(tmp_path, Answers(synchronized=False, cursor=False))
+    assert session.frames == 0 and session.questions == 2
+    assert counted["round_trip"] == "None"
+    assert int(counted["frames"]) > 30  # painted all the same
+    assert session.echo < 0.7
+
+
+def _echo_times(kind: str, rate: float, tries: int, patience: float) -> list[float]:
+    """Seconds from key to echo while every second 30 % of 1000 rows change; `patience` where none came."""
+    times: list[float] = []
+    with PtySession(sample(kind, 1000, 1.0), columns=120, lines=40, rate=rate) as session:
+        assert session.pump(40, lambda: session.shows("veth000003")), session.screen.display
+        session.pump(8.0)
+        for number in range(1, tries + 1):
+            start = time.monotonic()
+            session.send(b"x")
+            session.pump(patience, partial(session.shows, f"echo {number}"))
+            times.append(time.monotonic() - start)
+            session.pump(1.3)
+    return times
+
+
+def test_a_key_is_answered_at_once_on_a_thin_link() -> None:
+    quick = _echo_times("live", 8000, 4, 10.0)
+    stock = _echo_times("stock", 8000, 2, 10.0)
+    print("echo seconds, live:", quick, "stock:", stock)
+    assert sorted(quick)[len(quick) // 2] < min(stock) / 5, (quick, stock)
+
+
+def test_bytes_of_a_live_table_are_a_fraction_of_a_stock_one() -> None:
+    received = {}
+    for kind in ("live", "stock"):
+        with PtySession(sample(kind, 1000, 1.0), columns=120, lines=40) as session:
+            assert session.pump(20, partial(session.shows, "veth000003"))
+            session.pump(2.0)
+            before = session.received
+            session.pump(5.0)
+            received[kind] = session.received - before
+    print("bytes in 5 s:", received)
+    assert received["live"] < received["stock"] / 5, received
+
+
+def test_a_terminal_that_takes_nothing_does_not_stop_the_program(tmp_path: Path) -> None:
+    """Output stopped (as by ctrl+s on the way): ticks go on, and afterwards the newest state is shown at once."""
+    counts = tmp_path / "counts"
+    env = {"SAMPLE_COUNTS": str(counts)}
+    with PtySession(sample("live", 1000, 0.05), columns=120, lines=40, env=env, answers=Answers(False, False)) as session:
+        assert session.pump(15, lambda: session.shows("veth000003"))
+        session.pump(2.0)
+        time.sleep(4.0)
+        session.send(b"x")
+        start = time.monotonic()
+        assert session.pump(5, lambda: session.shows("echo 1"))
+        assert time.monotonic() - start < 1.5
+        session.send(b"q")
+        assert session.wait_exit() == 0
+    ticks = int(counts.read_text().split()[2])
+    assert ticks > 80, ticks
+    assert os.path.exists(counts)
