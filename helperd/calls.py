@@ -1,0 +1,101 @@
+"""The calls that run: one task each, their streams, their cancellation, and the answer that each gets exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from helperd.accounts import groups_of, user_name
+from helperd.changes import CallContext
+from helperd.frames import Caller, CallFrame, CancelFrame, FromCore, InputFrame, reply
+from helperd.operations import Dispatcher
+from helperd.roles import Roles
+from helperd.streams import Stream
+from protocol.errors import Internal, NetdeckError, TooMuch, to_wire
+from protocol.messages import CallId, ErrorMessage, Progress, Result
+
+log = logging.getLogger("netdeck.calls")
+Post = Callable[[FromCore], None]
+
+
+class Running(msgspec.Struct):
+    """One call that runs."""
+
+    task: asyncio.Task[None]
+    context: CallContext
+    stream: Stream
+    streams: bool
+
+
+class Calls:
+    """Takes calls from the front, gives answers to it."""
+
+    def __init__(self, dispatcher: Dispatcher, roles: Roles, post: Post) -> None:
+        self._dispatcher, self._roles, self._post = dispatcher, roles, post
+        self._running: dict[tuple[int, CallId], Running] = {}
+
+    def start(self, frame: CallFrame) -> None:
+        caller, call = frame.caller, frame.call
+        mark = (caller.client, call.id)
+        if mark in self._running:
+            self._fail(caller, call.id, TooMuch(f"call id {call.id!r} is still running: choose another id"))
+            return
+        stream = Stream(lambda name, data: self._post(reply(caller, Progress(call.id, stream=name, data=data))),
+                        lambda size: self._post(reply(caller, Progress(call.id, taken=size))))
+        context = CallContext(uid=caller.uid, gid=caller.gid, pid=caller.pid, user=user_name(caller.uid), op=call.op, key=call.key,
+                              progress=lambda text, step, steps: self._tell(caller, call.id, text, step, steps))
+        streams = call.op in ("container.run", "container.exec")
+        task = asyncio.create_task(self._carry(frame, context, stream))
+        self._running[mark] = Running(task, context, stream, streams)
+        task.add_done_callback(lambda _: self._running.pop(mark, None))
+
+    def _tell(self, caller: Caller, ident: CallId, text: str, step: int, steps: int) -> None:
+        # A message for each step of a long plan is more than anybody reads.
+        if steps > 20 and step % 20 and step != steps:
+            return
+        self._post(reply(caller, Progress(ident, text=text, step=step, steps=steps)))
+
+    async def _carry(self, frame: CallFrame, context: CallContext, stream: Stream) -> None:
+        caller, call = frame.caller, frame.call
+        role = self._roles.role_of(caller.uid, groups_of(caller.uid, caller.gid)).name.lower()
+        try:
+            value = await self._dispatcher.call(call.op, call.args, role, context, stream, call.deadline)
+            self._post(reply(caller, Result(call.id, value)))
+        except NetdeckError as error:
+            self._fail(caller, call.id, error)
+        except asyncio.CancelledError:
+            self._fail(caller, call.id, Internal("the helper is ending"))
+            raise
+        except Exception as error:
+            log.exception("call %s", call.op)
+            self._fail(caller, call.id, Internal(f"{call.op}: {type(error).__name__}"))
+
+    def _fail(self, caller: Caller, ident: CallId, error: NetdeckError) -> None:
+        self._post(reply(caller, ErrorMessage(ident, to_wire(error))))
+
+    def input(self, frame: InputFrame) -> None:
+        running = self._running.get((frame.caller.client, frame.input.id))
+        if running is not None and not running.stream.feed(frame.input):
+            running.context.cancelled = "it was sent more input than its window"
+            running.stream.close()
+
+    def cancel(self, frame: CancelFrame) -> None:
+        running = self._running.get((frame.caller.client, frame.id))
+        if running is not None:
+            running.context.cancelled = "the caller cancelled"
+            running.task.cancel()
+
+    def gone(self, client: int) -> None:
+        """The client left: its streams end; changes run on, since they can be looked at later."""
+        for (owner, _), running in list(self._running.items()):
+            if owner == client and running.streams:
+                running.stream.close()
+
+    async def close(self) -> None:
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

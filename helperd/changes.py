@@ -1,0 +1,173 @@
+"""The one way for every change: plan → journal → apply → verify → commit → event, and the way back when a step fails.
+
+Nothing else writes to the kernel. A change runs to its end or is taken back whole, also when its caller goes away or cancels
+while it runs: up to the commit it is undone then, after it the result stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Protocol
+
+import msgspec
+
+from drivers.objects import AnyObject
+from helperd.kernel.namespaces import NamespaceRef
+from helperd.kernel.observer import Observer
+from helperd.kernel.writer import StepFailed, Writer
+from helperd.plan import Step, plan, undo
+from helperd.records import Records
+from helperd.store import Change, Store
+from protocol.errors import Cancelled, Internal, KernelRefused, NetdeckError
+from protocol.model import Container
+
+log = logging.getLogger("netdeck.changes")
+
+
+class CallContext(msgspec.Struct):
+    """Who asked, and how to tell them. `cancelled` is set when the caller gives up."""
+
+    uid: int = 0
+    gid: int = 0
+    pid: int = 0
+    user: str = ""
+    op: str = ""
+    key: str | None = None
+    progress: Callable[[str, int, int], None] = lambda text, step, steps: None
+    cancelled: str = ""
+
+
+CALL: ContextVar[CallContext] = ContextVar("netdeck_call", default=CallContext())  # noqa: B039 - never written to
+
+
+class Listener(Protocol):
+    """What is told of every committed change."""
+
+    def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None: ...
+
+
+def place_of(container: Container) -> NamespaceRef:
+    """How to enter a container's network namespace."""
+    path = container.path or f"/proc/{container.pid}/ns/net"
+    return NamespaceRef(path=path, inode=container.inode, pid=None if container.path else container.pid)
+
+
+class Changes:
+    """Carries changes out, one at a time."""
+
+    def __init__(self, store: Store, records: Records, writer: Writer, observer: Observer) -> None:
+        self.store, self.records, self.writer, self.observer = store, records, writer, observer
+        self.lock = asyncio.Lock()
+        self.listeners: list[Listener] = []
+        self.fault: Callable[[str], None] = lambda stage: None
+        self.needs_repair = asyncio.Event()
+
+    def places(self, change: Change) -> dict[str, NamespaceRef]:
+        """The namespaces that the objects of `change` may live in."""
+        ids = {item.container for item in change.endpoints}
+        ids |= {self.records.endpoints[ident].container for ident in change.drop_endpoints if ident in self.records.endpoints}
+        fresh = {item.id: item for item in change.containers}
+        found = {ident: fresh.get(ident) or self.records.containers.get(ident) for ident in ids}
+        return {ident: place_of(item) for ident, item in found.items() if item is not None and item.inode}
+
+    def steps(self, change: Change) -> tuple[Step, ...]:
+        """The plan of `change`, from the stored state. Pure."""
+        records = self.records
+        fresh = {item.id: item for item in change.networks}
+        networks = {**records.networks, **fresh}
+        before: list[AnyObject] = []
+        after: list[AnyObject] = []
+        for ident in (*change.drop_networks, *fresh):
+            if ident in records.networks:
+                before.extend(records.network_objects(records.networks[ident]))
+            if ident in fresh:
+                after.extend(records.network_objects(fresh[ident]))
+        for container in self._touched(change):
+            old = {item.id: item for item in records.endpoints_of(container=container)}
+            new = {ident: item for ident, item in old.items() if ident not in change.drop_endpoints}
+            new |= {item.id: item for item in change.endpoints if item.container == container}
+            before.extend(records.container_objects(old.values(), records.networks))
+            after.extend(records.container_objects(sorted(new.values(), key=lambda item: item.order), networks))
+        return plan(after, before)
+
+    def _touched(self, change: Change) -> list[str]:
+        touched = dict.fromkeys(item.container for item in change.endpoints)
+        for ident in change.drop_endpoints:
+            if ident in self.records.endpoints:
+                touched[self.records.endpoints[ident].container] = None
+        return list(touched)
+
+    async def carry_out(self, change: Change, last: Mapping[tuple[str, str], str] | None = None) -> tuple[Step, ...]:
+        """Do `change`; the caller holds `lock`. Returns the steps. Raises what a step raised, with everything as before."""
+        task = asyncio.ensure_future(self._carry_out(change, dict(last or {}), CALL.get()))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            CALL.get().cancelled = CALL.get().cancelled or "the caller went away"
+            await asyncio.wait([task])
+            if task.exception() is None:
+                return task.result()
+            raise
+
+    async def _carry_out(self, change: Change, last: dict[tuple[str, str], str], call: CallContext) -> tuple[Step, ...]:
+        steps = self.steps(change)
+        places = self.places(change)
+        self.fault("begin")
+        entry = self.store.begin(change, last)
+        done: tuple[Step, ...] = ()
+        try:
+            self.fault("apply")
+            await self._apply(steps, places, call)
+            done = steps
+            self.fault("verify")
+            await self._verify(steps, places)
+            self.fault("finish")
+            if call.cancelled:
+                raise Cancelled(f"{change.kind} was cancelled ({call.cancelled}) and taken back")
+            self.store.finish(entry, change, (call.uid, call.key, call.op) if call.key else None)
+        except BaseException as error:
+            if isinstance(error, StepFailed):
+                done = steps[:error.index]
+            await self._take_back(entry, done, places)
+            if isinstance(error, StepFailed):
+                raise _told(error) from error
+            if isinstance(error, NetdeckError) or not isinstance(error, Exception):
+                raise
+            log.exception("%s failed", change.kind)
+            raise Internal(f"{change.kind} failed inside netdeck ({type(error).__name__}: {error}) and was taken back") from error
+        self.records.apply(change, last)
+        for listener in self.listeners:
+            listener.changed(change, steps, call)
+        return steps
+
+    async def _apply(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef], call: CallContext) -> None:
+        def told(done: int, total: int) -> None:
+            call.progress("applying", done, total)
+
+        if steps:
+            await self.writer.apply(steps, places, told)
+
+    async def _verify(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef]) -> None:
+        wanted = [step.object for step in steps if step.action != "delete"]
+        missing = await self.observer.missing(wanted, places) if wanted else ()
+        if missing:
+            raise KernelRefused(f"the kernel took the change but does not show it: {missing[0]}", object=str(missing[0]))
+
+    async def _take_back(self, entry: int, done: tuple[Step, ...], places: dict[str, NamespaceRef]) -> None:
+        try:
+            if done:
+                await self.writer.apply(undo(done), places, None)
+        except Exception:
+            log.exception("a change could not be taken back in one go: repairing")
+            self.needs_repair.set()
+        self.store.abort(entry)
+
+
+def _told(failed: StepFailed) -> NetdeckError:
+    """The error of a failed step as the user gets it: the class of its cause, the words of both."""
+    cause = failed.cause
+    told = type(cause)(failed.message, **cause.details)
+    return told

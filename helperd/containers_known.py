@@ -1,0 +1,123 @@
+"""Which container a name means: ours and attached ones from the records, all others from discovery."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterable, Mapping
+
+from helperd.changes import place_of
+from helperd.discovery import Discovery, DiscoveryError, Sighting
+from helperd.kernel.namespaces import NamespaceGone, NamespaceThread, own_inode
+from helperd.records import Records
+from protocol.errors import Conflict, Gone, InvalidValue, NetdeckError, NotFound
+from protocol.model import Container
+from protocol.names import display_text, suggestion
+
+_CODES: Mapping[str, type[NetdeckError]] = {
+    "not_found": NotFound, "gone": Gone, "path_not_name": InvalidValue, "host_namespace": Conflict, "bad_ref": InvalidValue,
+}
+
+
+def foreign(sighting: Sighting) -> Container:
+    """A sighting as a container. Its id is its runtime's where it has one of 64 hex digits, else a hash of what it is."""
+    ident = sighting.id
+    if len(ident) != 64 or any(char not in "0123456789abcdef" for char in ident):
+        ident = hashlib.sha256(f"{sighting.runtime}\0{sighting.ref}\0{sighting.inode}".encode("utf-8", "replace")).hexdigest()
+    path = sighting.paths[0] if sighting.paths and (sighting.pid is None or sighting.runtime == "netns") else ""
+    return Container(id=ident, name=display_text(sighting.ref), ref=display_text(sighting.ref), runtime=sighting.runtime,
+                     inode=sighting.inode, pid=sighting.pid or 0, starttime=sighting.starttime or 0,
+                     hostname=display_text(sighting.name), path=path)
+
+
+class Scanner:
+    """One scan serves all who look: the monitor's thread, the watcher and the calls."""
+
+    def __init__(self) -> None:
+        self._discovery = Discovery(own={})
+        self._lock = threading.Lock()
+        self._found: dict[int, Sighting] = {}
+        self._at = -math.inf
+
+    def scan(self, fresh: float = 0.0) -> dict[int, Sighting]:
+        """By namespace inode; one that is younger than `fresh` seconds serves again. Blocking (1 to 20 ms)."""
+        with self._lock:
+            if time.monotonic() - self._at >= fresh:
+                self._found = self._discovery.scan()
+                self._at = time.monotonic()
+            return self._found
+
+    def resolve(self, name: str) -> Sighting:
+        """What `name` means. Raises DiscoveryError."""
+        with self._lock:
+            return self._discovery.resolve(name)
+
+
+class KnownContainers:
+    """Names to containers."""
+
+    def __init__(self, records: Records, discovery: Scanner, thread: NamespaceThread) -> None:
+        self._records, self._discovery, self._thread = records, discovery, thread
+        self.seen: dict[int, Container] = {}  # by namespace inode, from the last scan
+
+    async def scan(self, fresh: float = 0.0) -> dict[int, Container]:
+        """Look at the host anew; the containers of other runtimes by the inode of their namespace."""
+        sightings = await asyncio.to_thread(self._discovery.scan, fresh)
+        own = own_inode()
+        self.seen = {inode: foreign(item) for inode, item in sightings.items() if item.runtime != "netdeck" and inode != own}
+        return self.seen
+
+    async def stored(self, name: str) -> Container:
+        """A container of the records, or of discovery, by any of its names. Raises NotFound, InvalidValue, Conflict, Gone."""
+        found = self._records.container(name)
+        if found is not None:
+            return found
+        if ":" not in name and "/" not in name:
+            names = [item.ref for item in self._records.containers.values()]
+            raise NotFound(f"no container {display_text(name)!r}{suggestion(name, names)}. Containers of other runtimes are named "
+                           "like docker:NAME, podman:NAME, netns:NAME, pid:N; `netdeck ps` lists all", name=display_text(name))
+        try:
+            sighting = await asyncio.to_thread(self._discovery.resolve, name)
+        except DiscoveryError as error:
+            raise _CODES.get(error.code, NotFound)(str(error), name=display_text(name)) from error
+        container = foreign(sighting)
+        for item in self._records.containers.values():
+            if item.inode == sighting.inode:
+                return item
+        return container
+
+    async def running(self, name: str) -> Container:
+        """As `stored`, and it has a network namespace that is alive. Raises Gone otherwise."""
+        container = await self.stored(name)
+        if container.status != "running" or (not container.inode and container.mode == "private"):
+            raise Gone(f"container {container.ref} is not running (it has {container.status})", name=container.ref)
+        return container
+
+    async def link_names(self, container: Container) -> tuple[str, ...]:
+        """The names of the links inside, now. Raises Gone."""
+        try:
+            found: Iterable[tuple[int, str]] = await self._thread.run_async(
+                place_of(container), socket.if_nameindex)
+        except (NamespaceGone, OSError) as error:
+            raise Gone(f"container {container.ref} is gone: {error}", name=container.ref) from error
+        return tuple(name for _, name in found)
+
+    def everyone(self, *, ended: bool) -> list[Container]:
+        """Ours and attached ones, then those only seen. `ended` adds ours that have exited."""
+        mine = [item for item in self._records.containers.values() if ended or item.status == "running"]
+        inodes = {item.inode for item in mine if item.inode}
+        others = [item for inode, item in self.seen.items() if inode not in inodes]
+        return [*mine, *sorted(others, key=lambda item: item.ref)]
+
+    def by_inode(self, inode: int) -> Container | None:
+        """The container that lives in a namespace, as far as is known."""
+        for item in self._records.containers.values():
+            if item.inode == inode and item.status == "running":
+                return item
+        return self.seen.get(inode)
+
+

@@ -1,0 +1,188 @@
+"""The core process: everything wired together, from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from drivers.driver import registry
+from helperd.calls import Calls
+from helperd.changes import CallContext, Changes
+from helperd.containers_known import KnownContainers, Scanner
+from helperd.endpoints import Endpoints
+from helperd.frames import (
+    CallFrame,
+    CancelFrame,
+    CountersSentFrame,
+    FromFront,
+    GoneFrame,
+    InputFrame,
+    SubscribeFrame,
+    UnsubscribeFrame,
+    WatchFrame,
+)
+from helperd.front_config import FrontConfig
+from helperd.front_process import FrontProcess
+from helperd.host_facts import HostFacts
+from helperd.kernel.firewall import Firewall
+from helperd.kernel.namespaces import NamespaceThread, own_inode
+from helperd.kernel.observer import Observer
+from helperd.kernel.writer import Writer
+from helperd.listener import Listener
+from helperd.live import Live, namespace_refs
+from helperd.networks import Networks
+from helperd.operations import Dispatcher, Handler, table
+from helperd.publish import Publisher, Watcher
+from helperd.records import Records
+from helperd.repair import Repair
+from helperd.roles import Roles
+from helperd.runs import Runs
+from helperd.store import Store
+from helperd.streams import Stream
+from helperd.subscriptions import Subscriptions
+from helperd.views import Views
+from protocol.errors import NetdeckError
+from protocol.messages import VERSION
+
+log = logging.getLogger("netdeck.core")
+PROGRAM = "netdeck 0.1.0"
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the command line of the helper decides."""
+
+    state_dir: Path
+    run_dir: Path
+    lab: bool = False
+    roles: dict[str, Any] = {}
+
+
+class Core:
+    """One helper."""
+
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        self.settings = settings
+        self.store = Store(settings.state_dir)
+        self.cut_off = self.store.recover()
+        self.records = Records(self.store, registry())
+        self.firewall = Firewall()
+        self.writer = Writer(self.firewall)
+        self.observer = Observer(self.store.instance, self.firewall)
+        self.changes = Changes(self.store, self.records, self.writer, self.observer)
+        self.threads = NamespaceThread("containers")
+        self.epoch = f"{int(time.time()):x}-{secrets.token_hex(4)}"
+        scanner = Scanner()
+        self.known = KnownContainers(self.records, scanner, self.threads)
+        self.live = Live(lambda: namespace_refs(scanner.scan().values()), self._firewall_changed)
+        self.facts = HostFacts(self.live.world, own_inode())
+        self.repair = Repair(self.changes, self.firewall, self.live.world)
+        self.networks = Networks(self.changes, self.facts)
+        self.endpoints = Endpoints(self.changes, self.networks, self.known, self.facts)
+        self.publisher = Publisher(self.changes, self.live.world, self.known)
+        self.runs = Runs(self.changes, self.networks, self.endpoints, self.known, self.facts, settings.run_dir)
+        self.publisher.etc_changed = self.runs.rewrite_etc_files
+        self.watcher = Watcher(self.changes, self.endpoints, self.known, self.publisher, self.live.world)
+        self.views = Views(self.records, self.known, self.live)
+        roles = Roles.from_config(settings.roles)
+        self.front = FrontProcess(listener, FrontConfig(
+            epoch=self.epoch, roles=roles, instance=self.store.instance, host=socket.gethostname(), lab=settings.lab,
+            program=PROGRAM), self._frame)
+        self.subscriptions = Subscriptions(self.live, self.front)
+        self.calls = Calls(Dispatcher(table(self._handlers()), self.store), roles, self.front.post)
+        self._takers: Mapping[type, Callable[[Any], None]] = {
+            CallFrame: self.calls.start, InputFrame: self.calls.input, CancelFrame: self.calls.cancel,
+            SubscribeFrame: self.subscriptions.subscribe, UnsubscribeFrame: self.subscriptions.unsubscribe,
+            WatchFrame: self.subscriptions.watch, CountersSentFrame: self.subscriptions.counters_sent, GoneFrame: self._gone,
+        }
+
+    def _handlers(self) -> dict[str, Handler]:
+        networks, endpoints, runs, views = self.networks, self.endpoints, self.runs, self.views
+        return {
+            "network.create": networks.create, "network.list": networks.listing, "network.inspect": networks.inspect,
+            "network.remove": networks.remove, "network.prune": networks.prune, "network.connect": endpoints.connect,
+            "network.disconnect": endpoints.disconnect, "container.run": runs.run, "container.exec": runs.execute,
+            "container.stop": runs.stop, "container.remove": runs.remove, "container.list": views.containers,
+            "container.inspect": views.inspect, "interface.list": views.interfaces, "event.list": views.events,
+            "driver.list": views.drivers, "info": self.info,
+        }
+
+    async def start(self) -> None:
+        """From the stored state to a helper that answers. Raises NetdeckError where it can't work on this host."""
+        await self.live.start()
+        await self.known.scan()
+        await self.repair.load_firewall()
+        await self.runs.reconnect()
+        await self.watcher.look()
+        async with self.changes.lock:
+            steps = await self.repair.reconcile()
+        for entry in self.cut_off:
+            self.live.world.log("helper", "recovered", entry.kind, text="a change that was cut off was taken back or finished",
+                                level="notice")
+        if steps:
+            self.live.world.log("helper", "repaired", f"{len(steps)} objects", level="notice")
+        await self.networks.ensure_predefined()
+        self.publisher.everything()
+        self.live.world.log("helper", "started", PROGRAM, text=f"pid {os.getpid()}")
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        tasks = [asyncio.create_task(job) for job in
+                 (self.front.run(), self.subscriptions.run(), self.watcher.run(), self.repair.run())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.stop()
+
+    async def stop(self) -> None:
+        """End the process's work; networks and containers stay as they are."""
+        await self.calls.close()
+        await self.runs.close()
+        self.publisher.close()
+        self.subscriptions.close()
+        await self.live.stop()
+        await self.writer.close()
+        await self.observer.close()
+        await self.firewall.close()
+        self.threads.close()
+        self.store.close()
+
+    async def _frame(self, frame: FromFront) -> None:
+        taker = self._takers.get(type(frame))
+        if taker is not None:
+            taker(frame)
+
+    def _gone(self, frame: GoneFrame) -> None:
+        self.calls.gone(frame.client)
+        self.subscriptions.gone(frame)
+
+    def _firewall_changed(self, change: Any) -> None:
+        self.repair.firewall_changed(change)
+
+    async def info(self, request: Any, call: CallContext, stream: Stream) -> dict[str, Any]:
+        """Operation `info`."""
+        try:
+            front = await self.front.stats()
+        except NetdeckError:
+            front = {}
+        world = self.live.world
+        return {
+            "program": PROGRAM, "version": VERSION, "instance": self.store.instance, "epoch": self.epoch,
+            "host": socket.gethostname(), "lab": self.settings.lab, "pid": os.getpid(), "namespace": own_inode(),
+            "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "front": front,
+            "networks": len(self.records.networks), "endpoints": len(self.records.endpoints),
+            "containers": len(self.records.containers), "links": sum(1 for _ in world.rows("links")),
+            "namespaces": sum(1 for _ in world.rows("namespaces")),
+        }

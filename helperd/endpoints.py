@@ -1,0 +1,163 @@
+"""Endpoints: a container attached to a network and detached again."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from drivers.driver import find
+from helperd.changes import CallContext, Changes
+from helperd.containers_known import KnownContainers
+from helperd.host_facts import HostFacts
+from helperd.ipam import allocate, check_address, pool_of
+from helperd.networks import Networks
+from helperd.records import Records
+from helperd.store import Change
+from helperd.streams import Stream
+from protocol.errors import Conflict, InvalidValue, NotFound
+from protocol.model import Container, Endpoint, Network
+from protocol.names import alias_name, mac_address
+from protocol.requests import NetworkConnect, NetworkDisconnect
+
+Last = dict[tuple[str, str], str]
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What is asked of one attachment."""
+
+    network: Network
+    ip: str | None = None
+    ip6: str | None = None
+    aliases: tuple[str, ...] = ()
+    mac: str | None = None
+
+
+def random_mac() -> str:
+    """A random unicast address of the locally administered space (IEEE 802, 8.2)."""
+    first = (secrets.randbits(8) & 0xFC) | 0x02
+    return ":".join(f"{byte:02x}" for byte in (first, *secrets.token_bytes(5)))
+
+
+def chosen_addresses(records: Records, wish: Wish) -> tuple[tuple[str, ...], Last]:
+    """The prefixes that the endpoint gets, one a family, and what was handed out last. Raises InvalidValue, Conflict, Exhausted."""
+    network = wish.network
+    leases = records.leases(network.id)
+    pools = [pool_of(item, leases.keys()) for item in network.subnets]
+    handed_out = records.handed_out(network.id)
+    prefixes: list[str] = []
+    last: Last = {}
+    for family, asked in ((4, wish.ip), (6, wish.ip6)):
+        if asked is not None:
+            pool, address = check_address(network.name, pools, asked, family, lambda text: records.owner(leases[text]))
+        elif any(pool.subnet.version == family for pool in pools):
+            pool, address = allocate(network.name, pools, family, handed_out)
+            last[(network.id, str(pool.subnet))] = address
+        else:
+            continue
+        prefixes.append(pool.prefix(address))
+    return tuple(prefixes), last
+
+
+def free_ifname(prefix: str, taken: Iterable[str]) -> str:
+    """`prefix` with the lowest number that is free."""
+    names = set(taken)
+    return next(name for number in range(len(names) + 1) if (name := f"{prefix}{number}") not in names)
+
+
+class Endpoints:
+    """The operations on endpoints, and the planning of attachments that `run` shares with them."""
+
+    def __init__(self, changes: Changes, networks: Networks, known: KnownContainers, facts: HostFacts) -> None:
+        self._changes, self._records, self._networks = changes, changes.records, networks
+        self._known, self._facts = known, facts
+
+    def wanted(self, container: Container, wishes: Sequence[Wish], taken: Iterable[str]) -> tuple[tuple[Endpoint, ...], Last]:
+        """The endpoints for `wishes`, checked and with addresses chosen. `taken` are link names inside the container."""
+        records = self._records
+        present = records.endpoints_of(container=container.id)
+        order = max((item.order for item in present), default=-1) + 1
+        names = {*taken, *(item.ifname for item in present)}
+        endpoints: list[Endpoint] = []
+        last: Last = {}
+        for wish in wishes:
+            network = wish.network
+            driver = find(records.drivers, network.driver)
+            if any(item.network == network.id for item in (*present, *endpoints)):
+                raise Conflict(f"container {container.ref} is connected to network {network.name} already",
+                               name=container.ref, with_=network.name)
+            prefixes, moved = chosen_addresses(records, wish)
+            ifname = free_ifname(network.options.get("container_iface_prefix", "eth"), names)
+            names.add(ifname)
+            mac = mac_address(wish.mac) if wish.mac else random_mac()
+            neighbours = records.endpoints_of(network=network.id) if wish.mac else ()
+            for other in neighbours:
+                if other.mac == mac:
+                    raise Conflict(f"MAC address {mac} is used on network {network.name} by "
+                                   f"{records.owner(other.id)}: choose another", field="mac_address", value=mac)
+            endpoint = Endpoint(id=secrets.token_hex(32), network=network.id, container=container.id, ifname=ifname, mac=mac,
+                                addresses=prefixes, aliases=tuple(alias_name(item) for item in wish.aliases),
+                                order=order + len(endpoints))
+            endpoints.append(driver.check_endpoint(network, endpoint, ()))
+            last.update(moved)
+        return tuple(endpoints), last
+
+    async def connect(self, request: NetworkConnect, call: CallContext, stream: Stream) -> Any:
+        async with self._changes.lock:
+            network = self._records.network(request.network)
+            self._refuse_fixed(network)
+            container = await self._known.running(request.container)
+            if container.mode in ("host", "none"):
+                raise InvalidValue(f"container {container.ref} runs on the network {container.mode!r}, which goes with no other: "
+                                   "start it without --network " + container.mode, field="container", value=container.ref)
+            taken = await self._known.link_names(container)
+            wish = Wish(network, request.ip, request.ip6, request.aliases, request.mac_address)
+            endpoints, last = self.wanted(container, (wish,), taken)
+            names = (*container.networks, network.name)
+            change = Change("network.connect", call.uid, endpoints=endpoints,
+                            containers=(msgspec.structs.replace(container, networks=names, attached=True),))
+            plan = self._networks.plan(change)
+            if not request.dry_run:
+                await self._changes.carry_out(change, last)
+        return {"endpoint": endpoints[0], "container": container.ref, "network": network.name,
+                "warnings": self._facts.warnings(network), "plan": plan, "dry_run": request.dry_run}
+
+    def detachment(self, endpoints: Sequence[Endpoint], uid: int, kind: str = "network.disconnect") -> Change:
+        """The change that takes `endpoints` (all of one container) away; a foreign container with none left is forgotten."""
+        records = self._records
+        container = records.containers[endpoints[0].container]
+        gone = {item.id for item in endpoints}
+        left = [item for item in records.endpoints_of(container=container.id) if item.id not in gone]
+        if not left and container.runtime != "netdeck":
+            return Change(kind, uid, drop_endpoints=tuple(gone), drop_containers=(container.id,))
+        names = tuple(records.networks[item.network].name for item in left)
+        return Change(kind, uid, drop_endpoints=tuple(gone),
+                      containers=(msgspec.structs.replace(container, networks=names, attached=bool(left)),))
+
+    async def disconnect(self, request: NetworkDisconnect, call: CallContext, stream: Stream) -> Any:
+        async with self._changes.lock:
+            network = self._records.network(request.network)
+            self._refuse_fixed(network)
+            container = self._records.container(request.container)
+            if container is None and not request.force:
+                container = await self._known.stored(request.container)
+            found = self._records.endpoints_of(network=network.id, container=container.id) if container else []
+            if container is None or not found:
+                members = ", ".join(sorted(self._records.containers[item.container].ref
+                                           for item in self._records.endpoints_of(network=network.id))) or "none"
+                raise NotFound(f"container {request.container!r} is not connected to network {network.name}: "
+                               f"connected are {members}", name=request.container)
+            change = self.detachment(found, call.uid)
+            plan = self._networks.plan(change)
+            if not request.dry_run:
+                await self._changes.carry_out(change)
+        return {"endpoint": found[0], "container": container.ref, "network": network.name, "plan": plan,
+                "dry_run": request.dry_run}
+
+    @staticmethod
+    def _refuse_fixed(network: Network) -> None:
+        if network.driver in ("host", "none"):
+            raise InvalidValue(f"network {network.name} is chosen when a container starts (--network {network.name}): nothing is "
+                               "connected to it or disconnected from it later", field="network", value=network.name)

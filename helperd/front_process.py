@@ -1,0 +1,254 @@
+"""The core's hold on the front: starts it, starts it anew when it ends, hangs or sends rubbish, and speaks to the one that lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from helperd.channel import FrontChannel
+from helperd.frames import (
+    EpochFrame,
+    FrameError,
+    FromCore,
+    FromFront,
+    GoneFrame,
+    QueryFrame,
+    ReadyFrame,
+    StatsFrame,
+)
+from helperd.front_config import FrontConfig
+from helperd.listener import Listener
+
+READY_SECONDS = 60.0  # a machine in software emulation takes 10 s to import the modules
+CHECK_SECONDS = 5.0
+HUNG_SECONDS = 20.0
+STEADY_SECONDS = 10.0  # a front that lived so long is replaced at once, without waiting
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 5.0
+MAX_UNSENT = 134_217_728  # bytes waiting for a front that doesn't read
+CLIENTS_OF_A_FRONT = 1 << 32  # client numbers of successive fronts begin so far apart
+
+_ROOT = Path(__file__).resolve().parent.parent
+_log = logging.getLogger("netdeck.front")
+
+
+class FrontProcess:
+    """One front after the other on the same listening socket.
+
+    `on_frame` gets every frame but Ready and Stats; it must return soon. When a front ends, it gets a GoneFrame for each client
+    that one had.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        config: FrontConfig,
+        on_frame: Callable[[FromFront], Awaitable[None]],
+        users: Sequence[str] = (),
+    ) -> None:
+        self._listener = listener
+        self._config = config
+        self._on_frame = on_frame
+        self._users = tuple(users)
+        self._channel: FrontChannel | None = None
+        self._clients: set[int] = set()
+        self._heard = 0.0
+        self._stats: list[asyncio.Future[dict[str, int]]] = []
+        self._fault = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.pid = 0  # of the front that lives, 0 where none does
+        self.starts = 0
+
+    async def run(self) -> None:
+        """Keep a front alive until cancelled; then end it."""
+        pause = FIRST_PAUSE
+        while True:
+            started = time.monotonic()
+            self.starts += 1
+            try:
+                reason = await self._one_front()
+            except OSError as error:
+                reason = f"can't be started: {error}"
+            lived = time.monotonic() - started
+            if lived >= STEADY_SECONDS:
+                pause = FIRST_PAUSE
+            _log.warning("the front ended after %.1f s (%s); another starts in %.2f s", lived, reason, pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _one_front(self) -> str:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        config = msgspec.structs.replace(self._config, first_client=1 + (self.starts - 1) * CLIENTS_OF_A_FRONT)
+        try:
+            process = await self._start(theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        tasks: list[asyncio.Task[str]] = []
+        self._fault.clear()
+        try:
+            _write_first(ours, config)
+            ours.setblocking(False)
+            channel = await FrontChannel.open(ours)
+            self._channel = channel
+            self.pid, self._heard = process.pid, time.monotonic() + READY_SECONDS
+            for work in (self._read(channel), self._watch(), self._faulty(), self._wait(process)):
+                tasks.append(asyncio.create_task(work))
+            done, _pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return "; ".join(sorted(task.result() for task in done))
+        finally:
+            channel_now, self._channel = self._channel, None
+            self.ready.clear()
+            self.pid = 0
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if channel_now is not None:
+                channel_now.close()
+            else:
+                ours.close()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            await self._forget_clients()
+
+    async def _start(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+        listening = self._listener.fileno()
+        users = [word for user in self._users for word in ("--user", user)]
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-s", "-m", "helperd.front",
+            "--listen-fd", str(listening), "--core-fd", str(theirs.fileno()), *users,
+            pass_fds=(listening, theirs.fileno()),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            env=_environment(),
+            start_new_session=True,
+        )  # fmt: skip
+
+    async def _read(self, channel: FrontChannel) -> str:
+        try:
+            async for frame in channel:
+                await self._take(frame)
+        except FrameError as error:
+            return str(error)
+        return "it closed its pipe"
+
+    async def _take(self, frame: FromFront) -> None:
+        match frame:
+            case ReadyFrame():
+                self._heard = time.monotonic()
+                self.ready.set()
+            case StatsFrame(values=values):
+                self._heard = time.monotonic()
+                waiting, self._stats = self._stats, []
+                for future in waiting:
+                    if not future.done():
+                        future.set_result(values)
+            case GoneFrame(client=client):
+                self._clients.discard(client)
+                await self._on_frame(frame)
+            case _:
+                client = getattr(frame, "client", 0)
+                caller = getattr(frame, "caller", None)
+                self._clients.add(client if caller is None else caller.client)
+                await self._on_frame(frame)
+
+    async def _watch(self) -> str:
+        """Ask the front for a sign of life now and then."""
+        while time.monotonic() - self._heard < HUNG_SECONDS:
+            await asyncio.sleep(CHECK_SECONDS)
+            self.post(QueryFrame())
+        return "it hangs"
+
+    async def _faulty(self) -> str:
+        await self._fault.wait()
+        return "it does not read"
+
+    async def _wait(self, process: asyncio.subprocess.Process) -> str:
+        code = await process.wait()
+        # What it still sent is read first, by the end of the pipe.
+        await asyncio.sleep(0.2)
+        return f"exit status {code}"
+
+    async def _forget_clients(self) -> None:
+        waiting, self._stats = self._stats, []
+        for future in waiting:
+            if not future.done():
+                future.set_result({})
+        clients, self._clients = self._clients, set()
+        for client in clients:
+            await self._on_frame(GoneFrame(client))
+
+    def post(self, frame: FromCore) -> None:
+        """Send without waiting. Without a living front the frame is dropped: whoever it was for is gone.
+
+        Raises FrameError where the frame has a value without a msgpack form.
+        """
+        if self._channel is None:
+            return
+        self._channel.post(frame)
+        if self._channel.unsent > MAX_UNSENT:
+            self._fault.set()
+
+    async def send(self, frame: FromCore) -> None:
+        """The same, and wait while the pipe is full. A front that reads nothing for 10 s is replaced."""
+        self.post(frame)
+        if self._channel is not None and not await self._channel.drain():
+            self._fault.set()
+
+    def set_epoch(self, epoch: str) -> None:
+        """Everyone must subscribe again."""
+        self._config = msgspec.structs.replace(self._config, epoch=epoch)
+        self.post(EpochFrame(epoch))
+
+    async def stats(self) -> dict[str, int]:
+        """What the front counts, with its memory; empty where no front answers within 2 s."""
+        if self._channel is None:
+            return {}
+        future: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+        self._stats.append(future)
+        self.post(QueryFrame())
+        try:
+            async with asyncio.timeout(2.0):
+                return {**await future, "memory": _resident(self.pid), "starts": self.starts}
+        except TimeoutError:
+            return {}
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the core's environment but what finds the modules, and small arenas for malloc."""
+    path = [str(_ROOT), *(entry for entry in sys.path if entry and entry != str(_ROOT))]
+    return {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MALLOC_ARENA_MAX": "1",
+    }
+
+
+def _write_first(sock: socket.socket, config: FrontConfig) -> None:
+    # A few kilobytes at most: they fit into the socket's buffer.
+    body = msgspec.msgpack.encode(config)
+    sock.sendall(struct.pack("<I", len(body)) + body)
+
+
+def _resident(pid: int) -> int:
+    """Resident bytes of a process (proc(5), statm)."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

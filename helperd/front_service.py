@@ -1,0 +1,425 @@
+"""What the front does with messages of clients and frames of the core. No sockets: it is given what came and a way to send."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from helperd.admission import Admission
+from helperd.frames import (
+    CallFrame,
+    CancelFrame,
+    CountersFrame,
+    CountersSentFrame,
+    EndFrame,
+    EpochFrame,
+    FromCoreRaw,
+    FromFront,
+    GoneFrame,
+    InputFrame,
+    QueryFrame,
+    RawChanges,
+    RawState,
+    ReplyFrame,
+    StatsFrame,
+    SubscribeFrame,
+    UnsubscribeFrame,
+    WatchFrame,
+)
+from helperd.front_clients import Client, ClientKey, Phase, Subscription
+from helperd.front_config import FrontConfig
+from helperd.roles import Role
+from helperd.zap import parse_peer
+from protocol.codec import encode
+from protocol.errors import BadRequest, Forbidden, Internal, NetdeckError, NotFound, TooMuch
+from protocol.messages import (
+    VERSION,
+    Call,
+    Cancel,
+    Credit,
+    ErrorMessage,
+    FromClient,
+    Hello,
+    Input,
+    Ping,
+    Pong,
+    Resync,
+    Subscribe,
+    Unsubscribe,
+    Watch,
+    Welcome,
+)
+from protocol.strict import Refused, decode_from_client
+
+MAX_ANSWERS = 1_024  # waiting for one client
+UNGREETED_SECONDS = 10.0
+PROBES = 8
+MADE_BY_ZMQ = 5  # length of a routing id that libzmq made; it begins with a zero byte
+
+_FROM_CORE = msgspec.msgpack.Decoder(FromCoreRaw)
+_PONG = encode(Pong())
+
+
+class Sent(enum.Enum):
+    """How sending went: `FULL` is worth another try, `GONE` is not."""
+
+    OK = "ok"
+    FULL = "full"
+    GONE = "gone"
+
+
+class FrontService:
+    """`send` hands one message to a client's connection without waiting; `post` one frame to the core."""
+
+    def __init__(
+        self,
+        config: FrontConfig,
+        post: Callable[[FromFront], None],
+        send: Callable[[ClientKey, bytes], Sent],
+        admission: Admission,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._limits = config.limits
+        self._epoch = config.epoch
+        self._post = post
+        self._send = send
+        self._clock = clock
+        self._clients: dict[ClientKey, Client] = {}
+        self._by_number: dict[int, Client] = {}
+        self._by_sub: dict[int, Subscription] = {}
+        self._client_numbers = itertools.count(config.first_client)
+        self._sub_numbers = itertools.count(config.first_client)
+        self._admission = admission
+        self._suspects: dict[ClientKey, int] = {}
+        self.blocked: set[ClientKey] = set()
+        self.counts: Counter[str] = Counter()
+        self._handlers: Mapping[type, Callable[[Client, Any], None]] = {
+            Hello: self._hello,
+            Call: self._call,
+            Input: self._input,
+            Cancel: self._cancel,
+            Subscribe: self._subscribe,
+            Unsubscribe: self._unsubscribe,
+            Credit: self._credit,
+            Watch: self._watch,
+            Ping: self._ping,
+        }
+        self._core_handlers: Mapping[type, Callable[[Any], None]] = {
+            ReplyFrame: self._reply,
+            RawState: self._state,
+            RawChanges: self._changes,
+            CountersFrame: self._counters,
+            EndFrame: self._end,
+            EpochFrame: self._new_epoch,
+            QueryFrame: self._query,
+        }
+
+    # From clients
+
+    def on_message(self, key: ClientKey, peer_text: str, descriptor: int, frames: int, body: bytes) -> None:
+        """One message: its connection, the peer that ZAP admitted, the number of frames after the routing id, the last of them."""
+        self.counts["messages"] += 1
+        client = self._client(key, peer_text, descriptor)
+        if client is None:
+            return
+        now = client.seen = self._clock()
+        if not client.spend(1 + len(body) / 1024, now, self._limits):
+            self._too_fast(client, now)
+            return
+        try:
+            if frames != 1:
+                raise Refused(BadRequest(f"a message is one frame, not {frames} (use a DEALER socket)"))
+            message = decode_from_client(body)
+            try:
+                self._dispatch(client, message)
+            except NetdeckError as error:
+                raise Refused(error, getattr(message, "id", None)) from error
+        except Refused as refused:
+            self.counts["refused_" + refused.error.code] += 1
+            client.tokens -= self._limits.penalty
+            if len(client.answers) < MAX_ANSWERS // 4:
+                client.refuse(refused.error, refused.id)
+            else:
+                self.counts["dropped_answers"] += 1
+        self._pump(client)
+
+    def _client(self, key: ClientKey, peer_text: str, descriptor: int) -> Client | None:
+        client = self._clients.get(key)
+        peer = parse_peer(peer_text)
+        if client is not None:
+            if client.peer == peer:
+                return client
+            self.forget(client)  # the same routing id, another process
+        if peer is None or len(key[1]) != MADE_BY_ZMQ or key[1][0] != 0:
+            self.counts["refused_routing_id"] += 1
+            self._send(key, _error(BadRequest("leave the routing id to ZeroMQ: do not set ZMQ_ROUTING_ID")))
+            return None
+        of_user = sum(1 for other in self._clients.values() if other.peer.uid == peer.uid)
+        if len(self._clients) >= self._limits.clients or (peer.uid and of_user >= self._limits.clients_of_user):
+            self.counts["refused_clients"] += 1
+            limit = min(self._limits.clients, self._limits.clients_of_user)
+            self._send(key, _error(TooMuch("too many clients are connected", limit=limit)))
+            return None
+        now = self._clock()
+        client = Client(key, next(self._client_numbers), peer, descriptor, now, self._limits.burst, refilled=now)
+        self._clients[key] = self._by_number[client.number] = client
+        return client
+
+    def _too_fast(self, client: Client, now: float) -> None:
+        self.counts["refused_rate"] += 1
+        if now - client.warned >= 1.0:
+            client.warned = now
+            client.refuse(TooMuch("messages come too fast; some were dropped unread", limit=self._limits.rate))
+            self._pump(client)
+
+    def _dispatch(self, client: Client, message: FromClient) -> None:
+        if not client.greeted and not isinstance(message, Hello):
+            raise BadRequest("say hello first", hello=True)
+        try:
+            self._handlers[type(message)](client, message)
+        except NetdeckError:
+            raise
+        except Exception as error:
+            # A fault of ours must not take the front down with everyone in it.
+            self.counts["faults"] += 1
+            raise Internal(f"the front failed on a {type(message).__name__} message: {type(error).__name__}") from error
+
+    def _hello(self, client: Client, message: Hello) -> None:
+        if message.version != VERSION:
+            raise BadRequest(f"version {message.version} is not spoken here", expected=[VERSION])
+        role, user = self._admission.role_of(client.peer)
+        if role is Role.NONE:
+            raise Forbidden(f"user {user or client.peer.uid} has no role here", uid=client.peer.uid)
+        client.greeted, client.role, client.name = True, role, message.client
+        config = self._config
+        welcome = Welcome(
+            VERSION, self._epoch, role.word, client.peer.uid, user, config.instance, config.host, config.lab, config.program
+        )
+        client.answers.append(encode(welcome))
+
+    def _call(self, client: Client, message: Call) -> None:
+        if message.id in client.calls:
+            # No id in the answer: it would end the call that has it.
+            client.refuse(BadRequest(f"id {message.id!r} is in use by another call", call=message.id))
+            return
+        if len(client.calls) >= self._limits.calls:
+            raise TooMuch(f"{len(client.calls)} calls are outstanding", limit=self._limits.calls)
+        client.calls.add(message.id)
+        self._post(CallFrame(client.caller(), message))
+
+    def _input(self, client: Client, message: Input) -> None:
+        if message.id in client.calls:  # else it is over: a race and no fault
+            self._post(InputFrame(client.caller(), message))
+
+    def _cancel(self, client: Client, message: Cancel) -> None:
+        if message.id in client.calls:
+            self._post(CancelFrame(client.caller(), message.id))
+
+    def _subscribe(self, client: Client, message: Subscribe) -> None:
+        old = client.subscriptions.get(message.id)
+        if old is not None:
+            self._close(client, old)
+        elif len(client.subscriptions) >= self._limits.subscriptions:
+            raise TooMuch(f"{len(client.subscriptions)} subscriptions are open", limit=self._limits.subscriptions)
+        made = Subscription.of(next(self._sub_numbers), client.number, message)
+        client.subscriptions[message.id] = self._by_sub[made.number] = made
+        self._post(
+            SubscribeFrame(
+                client.caller(), made.number, message.topics, message.inodes, message.period, message.links
+            )
+        )
+
+    def _unsubscribe(self, client: Client, message: Unsubscribe) -> None:
+        found = client.subscriptions.get(message.id)
+        if found is not None:
+            self._close(client, found)
+
+    def _credit(self, client: Client, message: Credit) -> None:
+        found = client.subscriptions.get(message.id)
+        if found is not None:
+            found.add_credit(message.n)
+
+    def _watch(self, client: Client, message: Watch) -> None:
+        found = client.subscriptions.get(message.id)
+        if found is None:
+            raise NotFound(f"no subscription {message.id!r}", name=message.id)
+        self._post(WatchFrame(client.caller(), found.number, message.links, message.period))
+
+    def _ping(self, client: Client, _message: Ping) -> None:
+        client.answers.append(_PONG)
+
+    # From the core
+
+    def on_core(self, body: bytes) -> None:
+        """One frame of the core. Raises msgspec.MsgspecError where it is none."""
+        frame = _FROM_CORE.decode(body)
+        self._core_handlers[type(frame)](frame)
+
+    def _reply(self, frame: ReplyFrame) -> None:
+        client = self._by_number.get(frame.client)
+        if client is None:
+            return
+        if frame.final:
+            client.calls.discard(frame.id)
+        if len(client.answers) >= MAX_ANSWERS or client.waiting_bytes() > self._limits.client_bytes:
+            self.counts["forgotten_unread"] += 1
+            self.forget(client)
+            return
+        client.answers.append(frame.body)
+        self._pump(client)
+
+    def _state(self, frame: RawState) -> None:
+        found, client = self._by_sub.get(frame.sub), self._by_number.get(frame.client)
+        if found is None or client is None or found.phase not in (Phase.WAITING, Phase.LOADING):
+            return
+        found.snapshot(self._epoch, frame.rows, frame.more)
+        if client.waiting_bytes() > self._limits.client_bytes:
+            self._resync(client, found, "the client did not read its snapshot")
+        self._pump(client)
+
+    def _changes(self, frame: RawChanges) -> None:
+        for client in list(self._clients.values()):
+            for item in list(client.subscriptions.values()):
+                if not item.changes(frame):
+                    self._resync(client, item, "the client fell behind")
+            self._pump(client)
+
+    def _counters(self, frame: CountersFrame) -> None:
+        found, client = self._by_sub.get(frame.sub), self._by_number.get(frame.client)
+        if found is None or client is None or found.phase is Phase.ENDED:
+            return
+        found.latest = frame
+        self._pump(client)
+
+    def _end(self, frame: EndFrame) -> None:
+        found, client = self._by_sub.get(frame.sub), self._by_number.get(frame.client)
+        if found is not None and client is not None:
+            found.end(ErrorMessage(found.id, frame.error))
+            self._pump(client)
+
+    def _new_epoch(self, frame: EpochFrame) -> None:
+        self._epoch = frame.epoch
+        for client in list(self._clients.values()):
+            for item in list(client.subscriptions.values()):
+                self._resync(client, item, "the helper began a new epoch")
+            self._pump(client)
+
+    def _query(self, _frame: QueryFrame) -> None:
+        values = dict(self.counts)
+        values["refused_users"] = self._admission.refused
+        values["clients"] = len(self._clients)
+        values["calls"] = sum(len(client.calls) for client in self._clients.values())
+        values["subscriptions"] = len(self._by_sub)
+        values["waiting_bytes"] = sum(client.waiting_bytes() for client in self._clients.values())
+        self._post(StatsFrame(values))
+
+    # Sending and forgetting
+
+    def _resync(self, client: Client, item: Subscription, reason: str) -> None:
+        if item.phase is Phase.ENDED:
+            return
+        self.counts["resyncs"] += 1
+        item.end(Resync(item.id, reason))
+        self._post(UnsubscribeFrame(client.number, item.number))
+
+    def _close(self, client: Client, item: Subscription) -> None:
+        if item.phase is not Phase.ENDED:
+            self._post(UnsubscribeFrame(client.number, item.number))
+        client.subscriptions.pop(item.id, None)
+        self._by_sub.pop(item.number, None)
+
+    def _pump(self, client: Client) -> None:
+        """Send what may be sent, answers before the rest, until the connection takes no more."""
+        while client.answers:
+            if not self._sent(client, client.answers[0]):
+                return
+            client.answers.popleft()
+        for item in list(client.subscriptions.values()):
+            while (body := item.next()) is not None:
+                if not self._sent(client, body):
+                    return
+                if item.sent():
+                    self._post(CountersSentFrame(client.number, item.number))
+            if item.phase is Phase.ENDED:
+                client.subscriptions.pop(item.id, None)
+                self._by_sub.pop(item.number, None)
+        self.blocked.discard(client.key)
+
+    def _sent(self, client: Client, body: bytes) -> bool:
+        result = self._send(client.key, body)
+        if result is Sent.FULL:
+            self.blocked.add(client.key)
+        elif result is Sent.GONE:
+            self.forget(client)
+        return result is Sent.OK
+
+    def forget(self, client: Client) -> None:
+        """The client is gone, or must be treated so."""
+        if self._clients.pop(client.key, None) is None:
+            return
+        self._by_number.pop(client.number, None)
+        for item in client.subscriptions.values():
+            self._by_sub.pop(item.number, None)
+        client.subscriptions.clear()
+        client.answers.clear()
+        self.blocked.discard(client.key)
+        self._suspects.pop(client.key, None)
+        self._post(GoneFrame(client.number))
+
+    def on_disconnect(self, socket: int, descriptor: int) -> None:
+        """libzmq closed a connection. Its number may be in use again already, so whose it was is found out by `probe`."""
+        for key, client in self._clients.items():
+            if key[0] == socket and client.descriptor == descriptor:
+                self._suspects[key] = PROBES
+
+    @property
+    def restless(self) -> bool:
+        """Whether `retry` has something to do soon."""
+        return bool(self.blocked or self._suspects)
+
+    def retry(self) -> None:
+        """Try again what could not be sent, and whether clients that may be gone are."""
+        for key in list(self.blocked):
+            client = self._clients.get(key)
+            if client is not None:
+                self._pump(client)
+        for key, left in list(self._suspects.items()):
+            if self._send(key, _PONG) is Sent.GONE:
+                self.forget(self._clients[key])
+            elif left > 1:
+                self._suspects[key] = left - 1
+            else:
+                del self._suspects[key]
+
+    def tick(self) -> None:
+        """Once a second: forget the silent, and hold the sum of what waits within its limit."""
+        now = self._clock()
+        total = 0
+        waiting: list[tuple[int, Client]] = []
+        for client in list(self._clients.values()):
+            silence = self._limits.silence if client.greeted else UNGREETED_SECONDS
+            if now - client.seen > silence:
+                self.counts["forgotten_silent"] += 1
+                self.forget(client)
+                continue
+            size = client.waiting_bytes()
+            total += size
+            waiting.append((size, client))
+        for size, client in sorted(waiting, key=lambda pair: -pair[0]):
+            if total <= self._limits.total_bytes:
+                break
+            for item in list(client.subscriptions.values()):
+                self._resync(client, item, "too much was waiting for the client")
+            total -= size
+            self._pump(client)
+
+
+def _error(error: NetdeckError) -> bytes:
+    return encode(ErrorMessage(None, {"code": error.code, "message": error.message, "details": error.details}))

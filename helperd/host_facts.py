@@ -1,0 +1,116 @@
+"""What a change must know of the host: its links, routes, addresses, nameservers, and what would stop its packets."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from drivers.driver import HostLink, HostView
+from drivers.objects import parse_mark
+from helperd.subnets import HostAddress, HostRanges, HostRoute
+from helperd.world import World
+from protocol.model import Address, Link, Network, Route
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+_SYSTEMD_UPSTREAM = Path("/run/systemd/resolve/resolv.conf")
+_FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
+_FORWARDING_SYSCTL = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+
+
+class HostFacts:
+    """Reads the live state of the host's own namespace."""
+
+    def __init__(self, world: World, inode: int) -> None:
+        self._world, self._inode = world, inode
+
+    def _links(self) -> dict[int, Link]:
+        return {row.ifindex: row for row in self._world.rows("links") if isinstance(row, Link) and row.inode == self._inode}
+
+    def _addresses(self) -> list[Address]:
+        return [row for row in self._world.rows("addresses") if isinstance(row, Address) and row.inode == self._inode]
+
+    def view(self, instance: str) -> HostView:
+        """The host as drivers see it."""
+        links = self._links()
+        by_link: dict[int, list[str]] = {}
+        for row in self._addresses():
+            by_link.setdefault(row.ifindex, []).append(row.address)
+        found = {}
+        for link in links.values():
+            mark = parse_mark(link.alias)
+            master = links.get(link.master)
+            found[link.name] = HostLink(name=link.name, kind=link.kind, mtu=link.mtu,
+                                        ours=mark is not None and mark[0] == instance, master=master.name if master else "",
+                                        addresses=tuple(by_link.get(link.ifindex, ())))
+        return HostView(instance=instance, links=found)
+
+    def ranges(self) -> HostRanges:
+        """All routes and addresses of the host, and its nameservers."""
+        links = self._links()
+
+        def name(ifindex: int) -> str:
+            return links[ifindex].name if ifindex in links else ""
+
+        routes = tuple(HostRoute(row.destination, name(row.ifindex), row.gateway) for row in self._world.rows("routes")
+                       if isinstance(row, Route) and row.inode == self._inode and row.kind == "unicast"
+                       and not _automatic(row.destination))
+        addresses = tuple(HostAddress(row.address, name(row.ifindex)) for row in self._addresses())
+        return HostRanges(routes, addresses, self.nameservers())
+
+    @staticmethod
+    def resolv_conf() -> str:
+        """The host's resolv.conf; where systemd-resolved stands in front, that of its upstream servers (a loopback address would
+        mean nothing inside a container)."""
+        for path in (_SYSTEMD_UPSTREAM, RESOLV_CONF) if _loopback_only(RESOLV_CONF) else (RESOLV_CONF,):
+            try:
+                return path.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+        return ""
+
+    def nameservers(self) -> tuple[str, ...]:
+        return _nameservers(self.resolv_conf())
+
+    @staticmethod
+    def warnings(network: Network) -> list[str]:
+        """What of the host's settings stops traffic of `network`, each with its remedy."""
+        if network.driver != "bridge" or network.internal:
+            return []
+        told = []
+        for family, wanted in ((4, network.ipv4), (6, network.ipv6)):
+            if wanted and not _is_on(_FORWARDING[family]):
+                told.append(f"IPv{family} forwarding is off on this host: containers on {network.name} reach each other and the "
+                            f"host, but nothing outside. Switch it on with: sysctl -w {_FORWARDING_SYSCTL[family]}=1")
+        return told
+
+
+def _automatic(destination: str) -> bool:
+    """Prefixes that every host has on every link: link-local and multicast ones."""
+    return destination.startswith(("fe80:", "ff00:", "169.254."))
+
+
+def _is_on(path: str) -> bool:
+    try:
+        return Path(path).read_text(encoding="ascii").strip() not in ("0", "")
+    except OSError:
+        return True  # a kernel without the family has nothing to switch on
+
+
+def _nameservers(text: str) -> tuple[str, ...]:
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) >= 2 and words[0] == "nameserver":
+            try:
+                found.append(str(ipaddress.ip_address(words[1].partition("%")[0])))
+            except ValueError:
+                continue
+    return tuple(found)
+
+
+def _loopback_only(path: Path) -> bool:
+    try:
+        servers = _nameservers(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return True
+    return all(ipaddress.ip_address(item).is_loopback for item in servers)

@@ -1,0 +1,110 @@
+"""Networks and containers in docker's JSON shape, with ours added. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from protocol.model import Container, Endpoint, Network
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC, as docker writes times."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _address(endpoint: Endpoint, version: int) -> str:
+    for prefix in endpoint.addresses:
+        if ipaddress.ip_interface(prefix).version == version:
+            return prefix
+    return ""
+
+
+def network_document(network: Network, endpoints: Sequence[Endpoint], containers: Mapping[str, Container],
+                     notes: Sequence[str] = ()) -> dict[str, Any]:
+    """What ``network inspect`` prints for one network: the keys of docker's engine API, then `Netdeck` with ours."""
+    config = []
+    for subnet in network.subnets:
+        row: dict[str, Any] = {"Subnet": subnet.subnet}
+        if subnet.ip_range:
+            row["IPRange"] = subnet.ip_range
+        if subnet.gateway:
+            row["Gateway"] = subnet.gateway
+        if subnet.aux:
+            row["AuxiliaryAddresses"] = dict(subnet.aux)
+        config.append(row)
+    members = {}
+    for endpoint in endpoints:
+        container = containers.get(endpoint.container)
+        members[endpoint.container] = {
+            "Name": container.ref if container else endpoint.container[:12],
+            "EndpointID": endpoint.id,
+            "MacAddress": endpoint.mac,
+            "IPv4Address": _address(endpoint, 4),
+            "IPv6Address": _address(endpoint, 6),
+            "Interface": endpoint.ifname,
+            "HostInterface": endpoint.host_link,
+            "Aliases": list(endpoint.aliases),
+        }
+    return {
+        "Name": network.name,
+        "Id": network.id,
+        "Created": timestamp(network.created),
+        "Scope": "local",
+        "Driver": network.driver,
+        "EnableIPv4": network.ipv4,
+        "EnableIPv6": network.ipv6,
+        "IPAM": {"Driver": "default", "Options": {}, "Config": config},
+        "Internal": network.internal,
+        "Attachable": False,
+        "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": members,
+        "Options": dict(network.options),
+        "Labels": dict(network.labels),
+        "Netdeck": {
+            "Link": network.link,
+            "LinkIsOurs": network.made_link,
+            "Predefined": network.predefined,
+            "Owner": network.owner,
+            "Notes": list(notes),
+        },
+    }
+
+
+def container_document(container: Container, pairs: Sequence[tuple[Network, Endpoint]], inside: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``inspect`` prints for one container. `inside` holds the live links, addresses and routes of its namespace."""
+    networks = {}
+    for network, endpoint in pairs:
+        networks[network.name] = {
+            "NetworkID": network.id,
+            "EndpointID": endpoint.id,
+            "Aliases": list(endpoint.aliases),
+            "MacAddress": endpoint.mac,
+            "IPAddress": _address(endpoint, 4).partition("/")[0],
+            "IPPrefixLen": int(_address(endpoint, 4).partition("/")[2] or 0),
+            "GlobalIPv6Address": _address(endpoint, 6).partition("/")[0],
+            "GlobalIPv6PrefixLen": int(_address(endpoint, 6).partition("/")[2] or 0),
+            "Gateway": next((s.gateway for s in network.subnets if s.gateway and ":" not in s.gateway), "") or "",
+            "IPv6Gateway": next((s.gateway for s in network.subnets if s.gateway and ":" in s.gateway), "") or "",
+            "Interface": endpoint.ifname,
+            "HostInterface": endpoint.host_link,
+        }
+    running = container.status == "running"
+    return {
+        "Id": container.id,
+        "Name": container.name,
+        "Created": timestamp(container.created) if container.created else "",
+        "Path": container.command[0] if container.command else "",
+        "Args": list(container.command[1:]),
+        "State": {"Status": container.status, "Running": running, "Pid": container.pid if running else 0,
+                  "ExitCode": container.exit_code},
+        "Config": {"Hostname": container.hostname, "User": str(container.uid), "Labels": dict(container.labels)},
+        "HostConfig": {"NetworkMode": container.mode, "AutoRemove": container.auto_remove},
+        "NetworkSettings": {"SandboxKey": container.path or (f"/proc/{container.pid}/ns/net" if running else ""),
+                            "Networks": networks},
+        "Netdeck": {"Ref": container.ref, "Runtime": container.runtime, "Namespace": container.inode, **inside},
+    }

@@ -1,0 +1,148 @@
+"""Networks: create, remove, prune, list, inspect, and the three predefined ones."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from typing import Any
+
+import msgspec
+
+from drivers.commands import planned
+from drivers.driver import find, parse_options
+from helperd.changes import CallContext, Changes
+from helperd.host_facts import HostFacts
+from helperd.inspect import network_document
+from helperd.store import Change
+from helperd.streams import Stream
+from helperd.subnets import check_subnets, default_pools
+from protocol.errors import Conflict, InUse, InvalidValue, NetdeckError
+from protocol.model import Network, Plan
+from protocol.names import label_key, network_name
+from protocol.requests import (
+    NetworkCreate,
+    NetworkInspect,
+    NetworkList,
+    NetworkPrune,
+    NetworkRemove,
+)
+
+log = logging.getLogger("netdeck.networks")
+PREDEFINED = (("bridge", "bridge"), ("host", "host"), ("none", "none"))
+
+
+class Networks:
+    """The operations on networks."""
+
+    def __init__(self, changes: Changes, facts: HostFacts) -> None:
+        self._changes, self._records, self._facts = changes, changes.records, facts
+
+    async def ensure_predefined(self) -> None:
+        """Make `bridge`, `host` and `none` where they are missing. A `bridge` that can't be made is told in the log."""
+        names = {item.name for item in self._records.networks.values()}
+        for name, driver in PREDEFINED:
+            if name in names:
+                continue
+            try:
+                async with self._changes.lock:
+                    network = self._wanted(NetworkCreate(name=name, driver=driver), 0, predefined=True)
+                    await self._changes.carry_out(Change("network.create", 0, networks=(network,)))
+            except NetdeckError as error:
+                log.error("the predefined network %s can't be made: %s", name, error.message)
+
+    def _wanted(self, request: NetworkCreate, uid: int, *, predefined: bool = False) -> Network:
+        """The network that `request` asks for, whole and checked. Raises what is wrong with it."""
+        records = self._records
+        name = network_name(request.name)
+        driver = find(records.drivers, request.driver)
+        others = list(records.networks.values())
+        if any(item.name == name for item in others):
+            raise Conflict(f"a network with the name {name} exists already: choose another name, or remove it first",
+                           name=name, with_=name)
+        if not driver.info.creatable and not predefined:
+            raise InvalidValue(f"driver {driver.name} has only its predefined network {driver.name!r}: use that one",
+                               field="driver", value=driver.name)
+        for key in request.labels:
+            label_key(key)
+        if request.internal and not driver.info.internal:
+            raise InvalidValue(f"driver {driver.name} does not take --internal", field="internal", value="true")
+        if request.subnets and not driver.info.subnets:
+            raise InvalidValue(f"driver {driver.name} takes no subnets", field="subnets", value=request.subnets[0].subnet)
+        ident = secrets.token_hex(32)
+        options = parse_options(driver.info, request.options)
+        subnets = check_subnets(name, request.subnets, ipv4=request.ipv4, ipv6=request.ipv6, networks=others,
+                                host=self._facts.ranges(), pools=default_pools(records.instance),
+                                own_link=self._adopted(options.get("name", ""))) if driver.info.subnets else ()
+        families = {6 if ":" in item.subnet else 4 for item in subnets}
+        network = Network(id=ident, name=name, driver=driver.name, created=time.time(), subnets=subnets,
+                          options=options, labels=dict(request.labels),
+                          internal=request.internal, ipv4=4 in families, ipv6=6 in families, predefined=predefined, owner=uid)
+        return driver.check(network, self._facts.view(records.instance), others)
+
+    def _adopted(self, link: str) -> str:
+        """`link` if it exists on the host and is not ours, else ""."""
+        known = self._facts.view(self._records.instance).links.get(link)
+        return link if known is not None and not known.ours else ""
+
+    async def create(self, request: NetworkCreate, call: CallContext, stream: Stream) -> Any:
+        async with self._changes.lock:
+            network = self._wanted(request, call.uid)
+            change = Change("network.create", call.uid, networks=(network,))
+            warnings = self._facts.warnings(network)
+            plan = self.plan(change)
+            if not request.dry_run:
+                await self._changes.carry_out(change)
+        return {"network": network, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
+
+    def plan(self, change: Change) -> Plan:
+        """The plan of `change` as clients see it."""
+        containers = {**self._records.containers, **{item.id: item for item in change.containers}}
+        names = {ident: (f"netns:{item.path.rsplit('/', 1)[1]}" if item.path.startswith("/run/netns/") else f"pid:{item.pid}")
+                 for ident, item in containers.items()}
+        return planned(self._changes.steps(change), names)
+
+    async def listing(self, request: NetworkList, call: CallContext, stream: Stream) -> Any:
+        rows = sorted(self._records.networks.values(), key=lambda item: (not item.predefined, item.created))
+        return [{**msgspec.to_builtins(item), "containers": self._records.endpoint_count(item.id)} for item in rows]
+
+    async def inspect(self, request: NetworkInspect, call: CallContext, stream: Stream) -> Any:
+        found = [self._records.network(name) for name in request.names]
+        return [network_document(item, self._records.endpoints_of(network=item.id), self._records.containers,
+                                 find(self._records.drivers, item.driver).info.notes) for item in found]
+
+    def _members(self, network: Network) -> list[str]:
+        endpoints = self._records.endpoints_of(network=network.id)
+        names = [self._records.containers[item.container].ref for item in endpoints]
+        if network.driver in ("host", "none"):
+            names += [item.ref for item in self._records.containers.values()
+                      if item.mode == network.driver and item.status == "running"]
+        return names
+
+    def _removal(self, network: Network, uid: int) -> Change:
+        if network.predefined:
+            raise InvalidValue(f"network {network.name} is predefined and can't be removed", field="name", value=network.name)
+        members = self._members(network)
+        if members:
+            shown = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
+            raise InUse(f"network {network.name} has containers connected: {shown}. Disconnect them first",
+                        name=network.name, users=members)
+        return Change("network.remove", uid, drop_networks=(network.id,))
+
+    async def remove(self, request: NetworkRemove, call: CallContext, stream: Stream) -> Any:
+        async with self._changes.lock:
+            network = self._records.network(request.name)
+            change = self._removal(network, call.uid)
+            plan = self.plan(change)
+            if not request.dry_run:
+                await self._changes.carry_out(change)
+        return {"network": network, "plan": plan, "dry_run": request.dry_run}
+
+    async def prune(self, request: NetworkPrune, call: CallContext, stream: Stream) -> Any:
+        async with self._changes.lock:
+            unused = [item for item in self._records.networks.values() if not item.predefined and not self._members(item)]
+            change = Change("network.prune", call.uid, drop_networks=tuple(item.id for item in unused))
+            plan = self.plan(change)
+            if change.drop_networks and not request.dry_run:
+                await self._changes.carry_out(change)
+        return {"removed": [item.name for item in unused], "plan": plan, "dry_run": request.dry_run}

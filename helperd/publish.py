@@ -1,0 +1,167 @@
+"""Tells clients of what changed in networks, endpoints and containers, and which containers of others come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from helperd.changes import CallContext, Changes, place_of
+from helperd.containers_known import KnownContainers
+from helperd.endpoints import Endpoints
+from helperd.kernel.announce import announce
+from helperd.plan import Step
+from helperd.store import Change
+from helperd.world import Change as WorldChange
+from helperd.world import World
+from protocol.errors import NetdeckError
+from protocol.model import Container, Endpoint, Namespace
+
+log = logging.getLogger("netdeck.publish")
+SCAN_SECONDS = 1.0
+
+
+class Publisher:
+    """Keeps the tables that clients see in step with the records, writes the log, announces addresses."""
+
+    def __init__(self, changes: Changes, world: World, known: KnownContainers) -> None:
+        self._records, self._world, self._known = changes.records, world, known
+        self._shown: set[str] = set()
+        self._announcing: set[asyncio.Task[int]] = set()
+        self.etc_changed: Callable[[Container], None] = lambda container: None
+        changes.listeners.append(self)
+
+    def everything(self) -> None:
+        """The first state, after a start."""
+        records = self._records
+        for network in records.networks.values():
+            self._world.put("networks", network.id, network)
+        for endpoint in records.endpoints.values():
+            self._world.put("endpoints", endpoint.id, endpoint)
+        self.containers()
+
+    def containers(self) -> None:
+        """The containers table anew, from the records and the last scan; only differences are told."""
+        now = {item.id: item for item in self._known.everyone(ended=True)}
+        for ident in self._shown - set(now):
+            self._world.delete("containers", ident)
+        for ident, item in now.items():
+            if self._world.get("containers", ident) != item:
+                self._world.put("containers", ident, item)
+        self._shown = set(now)
+
+    def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None:
+        """A change was committed."""
+        for network in change.networks:
+            self._world.put("networks", network.id, network)
+            self._world.log("network", "created", network.name, text=f"driver {network.driver}", actor=call.user)
+        for ident in change.drop_networks:
+            gone = self._world.get("networks", ident)
+            self._world.delete("networks", ident)
+            self._world.log("network", "removed", getattr(gone, "name", ident[:12]), actor=call.user)
+        for endpoint in change.endpoints:
+            self._world.put("endpoints", endpoint.id, endpoint)
+            self._told(endpoint, "connected", call)
+        for ident in change.drop_endpoints:
+            lost = self._world.get("endpoints", ident)
+            self._world.delete("endpoints", ident)
+            if isinstance(lost, Endpoint):
+                self._told(lost, "disconnected", call)
+        self._containers(change, call)
+        self._announce(change.endpoints)
+
+    def _told(self, endpoint: Endpoint, action: str, call: CallContext) -> None:
+        network = self._records.networks.get(endpoint.network)
+        container = self._world.get("containers", endpoint.container) or self._records.containers.get(endpoint.container)
+        where = container.ref if isinstance(container, Container) else endpoint.container[:12]
+        self._world.log("endpoint", action, network.name if network else endpoint.network[:12], where=where,
+                        text=f"{endpoint.ifname} {' '.join(endpoint.addresses)}", actor=call.user)
+
+    def _containers(self, change: Change, call: CallContext) -> None:
+        for item in change.containers:
+            before = self._world.get("containers", item.id)
+            if item.runtime == "netdeck" and (not isinstance(before, Container) or before.status != item.status):
+                text = f"exit code {item.exit_code}" if item.status == "exited" else " ".join(item.command)
+                self._world.log("container", item.status, item.ref, where=item.ref, text=text, actor=call.user)
+        for ident in change.drop_containers:
+            before = self._world.get("containers", ident)
+            if isinstance(before, Container) and before.runtime == "netdeck":
+                self._world.log("container", "removed", before.ref, where=before.ref, actor=call.user)
+        self.containers()
+        touched = {item.container for item in change.endpoints} | {item.id for item in change.containers}
+        for ident in touched:
+            container = self._records.containers.get(ident)
+            if container is not None and container.runtime == "netdeck" and container.status == "running":
+                self.etc_changed(container)
+
+    def _announce(self, endpoints: Iterable[Endpoint]) -> None:
+        for endpoint in endpoints:
+            container = self._records.containers.get(endpoint.container)
+            network = self._records.networks.get(endpoint.network)
+            if container is None or network is None or not container.inode or not endpoint.addresses:
+                continue
+            count = int(network.options.get("advertise_addr_nmsgs", "3"))
+            interval = int(network.options.get("advertise_addr_ms", "1000")) / 1000
+            task = asyncio.create_task(announce(place_of(container), endpoint.ifname, endpoint.mac, endpoint.addresses,
+                                                count=count, interval=interval))
+            self._announcing.add(task)
+            task.add_done_callback(self._announced)
+
+    def _announced(self, task: asyncio.Task[int]) -> None:
+        self._announcing.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("announcing an address failed: %s", task.exception())
+
+    def close(self) -> None:
+        for task in self._announcing:
+            task.cancel()
+
+
+class Watcher:
+    """Looks for containers of other runtimes, and gives back what those that died had."""
+
+    def __init__(self, changes: Changes, endpoints: Endpoints, known: KnownContainers, publisher: Publisher, world: World) -> None:
+        self._changes, self._endpoints, self._known = changes, endpoints, known
+        self._publisher, self._world = publisher, world
+        self._wake = asyncio.Event()
+        world.subscribe(self._heard)
+
+    def _heard(self, changes: list[WorldChange]) -> None:
+        if any(topic == "namespaces" for topic, _, _, _ in changes):
+            self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except NetdeckError as error:
+                log.warning("looking for containers: %s", error.message)
+            except OSError as error:
+                log.warning("looking for containers: %s", error)
+            try:
+                await asyncio.wait_for(self._wake.wait(), SCAN_SECONDS)
+                await asyncio.sleep(0.05)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def look(self) -> None:
+        """One scan: the containers table brought up to date, endpoints of dead ones released."""
+        seen = await self._known.scan(SCAN_SECONDS / 2)
+        alive = {row.inode for row in self._world.rows("namespaces") if isinstance(row, Namespace)} | set(seen)
+        for container in list(self._changes.records.containers.values()):
+            if container.runtime != "netdeck" and container.inode not in alive:
+                await self._release(container)
+        self._publisher.containers()
+
+    async def _release(self, container: Container) -> None:
+        async with self._changes.lock:
+            found = self._changes.records.endpoints_of(container=container.id)
+            if found:
+                change = self._endpoints.detachment(found, 0, "container.died")
+            elif container.id in self._changes.records.containers:
+                change = Change("container.died", 0, drop_containers=(container.id,))
+            else:
+                return
+            await self._changes.carry_out(change)
+        self._world.log("container", "gone", container.ref, where=container.ref, text="its endpoints were released")

@@ -1,0 +1,146 @@
+"""What is stored, in memory and indexed: networks, containers, endpoints, and the desired kernel objects that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from drivers.default_route import choose_default_routes
+from drivers.driver import Driver, find
+from drivers.objects import AnyObject
+from helperd.store import Change, Store, lease_address
+from protocol.errors import Conflict, NotFound
+from protocol.model import Container, Endpoint, Network
+from protocol.names import display_text, suggestion
+
+_Named = TypeVar("_Named", Network, Container)
+
+
+class Records:
+    """The stored state. Changes only through `apply`, after the store has them."""
+
+    def __init__(self, store: Store, drivers: Mapping[str, Driver]) -> None:
+        self.instance = store.instance
+        self.drivers = drivers
+        self.networks: dict[str, Network] = {item.id: item for item in store.networks()}
+        self.containers: dict[str, Container] = {item.id: item for item in store.containers()}
+        self.endpoints: dict[str, Endpoint] = {}
+        self._last: dict[str, dict[str, str]] = {}
+        for (network, subnet), address in store.last_addresses().items():
+            self._last.setdefault(network, {})[subnet] = address
+        self._of_network: dict[str, dict[str, Endpoint]] = {}
+        self._of_container: dict[str, dict[str, Endpoint]] = {}
+        self._leases: dict[str, dict[str, str]] = {}
+        for endpoint in store.endpoints():
+            self._put_endpoint(endpoint)
+
+    def apply(self, change: Change, last: Mapping[tuple[str, str], str]) -> None:
+        """Bring the memory to what the store holds after `change`."""
+        for ident in change.drop_endpoints:
+            self._drop_endpoint(ident)
+        for ident in change.drop_containers:
+            self.containers.pop(ident, None)
+        for ident in change.drop_networks:
+            self.networks.pop(ident, None)
+            self._of_network.pop(ident, None)
+            self._leases.pop(ident, None)
+            self._last.pop(ident, None)
+        self.networks.update((item.id, item) for item in change.networks)
+        self.containers.update((item.id, item) for item in change.containers)
+        for endpoint in change.endpoints:
+            self._put_endpoint(endpoint)
+        for (network, subnet), address in last.items():
+            self._last.setdefault(network, {})[subnet] = address
+
+    def _put_endpoint(self, endpoint: Endpoint) -> None:
+        self._drop_endpoint(endpoint.id)
+        self.endpoints[endpoint.id] = endpoint
+        self._of_network.setdefault(endpoint.network, {})[endpoint.id] = endpoint
+        self._of_container.setdefault(endpoint.container, {})[endpoint.id] = endpoint
+        leases = self._leases.setdefault(endpoint.network, {})
+        leases.update((lease_address(prefix), endpoint.id) for prefix in endpoint.addresses)
+
+    def _drop_endpoint(self, ident: str) -> None:
+        endpoint = self.endpoints.pop(ident, None)
+        if endpoint is None:
+            return
+        self._of_network.get(endpoint.network, {}).pop(ident, None)
+        self._of_container.get(endpoint.container, {}).pop(ident, None)
+        if not self._of_container.get(endpoint.container):
+            self._of_container.pop(endpoint.container, None)
+        for prefix in endpoint.addresses:
+            self._leases.get(endpoint.network, {}).pop(lease_address(prefix), None)
+
+    def leases(self, network: str) -> Mapping[str, str]:
+        """Bare address → endpoint id, of one network."""
+        return self._leases.setdefault(network, {})
+
+    def handed_out(self, network: str) -> Mapping[str, str]:
+        """Subnet → the address handed out last, of one network."""
+        return self._last.get(network, {})
+
+    def owner(self, endpoint: str) -> str:
+        """What people call the container of an endpoint."""
+        found = self.endpoints.get(endpoint)
+        container = self.containers.get(found.container) if found else None
+        return container.ref if container else endpoint[:12]
+
+    def endpoints_of(self, *, network: str = "", container: str = "") -> list[Endpoint]:
+        """The endpoints of a network, of a container, or of both, in order of attachment."""
+        found = self._of_container.get(container, {}) if container else self._of_network.get(network, {})
+        return sorted((item for item in found.values() if not network or item.network == network),
+                      key=lambda item: item.order)
+
+    def endpoint_count(self, network: str) -> int:
+        return len(self._of_network.get(network, {}))
+
+    def network(self, name: str) -> Network:
+        """By name, id, or unambiguous prefix of an id. Raises NotFound, Conflict."""
+        return _find(self.networks.values(), name, "network")
+
+    def container(self, name: str) -> Container | None:
+        """Stored container by name, ref, id, or unambiguous prefix of an id; None if there is none."""
+        for item in self.containers.values():
+            if name == item.ref:
+                return item
+        try:
+            return _find(self.containers.values(), name, "container")
+        except NotFound:
+            return None
+
+    def network_objects(self, network: Network) -> tuple[AnyObject, ...]:
+        return find(self.drivers, network.driver).network_objects(network, self.instance)
+
+    def container_objects(self, endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> list[AnyObject]:
+        """All objects of one container's `endpoints`, default routes among them."""
+        pairs = [(networks[item.network], item) for item in endpoints]
+        objects: list[AnyObject] = []
+        for network, endpoint in pairs:
+            objects.extend(find(self.drivers, network.driver).endpoint_objects(network, endpoint, self.instance))
+        objects.extend(choose_default_routes(pairs, self.drivers))
+        return objects
+
+    def desired(self) -> list[AnyObject]:
+        """Every object that the kernel should hold for this instance."""
+        objects: list[AnyObject] = []
+        for network in self.networks.values():
+            objects.extend(self.network_objects(network))
+        for container in self._of_container:
+            objects.extend(self.container_objects(self.endpoints_of(container=container), self.networks))
+        return objects
+
+
+def _find(items: Iterable[_Named], name: str, what: str) -> _Named:
+    known = list(items)
+    for item in known:
+        if name in (item.name, item.id):
+            return item
+    found = [item for item in known if len(name) >= 2 and item.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    shown = display_text(name)
+    if found:
+        names = ", ".join(sorted(item.name for item in found))
+        raise Conflict(f"{what} id {shown!r} is ambiguous: it begins the ids of {names}. Give more of it, or the name",
+                       name=shown, candidates=names)
+    raise NotFound(f"no {what} {shown!r}{suggestion(name, (item.name for item in known))}", name=shown)

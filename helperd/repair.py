@@ -1,0 +1,88 @@
+"""Brings the kernel to what is stored: at start, after a change that could not be taken back, when the firewall table was taken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from drivers.objects import Chain, Jump
+from helperd.changes import Changes, place_of
+from helperd.kernel.firewall import Firewall
+from helperd.kernel.firewall_watch import FirewallChange
+from helperd.kernel.namespaces import NamespaceRef
+from helperd.kernel.writer import StepFailed
+from helperd.plan import Step, plan
+from helperd.world import World
+from protocol.errors import NetdeckError
+
+log = logging.getLogger("netdeck.repair")
+
+
+class Repair:
+    """Plans with the same function as every change, from what is stored to what is seen."""
+
+    def __init__(self, changes: Changes, firewall: Firewall, world: World) -> None:
+        self._changes, self._firewall, self._world = changes, firewall, world
+
+    def places(self) -> dict[str, NamespaceRef]:
+        """The namespaces of all containers that have endpoints."""
+        records = self._changes.records
+        ids = {item.container for item in records.endpoints.values()}
+        return {ident: place_of(records.containers[ident]) for ident in ids if records.containers[ident].inode}
+
+    async def load_firewall(self) -> None:
+        """Load the whole table from what is stored, in one transaction: traffic meets the old table or the new one."""
+        desired = self._changes.records.desired()
+        self._firewall.seed(item for item in desired if isinstance(item, Chain | Jump))
+        await self._firewall.load()
+
+    async def reconcile(self) -> tuple[Step, ...]:
+        """Make missing what is stored, delete what bears our mark and is not stored. Steps that fail are told and passed over.
+        Returns the steps that were tried. The caller holds the lock of changes."""
+        places = self.places()
+        desired = self._changes.records.desired()
+        observed = await self._changes.observer.observe(places, desired)
+        tried: list[Step] = []
+        steps = plan(desired, observed)
+        while steps:
+            try:
+                await self._changes.writer.apply(steps, places)
+                tried.extend(steps)
+                break
+            except StepFailed as failed:
+                log.error("repair: %s", failed.message)
+                self._world.log("helper", "repair failed", str(failed.step.object.key), text=failed.message, level="error")
+                tried.extend(steps[:failed.index + 1])
+                steps = steps[failed.index + 1:]
+        return tuple(tried)
+
+    async def run(self) -> None:
+        """Repair whenever a change asked for it."""
+        while True:
+            await self._changes.needs_repair.wait()
+            self._changes.needs_repair.clear()
+            async with self._changes.lock:
+                try:
+                    steps = await self.reconcile()
+                    self._world.log("helper", "repaired", f"{len(steps)} objects", level="notice")
+                except NetdeckError as error:
+                    log.error("repair: %s", error.message)
+                    await asyncio.sleep(1.0)
+                    self._changes.needs_repair.set()
+
+    def firewall_changed(self, change: FirewallChange) -> None:
+        """Somebody else touched the table `inet netdeck`: load it again, and say who it was."""
+        self._firewall.lost()
+        self._task = asyncio.create_task(self._restore(change))
+
+    async def _restore(self, change: FirewallChange) -> None:
+        who = f"{change.process} (pid {change.pid})" if change.pid else "another program"
+        async with self._changes.lock:
+            try:
+                await self.load_firewall()
+            except NetdeckError as error:
+                self._world.log("helper", "failed", "firewall table inet netdeck", level="error",
+                                text=f"{who} removed it and it can't be loaded again: {error.message}")
+                return
+        self._world.log("helper", "restored", "firewall table inet netdeck", level="warning",
+                        text=f"{who} {'removed' if change.deleted else 'changed'} it; it was loaded again")

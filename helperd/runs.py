@@ -1,0 +1,335 @@
+"""Containers of our own: run, exec, stop, remove, and what happens when one ends or the helper comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pwd
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from helperd.changes import CallContext, Changes
+from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all
+from helperd.containers.spec import ExecTarget, Join, SandboxSpec, Terminal
+from helperd.containers_known import KnownContainers
+from helperd.endpoints import Endpoints, Wish
+from helperd.etc import write_etc_files
+from helperd.host_facts import HostFacts
+from helperd.networks import Networks
+from helperd.store import Change
+from helperd.streaming import pump
+from helperd.streams import Stream
+from protocol.errors import Conflict, Forbidden, InUse, InvalidValue, KernelRefused, NetdeckError, NotFound
+from protocol.model import Container, Network
+from protocol.names import container_name, display_text, label_key
+from protocol.requests import ContainerExec, ContainerRemove, ContainerRun, ContainerStop
+
+log = logging.getLogger("netdeck.runs")
+_ADJECTIVES = ("amber", "brisk", "calm", "clever", "copper", "eager", "fair", "green", "keen", "lucid", "mild", "noble", "plain",
+               "quick", "quiet", "rapid", "silver", "steady", "swift", "vivid")
+_NOUNS = ("arp", "bridge", "cable", "frame", "gateway", "hop", "lease", "link", "mesh", "packet", "port", "prefix", "probe",
+          "relay", "route", "socket", "subnet", "tap", "trunk", "vlan")
+_NETWORK_MODES: Mapping[str, Literal["new", "host", "none"]] = {"private": "new", "host": "host", "none": "none"}
+
+
+class Runs:
+    """The operations on containers of ours."""
+
+    def __init__(self, changes: Changes, networks: Networks, endpoints: Endpoints, known: KnownContainers, facts: HostFacts,
+                 run_dir: Path) -> None:
+        self._changes, self._records, self._networks = changes, changes.records, networks
+        self._endpoints, self._known, self._facts = endpoints, known, facts
+        self._run_dir = run_dir / "containers"
+        self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def rewrite_etc_files(self, container: Container) -> None:
+        """After a change of its endpoints."""
+        if self.directory(container.id).is_dir():
+            endpoints = self._records.endpoints_of(container=container.id)
+            write_etc_files(self.directory(container.id), container, endpoints, self._records.networks, self._facts.resolv_conf())
+
+    def directory(self, container: str) -> Path:
+        return self._run_dir / container[:32]
+
+    # -- run ---------------------------------------------------------------------------------------------------------------
+
+    def _chosen_networks(self, request: ContainerRun) -> tuple[str, list[Network]]:
+        """(mode, networks) that the request asks for."""
+        found = [self._records.network(name) for name in request.networks or ("bridge",)]
+        special = [item for item in found if item.driver in ("host", "none")]
+        if special and len(found) > 1:
+            raise InvalidValue(f"network {special[0].name} goes with no other network", field="networks", value=special[0].name)
+        if len({item.id for item in found}) != len(found):
+            raise InvalidValue("the same network is named twice", field="networks", value=", ".join(request.networks))
+        if not special:
+            return "private", found
+        if request.ip or request.ip6 or request.mac_address or request.aliases:
+            raise InvalidValue(f"on network {special[0].name} there is no address, MAC address or alias to choose",
+                               field="networks", value=special[0].name)
+        return special[0].driver, []
+
+    def _free_name(self) -> str:
+        names = {item.name for item in self._records.containers.values()}
+        for _ in range(100):
+            name = f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}"
+            if name not in names:
+                return name
+        return f"sandbox-{secrets.token_hex(6)}"
+
+    def _new_container(self, request: ContainerRun, mode: str, call: CallContext) -> Container:
+        name = container_name(request.name) if request.name else self._free_name()
+        if any(item.name == name for item in self._records.containers.values()):
+            raise Conflict(f"a container with the name {name} exists already: remove it first, or choose another name",
+                           name=name, with_=name)
+        for key in request.labels:
+            label_key(key)
+        ident = secrets.token_hex(32)
+        hostname = container_name(request.hostname) if request.hostname else ident[:12]
+        return Container(id=ident, name=name, ref=name, runtime="netdeck", status="created", created=time.time(),
+                         command=tuple(display_text(item) for item in request.command), uid=call.uid, hostname=hostname, mode=mode,
+                         auto_remove=request.auto_remove, labels=dict(request.labels))
+
+    def _wishes(self, request: ContainerRun, networks: list[Network]) -> list[Wish]:
+        return [Wish(network, request.ip if first else None, request.ip6 if first else None, request.aliases,
+                     request.mac_address if first else None) for network, first in
+                zip(networks, [True] + [False] * len(networks), strict=False)]
+
+    async def run(self, request: ContainerRun, call: CallContext, stream: Stream) -> Any:
+        mode, networks = self._chosen_networks(request)
+        container = self._new_container(request, mode, call)
+        wishes = self._wishes(request, networks)
+        if request.dry_run:
+            preview, _ = self._endpoints.wanted(container, wishes, ())
+            change = Change("container.run", call.uid, containers=(container,), endpoints=preview)
+            return {"container": container, "warnings": [], "plan": self._networks.plan(change), "dry_run": True}
+        self._changes.store.put(Change("container.create", call.uid, containers=(container,)))
+        self._records.apply(Change("container.create", call.uid, containers=(container,)), {})
+        try:
+            sandbox = await self._start(request, container, call)
+            try:
+                running = await self._attach(container, sandbox, wishes, call)
+                output = sandbox.attach(replay=False)
+                await sandbox.go()
+            except BaseException:
+                await sandbox.close()
+                raise
+        except BaseException as error:
+            await self._forget(container, call)
+            if isinstance(error, SandboxError):
+                raise _refused(error) from error
+            raise
+        self._watch(running, sandbox)
+        warnings = [text for network in networks for text in self._facts.warnings(network)] + list(sandbox.warnings)
+        answer = {"container": running, "warnings": warnings, "dry_run": False}
+        if request.detach:
+            output.close()
+            return answer
+        await pump(sandbox, output, stream)
+        if stream.closed:
+            return answer
+        status = await sandbox.wait()
+        return {**answer, "exit_code": status.shell_code}
+
+    async def _start(self, request: ContainerRun, container: Container, call: CallContext) -> Sandbox:
+        directory = self.directory(container.id)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = write_etc_files(directory, container, (), {}, self._facts.resolv_conf())
+        spec = SandboxSpec(id=container.id[:12], run_dir=str(directory), argv=request.command, hostname=container.hostname,
+                           **_account(call), env=_environment(request.env, call, container.hostname, tty=request.tty),
+                           cwd=request.workdir or "/", terminal=Terminal(request.rows, request.columns) if request.tty else None,
+                           interactive=request.interactive, rootfs=request.rootfs,
+                           network=_NETWORK_MODES[container.mode],
+                           hosts_file=files.hosts, resolv_file=files.resolv, hostname_file=files.hostname)
+        return await Sandbox.start(spec)
+
+    async def _attach(self, container: Container, sandbox: Sandbox, wishes: list[Wish], call: CallContext) -> Container:
+        """Connect the sandbox to its networks and write it down as running."""
+        names = tuple(wish.network.name for wish in wishes) or (container.mode,)
+        async with self._changes.lock:
+            for wish in wishes:  # it may have gone while the sandbox started
+                self._records.network(wish.network.id)
+            running = msgspec.structs.replace(
+                container, status="running", pid=sandbox.pid, starttime=sandbox.starttime, networks=names, attached=bool(wishes),
+                inode=0 if container.mode == "host" else sandbox.netns_inode)
+            endpoints, last = self._endpoints.wanted(running, wishes, ())
+            await self._changes.carry_out(Change("container.run", call.uid, containers=(running,), endpoints=endpoints), last)
+        return running
+
+    def _watch(self, container: Container, sandbox: Sandbox) -> None:
+        self._sandboxes[container.id] = sandbox
+        task = asyncio.create_task(self._await_end(container.id, sandbox))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _await_end(self, container: str, sandbox: Sandbox) -> None:
+        status = await sandbox.wait()
+        try:
+            await self.ended(container, status)
+        except NetdeckError as error:
+            log.error("container %s ended and could not be released: %s", container[:12], error.message)
+            self._changes.needs_repair.set()
+        await sandbox.close()
+
+    async def ended(self, ident: str, status: ExitStatus | None) -> None:
+        """A container of ours has ended: its endpoints are released, its record says how it ended, or goes."""
+        async with self._changes.lock:
+            self._sandboxes.pop(ident, None)
+            container = self._records.containers.get(ident)
+            if container is None:
+                return
+            endpoints = self._records.endpoints_of(container=ident)
+            drop = tuple(item.id for item in endpoints)
+            if container.auto_remove or container.status == "created":
+                change = Change("container.remove", container.uid, drop_endpoints=drop, drop_containers=(ident,))
+                await self._changes.carry_out(change)
+                shutil.rmtree(self.directory(ident), ignore_errors=True)
+                return
+            code = status.shell_code if status is not None else None
+            exited = msgspec.structs.replace(container, status="exited", exit_code=code, pid=0, inode=0, starttime=0, attached=False)
+            await self._changes.carry_out(Change("container.exit", container.uid, drop_endpoints=drop, containers=(exited,)))
+
+    async def _forget(self, container: Container, call: CallContext) -> None:
+        """A start that failed: nothing of it is left."""
+        await kill_all(str(self.directory(container.id)))
+        async with self._changes.lock:
+            if container.id in self._records.containers:
+                drop = tuple(item.id for item in self._records.endpoints_of(container=container.id))
+                with contextlib.suppress(NetdeckError):
+                    call.cancelled = ""
+                    await self._changes.carry_out(Change("container.remove", call.uid, drop_endpoints=drop,
+                                                         drop_containers=(container.id,)))
+        shutil.rmtree(self.directory(container.id), ignore_errors=True)
+
+    # -- exec, stop, remove --------------------------------------------------------------------------------------------------
+
+    async def execute(self, request: ContainerExec, call: CallContext, stream: Stream) -> Any:
+        container = await self._known.running(request.container)
+        if call.uid not in (0, container.uid) or (container.runtime != "netdeck" and call.uid != 0):
+            raise Forbidden(f"container {container.ref} is not yours: only its owner and root run commands in it", name=container.ref)
+        terminal = Terminal(request.rows, request.columns) if request.tty else None
+        target: Mapping[str, Any] = {"exec_in": ExecTarget(container.pid, container.starttime)} if container.pid else {
+            "network": Join(path=container.path, inode=container.inode)}
+        spec = SandboxSpec(id=container.id[:12], run_dir="", argv=request.command, hostname=container.hostname, **_account(call),
+                           env=_environment(request.env, call, container.hostname, tty=request.tty), terminal=terminal,
+                           interactive=request.interactive, **target)
+        try:
+            sandbox = await Sandbox.start(spec)
+            try:
+                output = sandbox.attach(replay=False)
+                await sandbox.go()
+                await pump(sandbox, output, stream)
+                status = await sandbox.wait()
+            finally:
+                await sandbox.close()
+        except SandboxError as error:
+            raise _refused(error) from error
+        return {"exit_code": status.shell_code}
+
+    def _mine(self, name: str, call: CallContext) -> Container:
+        container = self._records.container(name)
+        if container is None:
+            raise NotFound(f"no container {display_text(name)!r}: `netdeck ps -a` lists all", name=display_text(name))
+        if container.runtime != "netdeck":
+            raise InvalidValue(f"container {container.ref} belongs to {container.runtime}: stop or remove it there, or take it off "
+                               "its networks with `netdeck network disconnect`", field="name", value=container.ref)
+        if call.uid not in (0, container.uid):
+            raise Forbidden(f"container {container.ref} is not yours: only its owner and root stop or remove it", name=container.ref)
+        return container
+
+    async def stop(self, request: ContainerStop, call: CallContext, stream: Stream) -> Any:
+        container = self._mine(request.name, call)
+        sandbox = self._sandboxes.get(container.id)
+        if sandbox is None:
+            return {"container": container, "exit_code": container.exit_code}
+        status = await sandbox.stop(request.timeout)
+        await self._settled(container.id)
+        return {"container": self._records.containers.get(container.id, container), "exit_code": status.shell_code}
+
+    async def _settled(self, ident: str) -> None:
+        """Wait until the end of a container has been written down."""
+        for _ in range(400):
+            if ident not in self._sandboxes and not self._changes.lock.locked():
+                return
+            await asyncio.sleep(0.005)
+
+    async def remove(self, request: ContainerRemove, call: CallContext, stream: Stream) -> Any:
+        container = self._mine(request.name, call)
+        if container.status == "running":
+            if not request.force:
+                raise InUse(f"container {container.ref} is running: stop it first, or use rm -f", name=container.ref, users=[])
+            sandbox = self._sandboxes.get(container.id)
+            if sandbox is not None:
+                await sandbox.stop(0)
+                await self._settled(container.id)
+        async with self._changes.lock:
+            if container.id in self._records.containers:
+                await self._changes.carry_out(Change("container.remove", call.uid, drop_containers=(container.id,)))
+        shutil.rmtree(self.directory(container.id), ignore_errors=True)
+        return {"container": container}
+
+    # -- after a restart -----------------------------------------------------------------------------------------------------
+
+    async def reconnect(self) -> None:
+        """After a start of the helper: take up what runs, note what has ended, kill what nobody knows."""
+        for container in [item for item in self._records.containers.values() if item.runtime == "netdeck"]:
+            directory = str(self.directory(container.id))
+            if container.status == "running":
+                try:
+                    self._watch(container, await Sandbox.reconnect(directory))
+                except SandboxGone as error:
+                    await self.ended(container.id, error.status)
+            elif container.status == "created":
+                await kill_all(directory)
+                await self.ended(container.id, None)
+        known = {self.directory(ident).name for ident in self._records.containers}
+        for path in self._run_dir.iterdir():
+            if path.name not in known:
+                await kill_all(str(path))
+                shutil.rmtree(path, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Leave: the containers run on."""
+        for task in self._tasks:
+            task.cancel()
+        for sandbox in self._sandboxes.values():
+            await sandbox.close()
+
+
+def _account(call: CallContext) -> dict[str, Any]:
+    """uid, gid and groups of the caller, from the user database where it is known there."""
+    try:
+        name = pwd.getpwuid(call.uid).pw_name
+    except KeyError:
+        return {"uid": call.uid, "gid": call.gid, "groups": ()}
+    return {"uid": call.uid, "gid": call.gid, "groups": tuple(os.getgrouplist(name, call.gid))}
+
+
+def _environment(given: Mapping[str, str], call: CallContext, hostname: str, *, tty: bool) -> dict[str, str]:
+    try:
+        account = pwd.getpwuid(call.uid)
+        base = {"HOME": account.pw_dir, "USER": account.pw_name, "SHELL": account.pw_shell or "/bin/sh"}
+    except KeyError:
+        base = {"HOME": "/"}
+    base |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": hostname}
+    if tty:
+        base["TERM"] = "xterm"
+    for name in given:
+        if not name or "=" in name or "\0" in name:
+            raise InvalidValue(f"environment name {display_text(name)!r} is not allowed", field="env", value=display_text(name))
+    return {**base, **given}
+
+
+def _refused(error: SandboxError) -> NetdeckError:
+    told = KernelRefused(str(error))
+    told.details["exit_code"] = error.exit_code
+    return told

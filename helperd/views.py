@@ -1,0 +1,58 @@
+"""The operations that only look: containers, interfaces, events, drivers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from helperd.changes import CallContext
+from helperd.containers_known import KnownContainers
+from helperd.inspect import container_document
+from helperd.live import Live
+from helperd.records import Records
+from helperd.streams import Stream
+from protocol.client import unpack_counters
+from protocol.messages import COUNTER_COLUMNS, Counters
+from protocol.model import Container, Link
+from protocol.requests import ContainerInspect, ContainerList, DriverList, EventList, InterfaceList
+
+
+class Views:
+    """What clients ask for once; what they follow comes by subscription."""
+
+    def __init__(self, records: Records, known: KnownContainers, live: Live) -> None:
+        self._records, self._known, self._live = records, known, live
+
+    async def containers(self, request: ContainerList, call: CallContext, stream: Stream) -> Any:
+        if request.foreign:
+            await self._known.scan()
+        return [item for item in self._known.everyone(ended=request.all)
+                if request.foreign or item.runtime == "netdeck" or item.attached]
+
+    async def inspect(self, request: ContainerInspect, call: CallContext, stream: Stream) -> Any:
+        return [self._document(await self._known.stored(name)) for name in request.names]
+
+    def _document(self, container: Container) -> dict[str, Any]:
+        pairs = [(self._records.networks[item.network], item) for item in self._records.endpoints_of(container=container.id)]
+        topics = ("links", "addresses", "routes", "neighbours")
+        inside: dict[str, list[Any]] = {topic.capitalize(): [] for topic in topics}
+        if container.inode:
+            for topic, _, value in self._live.world.snapshot(topics, (container.inode,)):
+                inside[topic.capitalize()].append(msgspec.to_builtins(value))
+        return container_document(container, pairs, inside)
+
+    async def interfaces(self, request: InterfaceList, call: CallContext, stream: Stream) -> Any:
+        batch = await self._live.counters.sample()
+        message = Counters(0, batch.time, batch.ns, batch.ifindex, batch.columns)
+        numbers = {(inode, ifindex): values for inode, ifindex, values in unpack_counters(message)}
+        zeros = (0,) * len(COUNTER_COLUMNS)
+        return [{"link": msgspec.to_builtins(row),
+                 "counters": dict(zip(COUNTER_COLUMNS, numbers.get((row.inode, row.ifindex), zeros), strict=True))}
+                for row in self._live.world.rows("links") if isinstance(row, Link)]
+
+    async def events(self, request: EventList, call: CallContext, stream: Stream) -> Any:
+        return [item for item in self._live.world.events() if item.time > request.since][-request.limit:]
+
+    async def drivers(self, request: DriverList, call: CallContext, stream: Stream) -> Any:
+        return [driver.info for driver in self._records.drivers.values()]
