@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from drivers.nft_text import FAMILY, chain_name, element_name, element_text, rule_text, skeleton
+from drivers.nft_text import FAMILY, chain_name, element_name, element_text, map_name, rule_text, skeleton
 from drivers.objects import (
     HOST,
     LINK_GROUP,
@@ -116,7 +116,9 @@ def planned(steps: Iterable[StepLike], places: Mapping[str, str]) -> Plan:
     """The plan as clients see it."""
     listed = list(steps)
     return Plan(
-        steps=tuple(PlannedStep(step.action, msgspec.to_builtins(step.object), describe(step.object, places)) for step in listed),
+        steps=tuple(
+            PlannedStep(step.action, msgspec.to_builtins(step.object), describe(step.object, places)) for step in listed
+        ),
         commands=commands(listed, places),
     )
 
@@ -148,7 +150,7 @@ _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     Address: lambda item, where: f"address {item.prefix} on {item.link} {where(item.place)}",
     Up: lambda item, where: f"{item.link} up {where(item.place)}",
     Route: _say_route,
-    Chain: lambda item, where: f"firewall chain {item.name}, {len(item.rules)} rules",
+    Chain: lambda item, where: f"firewall chain {item.name}, {len(item.rules)} rule{'s' * (len(item.rules) != 1)}",
     Jump: lambda item, where: f"firewall: {item.map} of {item.link} to chain {item.chain}",
 }
 
@@ -161,8 +163,9 @@ def _bridge(action: str, item: Bridge, before: AnyObject | None, places: _Places
         return [[*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), "alias", item.alias]]
     mac = ["address", item.mac] if item.mac else []
     return [
-        [*ip, "link", "add", "name", item.name, *mac, "mtu", str(item.mtu), "group", str(LINK_GROUP), "type", "bridge"],
-        [*ip, "link", "set", "dev", item.name, "alias", item.alias],
+        [*ip, "link", "add", "name", item.name, *mac, "group", str(LINK_GROUP), "type", "bridge"],
+        # An MTU that a bridge is given at creation is lost with its last port.
+        [*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), "alias", item.alias],
     ]
 
 
@@ -175,17 +178,55 @@ def _veth(action: str, item: Veth, before: AnyObject | None, places: _Places) ->
     if action == "change":
         old = before if isinstance(before, Veth) else item
         port = master if item.master != old.master else []
-        words = [[*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), *(port or ([] if item.master else ["nomaster"])),
-                  "alias", item.alias],
-                 [*peer, "mtu", str(item.mtu), "alias", item.alias]]
+        words = [
+            [
+                *ip,
+                "link",
+                "set",
+                "dev",
+                item.name,
+                "mtu",
+                str(item.mtu),
+                *(port or ([] if item.master else ["nomaster"])),
+                "alias",
+                item.alias,
+            ],
+            [*peer, "mtu", str(item.mtu), "alias", item.alias],
+        ]
         if item.master and (item.isolated != old.isolated or port):
             words.append([*bridge, "link", "set", "dev", item.name, "isolated", "on" if item.isolated else "off"])
         return words
     mac = ["address", item.peer_mac] if item.peer_mac else []
-    there = ["netns", places.target(item.peer_place)] if item.peer_place != item.place and places.target(item.peer_place) else []
+    there = (
+        ["netns", places.target(item.peer_place)]
+        if item.peer_place != item.place and places.target(item.peer_place)
+        else []
+    )
     words = [
-        [*ip, "link", "add", "name", item.name, "mtu", str(item.mtu), "group", str(LINK_GROUP), "up", *master, "type", "veth",
-         "peer", "name", item.peer_name, *mac, "mtu", str(item.mtu), "group", str(LINK_GROUP), *there],
+        [
+            *ip,
+            "link",
+            "add",
+            "name",
+            item.name,
+            "mtu",
+            str(item.mtu),
+            "group",
+            str(LINK_GROUP),
+            "up",
+            *master,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            item.peer_name,
+            *mac,
+            "mtu",
+            str(item.mtu),
+            "group",
+            str(LINK_GROUP),
+            *there,
+        ],
         [*ip, "link", "set", "dev", item.name, "alias", item.alias],
         [*peer, "alias", item.alias],
     ]
@@ -216,7 +257,20 @@ def _route(action: str, item: Route, before: AnyObject | None, places: _Places) 
     verb = {"create": "add", "change": "replace", "delete": "delete"}[action]
     via = ["via", item.gateway] if item.gateway else []
     metric = ["metric", str(item.metric)] if item.metric else []
-    return [[*places.ip(item.place), "route", verb, item.destination, *via, "dev", item.link, "proto", str(PROTOCOL), *metric]]
+    return [
+        [
+            *places.ip(item.place),
+            "route",
+            verb,
+            item.destination,
+            *via,
+            "dev",
+            item.link,
+            "proto",
+            str(PROTOCOL),
+            *metric,
+        ]
+    ]
 
 
 def _nft(places: _Places, place: str, command: str) -> list[str]:
@@ -236,12 +290,19 @@ def _chain(action: str, item: Chain, before: AnyObject | None, places: _Places) 
 
 
 def _jump(action: str, item: Jump, before: AnyObject | None, places: _Places) -> Words:
-    gone = f'delete element {_TABLE} {item.map} {{ "{element_name(item.link)}" }}'
-    there = f"add element {_TABLE} {item.map} {element_text(item)}"
+    gone = f'delete element {_TABLE} {map_name(item.map)} {{ "{element_name(item.link)}" }}'
+    there = f"add element {_TABLE} {map_name(item.map)} {element_text(item)}"
     line = {"create": there, "change": f"{gone}; {there}", "delete": gone}[action]
     return [_nft(places, item.place, line)]
 
 
 _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]] = {
-    Bridge: _bridge, Veth: _veth, Sysctl: _sysctl, Address: _address, Up: _up, Route: _route, Chain: _chain, Jump: _jump,
+    Bridge: _bridge,
+    Veth: _veth,
+    Sysctl: _sysctl,
+    Address: _address,
+    Up: _up,
+    Route: _route,
+    Chain: _chain,
+    Jump: _jump,
 }

@@ -17,7 +17,8 @@ from protocol.names import display_text
 FAMILY = "inet"
 _CHAIN = re.compile(r"\A[A-Za-z_][A-Za-z0-9_.-]{0,126}\Z")
 _LINK = re.compile(r"\A[A-Za-z0-9_.@+=,~^%&-]{1,15}\Z")  # no quote, no backslash, no * (which nft takes for any ending)
-_WORD = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}\Z")
+_WORD = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
+_ADDRESS = re.compile(r"\A[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?\Z")  # no zone: ipaddress takes any text behind a %
 _RANGE = re.compile(r"\A([0-9]{1,5})-([0-9]{1,5})\Z")
 _VERDICTS = frozenset({"accept", "drop", "return", "masquerade"})
 _COMMENT_LIMIT = 127  # NFTNL_UDATA_COMMENT_MAXLEN, bytes
@@ -76,15 +77,21 @@ def checked(match: Match) -> Match:
     """`match` if all its parts are well formed. Raises InvalidValue."""
     parse_left(match.left)
     if match.op not in ("==", "!="):
-        raise InvalidValue(f"firewall operator {display_text(match.op)!r} is not known: expected == or !=", field="match",
-                           value=display_text(match.op))
+        raise InvalidValue(
+            f"firewall operator {display_text(match.op)!r} is not known: expected == or !=",
+            field="match",
+            value=display_text(match.op),
+        )
     if not match.right:
         raise InvalidValue(f"firewall match {match.left} has no value", field="match", value=match.left)
     pattern = _LINK if is_name(match) else _WORD
     for value in match.right:
         if not pattern.match(value) and not _address(value):
-            raise InvalidValue(f"firewall match {match.left}: {display_text(value)!r} is not allowed", field="match",
-                               value=display_text(value))
+            raise InvalidValue(
+                f"firewall match {match.left}: {display_text(value)!r} is not allowed",
+                field="match",
+                value=display_text(value),
+            )
     return match
 
 
@@ -98,9 +105,25 @@ def chain_name(name: str) -> str:
 def element_name(link: str) -> str:
     """`link` if it may be the key of a verdict map. Raises InvalidValue."""
     if not _LINK.match(link):
-        raise InvalidValue(f"link name {display_text(link)!r} can't be used in a firewall rule: expected letters, digits, . _ -",
-                           field="link", value=display_text(link))
+        raise InvalidValue(
+            f"link name {display_text(link)!r} can't be used in a firewall rule: expected letters, digits, . _ -",
+            field="link",
+            value=display_text(link),
+        )
     return link
+
+
+def map_name(name: str) -> str:
+    """`name` if the table has a verdict map of that name. Raises InvalidValue."""
+    if all(item.name != name for item in VERDICT_MAPS):
+        known = ", ".join(item.name for item in VERDICT_MAPS)
+        raise InvalidValue(
+            f"verdict map {display_text(name)!r} is not known: expected one of {known}",
+            field="map",
+            value=display_text(name),
+            expected=known,
+        )
+    return name
 
 
 def comment(text: str) -> str:
@@ -122,7 +145,9 @@ def snat_address(verdict: str) -> str | None:
     address = verdict.removeprefix("snat to ")
     if address != verdict and _address(address) and "/" not in address:
         return str(ipaddress.ip_address(address))
-    raise InvalidValue(f"firewall verdict {display_text(verdict)!r} is not known", field="verdict", value=display_text(verdict))
+    raise InvalidValue(
+        f"firewall verdict {display_text(verdict)!r} is not known", field="verdict", value=display_text(verdict)
+    )
 
 
 def rule_text(rule: Rule) -> str:
@@ -136,14 +161,14 @@ def rule_text(rule: Rule) -> str:
 def _match_text(match: Match) -> str:
     checked(match)
     values = [f'"{value}"' if is_name(match) else value for value in match.right]
-    if is_mask(match):
-        right = ",".join(values)
-    else:
-        right = values[0] if len(values) == 1 else "{ " + ", ".join(values) + " }"
+    together = ",".join(values) if is_mask(match) else "{ " + ", ".join(values) + " }"
+    right = values[0] if len(values) == 1 else together
     return f"{match.left} {'!= ' if match.op == '!=' else ''}{right}"
 
 
 def _address(value: str) -> bool:
+    if not _ADDRESS.match(value):
+        return False
     try:
         ipaddress.ip_interface(value)
     except ValueError:
@@ -182,7 +207,10 @@ def skeleton() -> tuple[str, ...]:
     table = f"{FAMILY} {TABLE}"
     made: list[str] = [f"add table {table}"]
     made += [f"add map {table} {item.name} {map_text(item)}" for item in VERDICT_MAPS]
-    made += [f"add chain {table} {chain} {text}" for chain, text in {item.chain: base_chain_text(item) for item in VERDICT_MAPS}.items()]
+    made += [
+        f"add chain {table} {chain} {text}"
+        for chain, text in {item.chain: base_chain_text(item) for item in VERDICT_MAPS}.items()
+    ]
     made += [f"add rule {table} {item.chain} {lookup_text(item)}" for item in VERDICT_MAPS]
     return tuple(made)
 
@@ -196,5 +224,7 @@ def table_text(objects: Iterable[Chain | Jump]) -> str:
         if isinstance(item, Chain):
             lines.append(f"add chain {table} {chain_name(item.name)}")
             lines += [f"add rule {table} {item.name} {rule_text(rule)}" for rule in item.rules]
-    lines += [f"add element {table} {item.map} {element_text(item)}" for item in items if isinstance(item, Jump)]
+    lines += [
+        f"add element {table} {map_name(item.map)} {element_text(item)}" for item in items if isinstance(item, Jump)
+    ]
     return "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import psutil
@@ -97,6 +97,7 @@ class Discovery:
         self._directories = netns_directories
         self._processes: dict[int, _Process] = {}
         self._sightings: dict[int, Sighting] = {}
+        self._leaders: dict[int, _Leader] = {}
         self._mounts: dict[str, int] = {}
         self._round = 0
 
@@ -105,13 +106,14 @@ class Discovery:
         host = own_inode()
         members = self._members(host, full=full)
         self._mounts = self._mounted()
+        self._leaders = {inode: leader for inode, leader in self._leaders.items() if inode in members}
         paths: dict[int, list[str]] = {}
         for path, inode in sorted(self._mounts.items()):
             if inode != host:
                 paths.setdefault(inode, []).append(path)
         found = {}
         for inode in members.keys() | paths.keys():
-            leader = _Leader.of(inode, members.get(inode, ()))
+            leader = self._leader(inode, members.get(inode, ()), full=full)
             if leader is not None or inode in paths:
                 found[inode] = self._identify(inode, leader, tuple(paths.get(inode, ())))
         self._sightings = found
@@ -138,6 +140,20 @@ class Discovery:
         for group in members.values():
             group.sort()
         return members
+
+    def _leader(self, inode: int, group: Sequence[tuple[int, int]], *, full: bool) -> _Leader | None:
+        """The oldest process of a namespace; one that has settled is read again in one scan of `SHARE`."""
+        known = self._leaders.pop(inode, None)
+        if known is None or full or inode % SHARE == self._round or not self._has_settled(known, group):
+            known = _Leader.of(inode, group)
+        if known is not None:
+            self._leaders[inode] = known
+        return known
+
+    def _has_settled(self, leader: _Leader, group: Sequence[tuple[int, int]]) -> bool:
+        if not group or group[0] != (leader.starttime, leader.pid):
+            return False
+        return time.monotonic() - self._processes[leader.pid].seen > YOUNG and leader.is_there()
 
     # Mounts -----------------------------------------------------------------------------------------------------------
 
@@ -286,6 +302,13 @@ class _Leader:
                 if inode is None or leader.inode == inode:
                     return leader
         return None
+
+    def is_there(self) -> bool:
+        """Whether the process is still in its namespace."""
+        try:
+            return os.stat(f"/proc/{self.pid}/ns/net").st_ino == self.inode
+        except OSError:
+            return False
 
     @staticmethod
     def _read(pid: int) -> _Leader:

@@ -1,0 +1,113 @@
+"""What the shim keeps for those who are connected to it. The standard library alone is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections import deque
+
+from helperd.containers import frames
+
+
+class Ring:
+    """The last `frames.RING` bytes of output, in order, each piece with the stream it came from."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[int, bytes]] = deque()
+        self._size = 0
+
+    def add(self, kind: int, data: bytes) -> None:
+        """Keep `data` of stream `kind`, and forget the oldest bytes for it."""
+        self._pieces.append((kind, data))
+        self._size += len(data)
+        while self._size > frames.RING:
+            oldest_kind, oldest = self._pieces.popleft()
+            excess = self._size - frames.RING
+            self._size -= min(len(oldest), excess)
+            if len(oldest) > excess:
+                self._pieces.appendleft((oldest_kind, oldest[excess:]))
+
+    def pieces(self) -> list[tuple[int, bytes]]:
+        """Return what is kept, oldest first."""
+        return list(self._pieces)
+
+
+class Client:
+    """One connection: what it sent and is not a whole frame yet, what it has yet to be sent, and its window."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.received = bytearray()
+        self.unsent = bytearray()
+        self.attached = False
+        self.unacknowledged = 0
+        self.input_outstanding = 0
+
+    def send(self, kind: int, payload: bytes = b"") -> None:
+        """Queue a frame."""
+        self.unsent += frames.encode(kind, payload)
+
+    def send_output(self, kind: int, data: bytes) -> None:
+        """Queue output; it counts against the window. Empty data ends the stream."""
+        self.unacknowledged += len(data)
+        self.send(kind, data)
+
+    def room(self) -> int:
+        """Return how many bytes of output may be sent now."""
+        return max(0, frames.WINDOW - self.unacknowledged)
+
+    def acknowledge(self, count: int) -> None:
+        """The peer consumed `count` bytes of output."""
+        self.unacknowledged = max(0, self.unacknowledged - count)
+
+    def read(self) -> list[tuple[int, bytes]] | None:
+        """Return the frames that came in, None when the peer is gone. Raises FrameError."""
+        try:
+            data = self.sock.recv(256 << 10)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not data:
+            return None
+        self.received += data
+        return frames.decode(self.received)
+
+    def flush(self) -> bool:
+        """Send what the socket takes; return False when the peer is gone."""
+        try:
+            while self.unsent:
+                del self.unsent[: self.sock.send(self.unsent)]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def say_goodbye(clients: list[Client], seconds: float) -> None:
+    """End our side of each connection, and wait at most `seconds` for the other side to end its own.
+
+    A socket that is closed while the peer still writes takes with it what the peer has not read: the exit status.
+    """
+    waiting = {client.sock.fileno(): client.sock for client in clients}
+    poll = select.poll()
+    for fd, sock in waiting.items():
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+        poll.register(fd, select.POLLIN)
+    end = time.monotonic() + seconds
+    while waiting and (left := end - time.monotonic()) > 0:
+        for fd, _ in poll.poll(int(left * 1000) + 1):
+            try:
+                over = not waiting[fd].recv(65536)
+            except BlockingIOError:
+                over = False
+            except OSError:
+                over = True
+            if over:
+                poll.unregister(fd)
+                del waiting[fd]

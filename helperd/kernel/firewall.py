@@ -1,0 +1,270 @@
+"""The table `inet netdeck`: a model of it in memory, and the kernel's table kept like it.
+
+Written, hardly ever read: each change is one transaction. Where one fails, or somebody else deleted the table, the whole table
+is loaded anew in one transaction, which leaves no moment without it. No other table is ever touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from drivers.commands import describe
+from drivers.nft_text import comment, lookup_comment
+from drivers.objects import HOST, TABLE, VERDICT_MAPS, Chain, Jump, Key
+from helperd.kernel import nft_json
+from helperd.kernel.namespaces import NamespaceRef, NamespaceThread
+from helperd.kernel.nft import Command, Nft, NftRefused
+from helperd.kernel.step_errors import RunFailed, doing
+from helperd.plan import Step
+from protocol.errors import InvalidValue, KernelRefused, NetdeckError
+
+T = TypeVar("T")
+Item = Chain | Jump
+Model = Mapping[Key, Item]
+
+
+class RuleCounter(NamedTuple):
+    """What a rule has counted since the helper started, whatever was reloaded meanwhile."""
+
+    chain: str
+    comment: str
+    packets: int
+    bytes: int
+
+
+_Counted = dict[tuple[str, str, int], tuple[int, int]]
+
+
+class Firewall:
+    """The table, in the namespace `place` (None: the process's own).
+
+    Its work is done in one thread; a call waits for the one before. Errors: Unavailable without libnftables, KernelRefused.
+    """
+
+    def __init__(self, place: NamespaceRef | None = None) -> None:
+        self._place = place
+        self._thread = NamespaceThread("nft")
+        self._nft: Nft | None = None
+        self._model: Model = {}
+        self._loaded = False
+        self._latest: _Counted = {}  # what the kernel's rules said when last read
+        self._before: _Counted = {}  # what rules that were replaced by others had counted
+
+    @property
+    def table_present(self) -> bool:
+        """True from the first load until the table is known to be lost."""
+        return self._loaded
+
+    def seed(self, objects: Iterable[Item]) -> None:
+        """Say what the table shall hold at the next `load`."""
+        self._model = {item.key: item for item in objects}
+
+    def objects(self) -> frozenset[Item]:
+        """What the kernel's table holds; nothing while it is not loaded."""
+        return frozenset(self._model.values()) if self._loaded else frozenset()
+
+    def lost(self) -> None:
+        """Somebody else deleted the table: the next `load` or `apply` makes it again."""
+        self._loaded = False
+
+    async def load(self) -> None:
+        """Load the whole table anew, in one transaction. What its rules have counted is kept."""
+        await self._run(self._load)
+
+    async def apply(self, steps: Sequence[Step]) -> None:
+        """Carry out steps on chains and jumps as one transaction. On failure nothing of them is done, the table is loaded again
+        as it was, and KernelRefused or InvalidValue says which step could not be."""
+        try:
+            await self._run(lambda: self._apply(steps, alone=False))
+        except RunFailed as failed:
+            raise failed.cause from failed
+
+    def apply_now(self, steps: Sequence[Step]) -> None:
+        """`apply` for another thread, which waits. Where the steps can't be done together they are done one by one up to the one
+        that fails. Raises RunFailed."""
+        self._thread.run(self._place, lambda: self._apply(steps, alone=True))
+
+    async def counters(self) -> tuple[RuleCounter, ...]:
+        """What each rule has counted, in the order of the table."""
+        return await self._run(self._count)
+
+    async def intact(self) -> bool:
+        """Read the table back: True if it has the chains, rules (by their comments) and elements that it should have."""
+        return await self._run(self._compare)
+
+    async def remove(self) -> None:
+        """Delete the table."""
+        await self._run(self._remove)
+
+    async def close(self) -> None:
+        """Let the library go; the table stays."""
+        await self._run(self._close)
+        self._thread.close()
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await self._thread.run_async(self._place, function)
+
+    def _library(self) -> Nft:
+        if self._nft is None:
+            self._nft = Nft()
+        return self._nft
+
+    def _close(self) -> None:
+        if self._nft is not None:
+            self._nft.close()
+            self._nft = None
+
+    def _remove(self) -> None:
+        self._loaded = False
+        self._library().run([nft_json.add_table(), nft_json.delete_table()])
+
+    def _load(self, model: Model | None = None) -> None:
+        wanted = self._model if model is None else model
+        commands = nft_json.whole_table(wanted.values())
+        if self._loaded:
+            self._read_counters()
+        try:
+            self._library().run(commands)
+        except NftRefused as refusal:
+            raise KernelRefused(
+                f"loading the firewall table inet {TABLE}: {refusal}",
+                object=f"table inet {TABLE}",
+                errno=0,
+                kernel=str(refusal),
+            ) from refusal
+        self._keep_counters(lambda chain: True)
+        self._model = wanted
+        self._loaded = True
+
+    def _apply(self, steps: Sequence[Step], *, alone: bool) -> None:
+        try:
+            self._transaction(steps)
+            return
+        except InvalidValue as error:
+            cause: NetdeckError = error
+        except KernelRefused:
+            # Perhaps somebody changed the table behind our back: with the whole of it anew, the same may well go.
+            if self._loaded:
+                self._load()
+            try:
+                self._transaction(steps)
+                return
+            except KernelRefused as error:
+                cause = error
+        if not alone or len(steps) == 1:
+            raise RunFailed(0, cause)
+        for number, step in enumerate(steps):
+            try:
+                self._transaction((step,))
+            except NetdeckError as error:
+                raise RunFailed(number, error) from error
+
+    def _transaction(self, steps: Sequence[Step]) -> None:
+        model = dict(self._model)
+        commands: list[Command] = []
+        for step in steps:
+            commands += _change(model, step)
+        if not self._loaded:
+            self._load(model)
+            return
+        if commands:
+            chains = {step.object.name for step in steps if isinstance(step.object, Chain) and step.action != "create"}
+            if chains:
+                self._read_counters()
+            try:
+                self._library().run(commands)
+            except NftRefused as refusal:
+                words = "; ".join(describe(step.object) for step in steps[:3])
+                raise KernelRefused(
+                    f"{doing(steps[0])}: {refusal}", object=words, errno=0, kernel=str(refusal)
+                ) from refusal
+            self._keep_counters(lambda chain: chain in chains)
+            gone = {step.object.name for step in steps if isinstance(step.object, Chain) and step.action == "delete"}
+            self._before = {key: value for key, value in self._before.items() if key[0] not in gone}
+        self._model = model
+
+    def _count(self) -> tuple[RuleCounter, ...]:
+        self._read_counters()
+        return tuple(
+            RuleCounter(
+                key[0], key[1], packets + self._before.get(key, (0, 0))[0], size + self._before.get(key, (0, 0))[1]
+            )
+            for key, (packets, size) in self._latest.items()
+        )
+
+    def _keep_counters(self, replaced: Callable[[str], bool]) -> None:
+        """Remember what the rules of chains that were just replaced had counted."""
+        for key, (packets, size) in list(self._latest.items()):
+            if replaced(key[0]):
+                known = self._before.get(key, (0, 0))
+                self._before[key] = (known[0] + packets, known[1] + size)
+                del self._latest[key]
+
+    def _read_counters(self) -> None:
+        """Read what the kernel's rules say; where the table is gone, what was read last stays."""
+        found: _Counted = {}
+        try:
+            listed = self._library().run([nft_json.list_table()])
+        except NftRefused:
+            return
+        for entry in listed:
+            rule = entry.get("rule")
+            if rule is None:
+                continue
+            counter = next((part["counter"] for part in rule["expr"] if "counter" in part), None)
+            if isinstance(counter, dict):
+                number = 0
+                while (key := (rule["chain"], rule.get("comment", ""), number)) in found:
+                    number += 1
+                found[key] = (counter["packets"], counter["bytes"])
+        self._latest = found
+
+    def _compare(self) -> bool:
+        if not self._loaded:
+            return False
+        try:
+            listed = self._library().run([nft_json.list_table()])
+        except NftRefused:
+            return False
+        rules: dict[str, list[str]] = {}
+        elements: set[tuple[str, str, str]] = set()
+        for entry in listed:
+            if "chain" in entry:
+                rules.setdefault(entry["chain"]["name"], [])
+            elif "rule" in entry:
+                rules.setdefault(entry["rule"]["chain"], []).append(entry["rule"].get("comment", ""))
+            elif "map" in entry:
+                elements |= {
+                    (entry["map"]["name"], str(key), str(value.get("jump", {}).get("target")))
+                    for key, value in entry["map"].get("elem", ())
+                }
+        wanted: dict[str, list[str]] = {item.chain: [] for item in VERDICT_MAPS} | {
+            item.name: [comment(rule.comment) for rule in item.rules]
+            for item in self._model.values()
+            if isinstance(item, Chain)
+        }
+        for item in VERDICT_MAPS:
+            wanted[item.chain].append(lookup_comment(item))
+        jumps = {(item.map, item.link, item.chain) for item in self._model.values() if isinstance(item, Jump)}
+        return rules == wanted and elements == jumps
+
+
+def _change(model: dict[Key, Item], step: Step) -> list[Command]:
+    """Change `model` by `step`, and say by which commands the table follows. What is as it should be needs none."""
+    item = step.object
+    if not isinstance(item, Chain | Jump) or item.place != HOST:
+        raise InvalidValue(f"{doing(step)}: the firewall table is the host's", field="place", value=item.place)
+    old = model.get(item.key)
+    if step.action == "delete":
+        model.pop(item.key, None)
+        if old is None:
+            return []
+        return [nft_json.delete_chain(item.name) if isinstance(item, Chain) else nft_json.delete_jump(item)]
+    if old == item:
+        return []
+    model[item.key] = item
+    if isinstance(item, Chain):
+        return nft_json.add_chain(item) if old is None else nft_json.change_chain(item)
+    gone = [nft_json.delete_jump(old)] if isinstance(old, Jump) else []
+    return [*gone, nft_json.add_jump(item)]

@@ -1,0 +1,329 @@
+"""Network namespaces: naming one safely, and doing something inside one.
+
+A namespace is known by its nsfs inode; a path or a pid only says where to look for it. Opening one therefore always
+compares the inode, and a process is held by a pidfd while its namespace is taken, so that a reused pid or a replaced
+bind mount ends in `NamespaceGone` and never in somebody else's network.
+
+Work inside a namespace is done by a thread that enters it, calls a function and comes back (0.1 ms). A thread that
+could not come back is ended and never used again. File descriptors are held only while needed: an open one, or a
+netlink socket opened inside, keeps a dead namespace alive.
+
+Sources: setns(2), namespaces(7), pidfd_open(2), linux/nsfs.h, linux/pidfd.h.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import queue
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from protocol.errors import Gone
+
+T = TypeVar("T")
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+PIDFD_GET_NET_NAMESPACE = 0xFF04  # linux/pidfd.h, since 6.11
+NETLINK_ROUTE = 0  # linux/netlink.h
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+SOL_NETLINK = 270  # linux/socket.h
+NETLINK_EXT_ACK = 11
+NETLINK_GET_STRICT_CHK = 12
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.setns.restype = ctypes.c_int
+
+
+class NamespaceGone(Gone):
+    """The namespace that was asked for is no longer where it was found; details: `path`, `inode`, `pid`."""
+
+    def __init__(self, ref: NamespaceRef, why: str) -> None:
+        super().__init__(f"network namespace {ref.inode} is no longer at {ref.path}: {why}",
+                         path=ref.path, inode=ref.inode, pid=ref.pid)
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceRef:
+    """Where a namespace was seen, and which one it was.
+
+    `path` is a bind mount such as `/run/netns/x`, or `/proc/PID/ns/net`; `inode` is the identity (nsfs inode number);
+    `pid` is set when the namespace is to be reached through that process.
+    """
+
+    path: str
+    inode: int
+    pid: int | None = None
+
+
+def own_inode() -> int:
+    """Return the inode of the namespace this process (its main thread) lives in."""
+    return os.stat("/proc/self/ns/net").st_ino
+
+
+def own_namespace() -> NamespaceRef:
+    """Return a reference to the namespace this process lives in."""
+    return NamespaceRef("/proc/self/ns/net", own_inode())
+
+
+def identify(path: str) -> NamespaceRef:
+    """Return a reference to the namespace bind-mounted at `path`.
+
+    Raises OSError when nothing is there, and `NamespaceGone` when what is there is no network namespace.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        ref = NamespaceRef(path, os.fstat(fd).st_ino)
+        _require_network_namespace(fd, ref)
+    finally:
+        os.close(fd)
+    return ref
+
+
+def identify_process(pid: int) -> NamespaceRef:
+    """Return a reference to the namespace of a process. Raises OSError when the process is gone."""
+    path = f"/proc/{pid}/ns/net"
+    return NamespaceRef(path, os.stat(path).st_ino, pid)
+
+
+def open_namespace(ref: NamespaceRef) -> int:
+    """Return a descriptor of exactly the namespace `ref` names; the caller closes it, soon.
+
+    Raises `NamespaceGone` when the path, the process or the namespace is another one by now, and PermissionError when
+    the caller may not look.
+    """
+    try:
+        fd = _open_by_process(ref, ref.pid) if ref.pid is not None else _open_path(ref.path)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise NamespaceGone(ref, os.strerror(error.errno or 0)) from error
+    try:
+        _require_network_namespace(fd, ref)
+        found = os.fstat(fd).st_ino
+        if found != ref.inode:
+            raise NamespaceGone(ref, f"namespace {found} is there now")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open_path(path: str) -> int:
+    # O_NONBLOCK: a FIFO planted at the path must not hang the helper.
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def _open_by_process(ref: NamespaceRef, pid: int) -> int:
+    pidfd = os.pidfd_open(pid)
+    try:
+        try:
+            return int(fcntl.ioctl(pidfd, PIDFD_GET_NET_NAMESPACE))
+        except OSError as error:
+            if error.errno not in (errno.ENOTTY, errno.EINVAL):
+                raise
+        fd = _open_path(f"/proc/{pid}/ns/net")
+        try:
+            # The process was there after the path was opened, so the path was this process's.
+            signal.pidfd_send_signal(pidfd, 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+    finally:
+        os.close(pidfd)
+
+
+def _require_network_namespace(fd: int, ref: NamespaceRef) -> None:
+    try:
+        kind = fcntl.ioctl(fd, NS_GET_NSTYPE)
+    except OSError as error:
+        raise NamespaceGone(ref, "the file there is not a namespace") from error
+    if kind != CLONE_NEWNET:
+        raise NamespaceGone(ref, "the namespace there is not a network namespace")
+
+
+def _setns(fd: int) -> None:
+    if _libc.setns(fd, CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+@contextlib.contextmanager
+def _opened(target: NamespaceRef | int) -> Iterator[int]:
+    """A descriptor for `target`; one given by the caller stays the caller's."""
+    if isinstance(target, int):
+        yield target
+        return
+    fd = open_namespace(target)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class _Job(Generic[T]):
+    __slots__ = ("function", "future", "target")
+
+    def __init__(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> None:
+        self.target = target
+        self.function = function
+        self.future: Future[T] = Future()
+
+    def carry_out(self, home: int) -> bool:
+        """Do the work; return False when the thread could not get back home."""
+        if not self.future.set_running_or_notify_cancel():
+            return True
+        entered = False
+        try:
+            if self.target is None:
+                result = self.function()
+            else:
+                with _opened(self.target) as fd:
+                    _setns(fd)
+                    entered = True
+                result = self.function()
+        except BaseException as error:  # it belongs to whoever waits for the future
+            returned = not entered or _return_home(home)
+            self.future.set_exception(error)
+            return returned
+        returned = not entered or _return_home(home)
+        self.future.set_result(result)
+        return returned
+
+
+def _return_home(home: int) -> bool:
+    try:
+        _setns(home)
+        return os.stat("/proc/thread-self/ns/net").st_ino == os.fstat(home).st_ino
+    except OSError:
+        return False
+
+
+class NamespaceThread:
+    """One thread that visits namespaces, one after the other.
+
+    `run` waits for the result, `submit` returns a future, `run_async` is awaited. Functions should be short: they queue
+    behind each other. A target of None means the process's own namespace; an int is a descriptor that the caller keeps
+    open until the result is there.
+    """
+
+    def __init__(self, name: str = "namespaces") -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[_Job[object] | None] | None = None
+
+    def submit(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> Future[T]:
+        """Queue `function` to run inside `target`."""
+        job = _Job(target, function)
+        with self._lock:
+            if self._jobs is None:
+                self._jobs = queue.SimpleQueue()
+                threading.Thread(target=self._serve, args=(self._jobs,), name=self._name, daemon=True).start()
+            self._jobs.put(job)  # type: ignore[arg-type]  # the queue is heterogeneous in T
+        return job.future
+
+    def run(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> T:
+        """Run `function` inside `target` and return what it returns; raises what it raises, or `NamespaceGone`."""
+        return self.submit(target, function).result()
+
+    async def run_async(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> T:
+        """`run` for the event loop."""
+        return await asyncio.wrap_future(self.submit(target, function))
+
+    def close(self) -> None:
+        """End the thread after the work queued so far. A later call starts a new one."""
+        with self._lock:
+            if self._jobs is not None:
+                self._jobs.put(None)
+                self._jobs = None
+
+    def _serve(self, jobs: queue.SimpleQueue[_Job[object] | None]) -> None:
+        # /proc/self is the main thread, which never leaves the namespace it was started in.
+        home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # A thread begins where the one that started it is, which may be one that is lost.
+            if not _return_home(home):
+                self._refuse(jobs)
+                return
+            while (job := jobs.get()) is not None:
+                if not job.carry_out(home):
+                    self._abandon(jobs)
+                    return
+                del job
+        finally:
+            os.close(home)
+
+    def _refuse(self, jobs: queue.SimpleQueue[_Job[object] | None]) -> None:
+        """Fail what is queued; the next call starts anew from its own thread."""
+        with self._lock:
+            if self._jobs is jobs:
+                self._jobs = None
+            while not jobs.empty():
+                job = jobs.get()
+                if job is not None and job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(OSError(errno.EPERM, "no thread in the own network namespace could be had"))
+
+    def _abandon(self, jobs: queue.SimpleQueue[_Job[object] | None]) -> None:
+        """Hand what is still queued to a new thread, because this one is lost in another namespace."""
+        with self._lock:
+            if self._jobs is jobs or not jobs.empty():
+                threading.Thread(target=self._serve, args=(jobs,), name=self._name, daemon=True).start()
+
+
+_shared = NamespaceThread()
+
+
+def in_namespace(target: NamespaceRef | int | None, function: Callable[[], T]) -> T:
+    """Run `function` inside `target` on the shared thread, and wait for it."""
+    return _shared.run(target, function)
+
+
+async def in_namespace_async(target: NamespaceRef | int | None, function: Callable[[], T]) -> T:
+    """`in_namespace` for the event loop."""
+    return await _shared.run_async(target, function)
+
+
+def netlink_socket(
+    target: NamespaceRef | int | None = None,
+    protocol: int = NETLINK_ROUTE,
+    *,
+    receive_buffer: int = 0,
+    strict: bool = True,
+) -> socket.socket:
+    """Return a bound raw netlink socket that lives in `target` (None: the own namespace).
+
+    `receive_buffer` in bytes is forced past the system's limit when above 0. `strict` asks the kernel to check dump
+    requests and to filter by them. The socket keeps the namespace alive: close it soon.
+    Raises `NamespaceGone` and OSError.
+    """
+    sock = in_namespace(target, lambda: _new_socket(protocol)) if target is not None else _new_socket(protocol)
+    try:
+        if receive_buffer:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
+            except PermissionError:  # in a user namespace only the system's limit can be had
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        if strict and protocol == NETLINK_ROUTE:
+            sock.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+        sock.bind((0, 0))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _new_socket(protocol: int) -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)

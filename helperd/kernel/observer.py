@@ -1,0 +1,238 @@
+"""The observer: what the kernel holds that is ours, as the objects that drivers plan with.
+
+On a healthy system what is observed equals what is desired. Objects that nobody wants, but that bear this instance's mark,
+come out too: so recovery finds what was left behind. Some things have no mark of their own and are looked at only where
+`wanted` names them: settings, and the up state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from drivers.objects import HOST, Address, AnyObject, Bridge, Key, Route, Sysctl, Up, Veth, parse_mark
+from helperd.kernel import sysctl, verification
+from helperd.kernel.firewall import Firewall
+from helperd.kernel.ip_steps import DEFAULT_METRIC6, canonical, canonical_gateway, canonical_network, metric_of
+from helperd.kernel.link_state import (
+    AddressState,
+    LinkState,
+    RouteState,
+    all_addresses,
+    all_links,
+    all_routes,
+    nsid_of,
+)
+from helperd.kernel.namespaces import NamespaceRef, own_inode
+from helperd.kernel.open_places import OpenPlaces
+from protocol.errors import Gone
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one namespace holds. `places` share it: containers of a pod, or on the host. `nsid` is how the host's namespace
+    numbers it, None for the host itself."""
+
+    places: tuple[str, ...]
+    links: dict[int, LinkState]
+    addresses: list[AddressState]
+    routes: list[RouteState]
+    settings: dict[Key, str | None]
+    nsid: int | None = None
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What is asked for, by where it is looked for."""
+
+    links: dict[tuple[str, str], Bridge | Veth] = field(default_factory=dict)
+    addresses: dict[tuple[str, str, str], Address] = field(default_factory=dict)
+    routes: dict[tuple[str, str, int], Route] = field(default_factory=dict)
+    ups: set[Up] = field(default_factory=set)
+    settings: dict[str, list[Sysctl]] = field(default_factory=dict)
+
+    def __init__(self, wanted: Iterable[AnyObject]) -> None:
+        self.links, self.addresses, self.routes, self.ups, self.settings = {}, {}, {}, set(), {}
+        for item in wanted:
+            match item:
+                case Bridge() | Veth():
+                    self.links[item.place, item.name] = item
+                case Address():
+                    self.addresses[item.place, item.link, canonical(item.prefix)] = item
+                case Route():
+                    self.routes[item.place, canonical_network(item.destination), metric_of(item)] = item
+                case Up():
+                    self.ups.add(item)
+                case Sysctl():
+                    self.settings.setdefault(item.place, []).append(item)
+                case _:
+                    pass  # the firewall answers for itself
+
+
+class Observer:
+    """Reads back what the helper `instance` (8 hex digits) has made, in a thread of its own."""
+
+    def __init__(self, instance: str, firewall: Firewall | None = None) -> None:
+        self._instance = instance
+        self._firewall = firewall
+        self._executor = ThreadPoolExecutor(1, "observer")
+
+    async def observe(self, places: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject]) -> frozenset[AnyObject]:
+        """What there is of ours on the host and in `places`; a place whose namespace is gone holds nothing.
+
+        `places` may name `HOST`. An object of `wanted` that is there comes out exactly as it was given, however it is spelt.
+        A veth whose other end is in none of the places has "" for its peer's place and name. The near end of a wanted veth
+        that is down counts as missing: making it anew brings it up.
+        """
+        work = asyncio.get_running_loop().run_in_executor(
+            self._executor, self._observe, dict(places), frozenset(wanted)
+        )
+        found = await work
+        return found | (self._firewall.objects() if self._firewall is not None else frozenset())
+
+    async def missing(self, wanted: Iterable[AnyObject], places: Mapping[str, NamespaceRef]) -> tuple[AnyObject, ...]:
+        """Those of `wanted` that are not there as they should be; looks only where they say."""
+        work = asyncio.get_running_loop().run_in_executor(
+            self._executor, verification.missing, dict(places), tuple(wanted)
+        )
+        return await work
+
+    async def close(self) -> None:
+        """End the thread."""
+        await asyncio.to_thread(self._executor.shutdown)
+
+    def _observe(self, refs: Mapping[str, NamespaceRef], objects: frozenset[AnyObject]) -> frozenset[AnyObject]:
+        wanted = _Wanted(objects)
+        seen: list[_Seen] = []
+        with OpenPlaces(refs) as places:
+            for names in _namespaces(refs):
+                try:
+                    seen.append(_see(places, names, wanted))
+                except Gone:
+                    continue
+                finally:
+                    if HOST not in names:
+                        places.close(names[0])
+        found = self._links(seen, wanted)
+        for there in seen:
+            found |= self._addresses(there, wanted)
+            found |= _routes(there, wanted)
+            running = {link.name for link in there.links.values() if link.up}
+            found |= {up for up in wanted.ups if up.place in there.places and up.link in running}
+            for place in there.places:
+                for item in wanted.settings.get(place, ()):
+                    value = there.settings[item.key]
+                    if value is not None:
+                        same = value == sysctl.normal(item.value)
+                        found.add(item if same else msgspec.structs.replace(item, value=value))
+        # Whoever owns a container can give two routes one key: a plan knows one, and the wanted one if it is there.
+        one = {item.key: item for item in found}
+        return frozenset((one | {item.key: item for item in found & objects}).values())
+
+    def _ours(self, link: LinkState) -> bool:
+        mark = parse_mark(link.alias)
+        return link.ours and (link.alias == "" or (mark is not None and mark[0] == self._instance))
+
+    def _links(self, seen: Sequence[_Seen], wanted: _Wanted) -> set[AnyObject]:
+        host = next(there for there in seen if HOST in there.places)
+        ends = {(there.nsid, link.index): (there, link) for there in seen for link in there.links.values()}
+        far = {
+            link.peer
+            for link in host.links.values()
+            if link.peer_nsid is None and isinstance(wanted.links.get((HOST, link.name)), Veth)
+        }
+        found: set[AnyObject] = set()
+        for link in host.links.values():
+            known = wanted.links.get((HOST, link.name))
+            if not self._ours(link) or (link.index in far and known is None):
+                continue
+            if link.kind == "bridge":
+                mac = link.mac if isinstance(known, Bridge) and known.mac else ""
+                found.add(_same(known, Bridge(HOST, link.name, link.alias, link.mtu, mac)))
+            elif link.kind == "veth" and (link.up or known is None):
+                found.add(_same(known, _veth(host, link, ends.get((link.peer_nsid, link.peer)), known)))
+        return found
+
+    def _addresses(self, there: _Seen, wanted: _Wanted) -> set[AnyObject]:
+        found: set[AnyObject] = set()
+        for address in there.addresses:
+            link = there.links.get(address.index)
+            if link is None:
+                continue
+            known = _first(wanted.addresses.get((place, link.name, address.prefix)) for place in there.places)
+            ours = self._ours(link)
+            if address.marked and (ours or known is not None):
+                found.add(known or Address(there.places[0], link.name, address.prefix))
+            elif ours and known is not None:
+                found.add(known)
+        return found
+
+
+def _namespaces(refs: Mapping[str, NamespaceRef]) -> list[tuple[str, ...]]:
+    """The places, those together that are one namespace; the host's come first."""
+    home = refs[HOST].inode if HOST in refs else own_inode()
+    groups: dict[int, list[str]] = {home: [HOST]}
+    for place, ref in refs.items():
+        if place != HOST:
+            groups.setdefault(ref.inode, []).append(place)
+    return [tuple(names) for names in groups.values()]
+
+
+def _first(found: Iterable[T | None]) -> T | None:
+    return next((item for item in found if item is not None), None)
+
+
+def _veth(host: _Seen, link: LinkState, end: tuple[_Seen, LinkState] | None, known: Bridge | Veth | None) -> Veth:
+    place = name = mac = ""
+    if end is not None:
+        there, peer = end
+        name = peer.name
+        place = there.places[0]
+        if isinstance(known, Veth):
+            place = known.peer_place if known.peer_place in there.places else place
+            mac = peer.mac if known.peer_mac else ""
+    master = host.links[link.master].name if link.master in host.links else ""
+    return Veth(HOST, link.name, link.alias, place, name, link.mtu, mac, master, link.isolated)
+
+
+def _same(known: Bridge | Veth | None, found: Bridge | Veth) -> Bridge | Veth:
+    """`known` where the kernel holds just that, spelt in another way."""
+    if isinstance(known, Bridge) and isinstance(found, Bridge) and known.mac.lower() == found.mac:
+        return msgspec.structs.replace(found, mac=known.mac)
+    if isinstance(known, Veth) and isinstance(found, Veth) and known.peer_mac.lower() == found.peer_mac:
+        return msgspec.structs.replace(found, peer_mac=known.peer_mac)
+    return found
+
+
+def _see(places: OpenPlaces, names: tuple[str, ...], wanted: _Wanted) -> _Seen:
+    place = names[0]
+    sock = places.socket(place)
+    settings = [item for name in names for item in wanted.settings.get(name, ())]
+    values = places.inside(place, lambda: {item.key: sysctl.read(item) for item in settings}) if settings else {}
+    nsid = None if place == HOST else nsid_of(places.socket(HOST), places.target(place))
+    return _Seen(
+        names, {link.index: link for link in all_links(sock)}, all_addresses(sock), all_routes(sock), values, nsid
+    )
+
+
+def _routes(there: _Seen, wanted: _Wanted) -> set[AnyObject]:
+    found: set[AnyObject] = set()
+    for state in there.routes:
+        link = there.links[state.index].name if state.index in there.links else ""
+        known = _first(wanted.routes.get((place, state.destination, state.metric)) for place in there.places)
+        if known is None:
+            unset = DEFAULT_METRIC6 if ":" in state.destination else 0
+            metric = 0 if state.metric == unset else state.metric
+            found.add(Route(there.places[0], state.destination, link, state.gateway, metric))
+        elif known.link == link and canonical_gateway(known) == state.gateway:
+            found.add(known)
+        else:
+            found.add(Route(known.place, known.destination, link, state.gateway, known.metric))
+    return found

@@ -1,0 +1,68 @@
+"""Reads back just what a change has made: a look at each link that it names, not at all that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from drivers.objects import Address, AnyObject, Bridge, Route, Sysctl, Up, Veth
+from helperd.kernel import sysctl
+from helperd.kernel.ip_steps import canonical, canonical_gateway, canonical_network, metric_of
+from helperd.kernel.link_state import LinkState, RouteState, all_addresses, all_routes, read_link
+from helperd.kernel.namespaces import NamespaceRef
+from helperd.kernel.open_places import OpenPlaces
+
+
+@dataclass(slots=True)
+class _Read:
+    """What was read in one place, so that nothing is asked for twice."""
+
+    links: dict[str, LinkState | None] = field(default_factory=dict)
+    addresses: dict[str, frozenset[str]] = field(default_factory=dict)
+    routes: list[RouteState] | None = None
+
+
+def missing(refs: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject]) -> tuple[AnyObject, ...]:
+    """Those of `wanted` (links, addresses, routes, up states, settings) that are not there as they should be. Blocking."""
+    absent: list[AnyObject] = []
+    read: dict[str, _Read] = {}
+    with OpenPlaces(refs) as places:
+        for item in wanted:
+            if not _present(places, read.setdefault(item.place, _Read()), item):
+                absent.append(item)
+    return tuple(absent)
+
+
+def _link(places: OpenPlaces, read: _Read, place: str, name: str) -> LinkState | None:
+    if name not in read.links:
+        read.links[name] = read_link(places.socket(place), name)
+    return read.links[name]
+
+
+def _present(places: OpenPlaces, read: _Read, item: AnyObject) -> bool:
+    match item:
+        case Bridge() | Veth():
+            link = _link(places, read, item.place, item.name)
+            return link is not None and link.alias == item.alias and link.mtu == item.mtu
+        case Up():
+            link = _link(places, read, item.place, item.link)
+            return link is not None and link.up
+        case Address():
+            link = _link(places, read, item.place, item.link)
+            if link is None:
+                return False
+            if item.link not in read.addresses:
+                found = all_addresses(places.socket(item.place), link.index)
+                read.addresses[item.link] = frozenset(state.prefix for state in found)
+            return canonical(item.prefix) in read.addresses[item.link]
+        case Route():
+            link = _link(places, read, item.place, item.link)
+            if read.routes is None:
+                read.routes = all_routes(places.socket(item.place))
+            wanted = (canonical_network(item.destination), metric_of(item), canonical_gateway(item), link.index if link else 0)
+            return any((state.destination, state.metric, state.gateway, state.index) == wanted for state in read.routes)
+        case Sysctl():
+            value = places.inside(item.place, lambda: sysctl.read(item))
+            return value is None or value == sysctl.normal(item.value)
+        case _:
+            return True  # the firewall answers for its own

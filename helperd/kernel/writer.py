@@ -1,0 +1,228 @@
+"""The writer: carries out the steps of a plan, in one thread, in order.
+
+A netlink send does its work under the kernel's RTNL lock before it returns, up to tens of ms: never in the event loop.
+
+Steps that belong together go to the kernel together. The kernel goes on behind a message that it refuses, so only such
+creations share a sendmsg as can be taken back without a trace; when one is refused, what was made behind it is deleted again.
+Deletions and changes go one by one, save links, which are deleted as a group that goes wholly or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from drivers.objects import Address, AnyObject, Bridge, Chain, Jump, Route, Sysctl, Up, Veth
+from helperd.kernel import sysctl
+from helperd.kernel.firewall import Firewall
+from helperd.kernel.ip_steps import change_route, create_ip, delete_ip
+from helperd.kernel.link_steps import change_link, create_links, delete_links
+from helperd.kernel.namespaces import NamespaceRef
+from helperd.kernel.netlink_batch import LIMIT, Refusal
+from helperd.kernel.open_places import OpenPlaces
+from helperd.kernel.step_errors import RunFailed, StepFailed, doing, refused
+from helperd.plan import Step
+from protocol.errors import Cancelled, Internal, NetdeckError, Unavailable
+
+__all__ = ["StepFailed", "Writer"]
+
+Fault = Callable[[int, Step], None]
+Progress = Callable[[int, int], None]
+_SUBJECTS: dict[type[AnyObject], str] = {
+    Bridge: "link",
+    Veth: "link",
+    Sysctl: "sysctl",
+    Address: "ip",
+    Up: "ip",
+    Route: "ip",
+    Chain: "firewall",
+    Jump: "firewall",
+}
+_Run = Callable[["Writer", OpenPlaces, Sequence[Step]], None]
+
+
+class Writer:
+    """Carries out steps. `fault`, for tests, is called just before each step; what it raises is that step's failure.
+
+    `firewall` takes the steps on chains and jumps; without one they fail with Unavailable.
+    """
+
+    def __init__(self, firewall: Firewall | None = None, *, fault: Fault | None = None) -> None:
+        self.firewall = firewall
+        self.fault = fault
+        self._executor = ThreadPoolExecutor(1, "writer")
+
+    async def apply(
+        self, steps: Sequence[Step], places: Mapping[str, NamespaceRef], on_step: Progress | None = None
+    ) -> None:
+        """Carry out `steps`; `places` says where containers are (and `HOST`, if it is not the process's own namespace).
+
+        `on_step(done, total)` is called in the event loop. Creating what exists with our mark, and deleting what is gone,
+        counts as done. Raises `StepFailed`. If the caller is cancelled, no further step is begun, and StepFailed with
+        `cancelled` is raised when those under way have ended, so that the caller can take them back.
+        """
+        loop = asyncio.get_running_loop()
+        stop = threading.Event()
+
+        def report(done: int, total: int) -> None:
+            if on_step is not None:
+                loop.call_soon_threadsafe(on_step, done, total)
+
+        work = loop.run_in_executor(self._executor, self._carry_out, tuple(steps), dict(places), report, stop)
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop.set()
+            done = await _outcome(work, len(steps))
+            if not steps:
+                raise
+            cause = Cancelled(f"cancelled after {done} of {len(steps)} steps")
+            raise StepFailed(done, steps[min(done, len(steps) - 1)], cause, cancelled=True) from None
+
+    async def close(self) -> None:
+        """End the thread, when what it does has ended."""
+        await asyncio.to_thread(self._executor.shutdown)
+
+    def _carry_out(
+        self, steps: Sequence[Step], refs: Mapping[str, NamespaceRef], report: Progress, stop: threading.Event
+    ) -> None:
+        done = 0
+        with OpenPlaces(refs) as places:
+            while done < len(steps):
+                if stop.is_set():
+                    raise StepFailed(done, steps[done], Cancelled(f"cancelled after {done} of {len(steps)} steps"))
+                run = _together(steps, done)
+                run, fault = self._until_fault(run, done)
+                try:
+                    if run:
+                        _RUNS[_SUBJECTS[type(run[0].object)], run[0].action](self, places, run)
+                except RunFailed as failed:
+                    done += failed.done
+                    raise StepFailed(done, steps[done], failed.cause) from failed
+                except Exception as error:
+                    raise StepFailed(done, steps[done], _cause(steps[done], error)) from error
+                done += len(run)
+                report(done, len(steps))
+                if fault is not None:
+                    raise StepFailed(done, steps[done], _cause(steps[done], fault)) from fault
+
+    def _until_fault(self, run: Sequence[Step], start: int) -> tuple[Sequence[Step], Exception | None]:
+        if self.fault is not None:
+            for number, step in enumerate(run):
+                try:
+                    self.fault(start + number, step)
+                except Exception as error:
+                    return run[:number], error
+        return run, None
+
+
+async def _outcome(work: asyncio.Future[None], total: int) -> int:
+    """How many steps were done when `work` has ended, however often the caller is cancelled meanwhile."""
+    while not work.done():
+        try:
+            await asyncio.wait({work})
+        except asyncio.CancelledError:
+            continue
+    error = work.exception()
+    if error is None:
+        return total
+    if isinstance(error, StepFailed):
+        return error.index
+    raise error
+
+
+def _cause(step: Step, error: Exception) -> NetdeckError:
+    if isinstance(error, NetdeckError):
+        return error
+    if isinstance(error, OSError | Refusal):
+        return refused(step, error)
+    return Internal(f"{doing(step)}: {error!r}")
+
+
+def _kind(step: Step) -> tuple[str, ...]:
+    """Consecutive steps with the same kind go to the kernel together."""
+    subject = _SUBJECTS[type(step.object)]
+    if subject == "firewall":
+        return (subject,)
+    action = "set" if subject == "sysctl" and step.action != "delete" else step.action
+    return subject, action, step.object.place
+
+
+def _together(steps: Sequence[Step], start: int) -> Sequence[Step]:
+    first = steps[start]
+    kind = _kind(first)
+    if kind[:2] in (("ip", "delete"), ("ip", "change"), ("link", "change")):
+        return steps[start : start + 1]
+    end = start + 1
+    names = {first.object.key[-1]}
+    # What can't fail in its middle may be of any length.
+    whole = kind[0] == "firewall" or kind[:2] == ("link", "delete")
+    limit = len(steps) if whole else min(len(steps), start + LIMIT)
+    while end < limit and _kind(steps[end]) == kind:
+        item = steps[end].object
+        if kind[:2] == ("ip", "create") and isinstance(item, Up):
+            break
+        if kind[:2] == ("link", "create") and isinstance(item, Veth) and item.master in names:
+            break
+        names.add(item.key[-1])
+        end += 1
+    return steps[start:end]
+
+
+def _each(function: Callable[[OpenPlaces, Step], None]) -> _Run:
+    def carry_out(writer: Writer, places: OpenPlaces, run: Sequence[Step]) -> None:
+        for step in run:
+            function(places, step)
+
+    return carry_out
+
+
+def _all(function: Callable[[OpenPlaces, Sequence[Step]], None]) -> _Run:
+    def carry_out(writer: Writer, places: OpenPlaces, run: Sequence[Step]) -> None:
+        function(places, run)
+
+    return carry_out
+
+
+def _set_sysctls(places: OpenPlaces, run: Sequence[Step]) -> None:
+    done = 0
+
+    def inside() -> None:
+        nonlocal done
+        for step in run:
+            assert isinstance(step.object, Sysctl)
+            sysctl.write(step.object)
+            done += 1
+
+    try:
+        places.inside(run[0].object.place, inside)
+    except Exception as error:
+        raise RunFailed(done, _cause(run[done], error)) from error
+
+
+def _leave_sysctls(places: OpenPlaces, run: Sequence[Step]) -> None:
+    """A setting of a link goes with the link; of any other, nobody can say what it should be then, so it stays."""
+
+
+def _change_firewall(writer: Writer, places: OpenPlaces, run: Sequence[Step]) -> None:
+    if writer.firewall is None:
+        raise Unavailable("the firewall is not available: libnftables was not loaded")
+    writer.firewall.apply_now(run)
+
+
+_RUNS: dict[tuple[str, str], _Run] = {
+    ("link", "create"): _all(create_links),
+    ("link", "change"): _each(change_link),
+    ("link", "delete"): _all(delete_links),
+    ("sysctl", "create"): _all(_set_sysctls),
+    ("sysctl", "change"): _all(_set_sysctls),
+    ("sysctl", "delete"): _all(_leave_sysctls),
+    ("ip", "create"): _all(create_ip),
+    ("ip", "change"): _each(change_route),
+    ("ip", "delete"): _each(delete_ip),
+    ("firewall", "create"): _change_firewall,
+    ("firewall", "change"): _change_firewall,
+    ("firewall", "delete"): _change_firewall,
+}
