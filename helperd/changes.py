@@ -115,8 +115,7 @@ class Changes:
     async def _carry_out(self, change: Change, last: dict[tuple[str, str], str], call: CallContext) -> tuple[Step, ...]:
         steps = self.steps(change)
         places = self.places(change)
-        self.fault("begin")
-        entry = self.store.begin(change, last)
+        entry = self.store.begin(change)
         done: tuple[Step, ...] = ()
         try:
             self.fault("apply")
@@ -127,7 +126,7 @@ class Changes:
             self.fault("finish")
             if call.cancelled:
                 raise Cancelled(f"{change.kind} was cancelled ({call.cancelled}) and taken back")
-            self.store.finish(entry, change, (call.uid, call.key, call.op) if call.key else None)
+            self.store.finish(entry, change, last, (call.uid, call.key, call.op) if call.key else None)
         except BaseException as error:
             if isinstance(error, StepFailed):
                 done = steps[:error.index]

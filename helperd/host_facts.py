@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from pathlib import Path
 
 from drivers.driver import HostLink, HostView
@@ -44,17 +45,22 @@ class HostFacts:
                                         addresses=tuple(by_link.get(link.ifindex, ())))
         return HostView(instance=instance, links=found)
 
-    def ranges(self) -> HostRanges:
-        """All routes and addresses of the host, and its nameservers."""
-        links = self._links()
+    def ranges(self, ours: frozenset[str]) -> HostRanges:
+        """All routes and addresses of the host but those on the links `ours`, and its nameservers.
 
-        def name(ifindex: int) -> str:
-            return links[ifindex].name if ifindex in links else ""
+        The kernel does not tell of IPv4 routes that go with their link (fib_frontend.c), so each link is looked up again.
+        """
+        names: dict[int, str] = {0: ""}
 
-        routes = tuple(HostRoute(row.destination, name(row.ifindex), row.gateway) for row in self._world.rows("routes")
+        def counts(ifindex: int) -> bool:
+            if ifindex not in names:
+                names[ifindex] = _link_name(ifindex)
+            return ifindex == 0 or names[ifindex] not in ("", *ours)
+
+        routes = tuple(HostRoute(row.destination, names[row.ifindex], row.gateway) for row in self._world.rows("routes")
                        if isinstance(row, Route) and row.inode == self._inode and row.kind == "unicast"
-                       and not _automatic(row.destination))
-        addresses = tuple(HostAddress(row.address, name(row.ifindex)) for row in self._addresses())
+                       and not _automatic(row.destination) and counts(row.ifindex))
+        addresses = tuple(HostAddress(row.address, names[row.ifindex]) for row in self._addresses() if counts(row.ifindex))
         return HostRanges(routes, addresses, self.nameservers())
 
     @staticmethod
@@ -82,6 +88,14 @@ class HostFacts:
                 told.append(f"IPv{family} forwarding is off on this host: containers on {network.name} reach each other and the "
                             f"host, but nothing outside. Switch it on with: sysctl -w {_FORWARDING_SYSCTL[family]}=1")
         return told
+
+
+def _link_name(ifindex: int) -> str:
+    """The name of a link of the host now, "" if it is gone."""
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return ""
 
 
 def _automatic(destination: str) -> bool:

@@ -6,14 +6,15 @@ It is a client like any other. ``python -m helperd.lab_demo`` makes it on the he
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from protocol.blocking import BlockingClient
-
 from protocol.errors import NetdeckError, Unavailable
 from protocol.messages import DEFAULT_SOCKET, SOCKET_ENV
 
@@ -61,8 +62,12 @@ class DemoContainer:
     further: Mapping[str, str] = field(default_factory=dict)
 
 
+PROGRAMS = Path("/run/netdeck/demo")  # in the lab, where /run is private
+_PYTHON = "python3" if shutil.which("python3", path="/usr/bin:/bin") else sys.executable
+
+
 def _python(program: str, *arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-I", "-S", "-c", program, *arguments)
+    return (_PYTHON, "-I", "-S", str(PROGRAMS / program), *arguments)
 
 
 NETWORKS: tuple[dict[str, Any], ...] = (
@@ -71,11 +76,11 @@ NETWORKS: tuple[dict[str, Any], ...] = (
     {"name": "db", "internal": True, "labels": {"demo": "yes"}, "subnets": [{"subnet": "10.30.0.0/24"}]},
 )
 CONTAINERS = (
-    DemoContainer("shop", _python(_SERVER), "web", "10.20.0.10", "fd00:20::10"),
-    DemoContainer("database", _python(_SERVER), "db", "10.30.0.10"),
-    DemoContainer("orders", _python(_CLIENT, "http://10.30.0.10:8080", "40e3", "37"), "web", "10.20.0.11", "fd00:20::11",
+    DemoContainer("shop", _python("server.py"), "web", "10.20.0.10", "fd00:20::10"),
+    DemoContainer("database", _python("server.py"), "db", "10.30.0.10"),
+    DemoContainer("orders", _python("client.py", "http://10.30.0.10:8080", "40e3", "37"), "web", "10.20.0.11", "fd00:20::11",
                   {"db": "10.30.0.11"}),
-    DemoContainer("visitors", _python(_CLIENT, "http://10.20.0.10:8080", "400e3", "23"), "web", "10.20.0.12", "fd00:20::12"),
+    DemoContainer("visitors", _python("client.py", "http://10.20.0.10:8080", "400e3", "23"), "web", "10.20.0.12", "fd00:20::12"),
     DemoContainer("probe", ("ping", "-q", "-i", "1", "203.0.113.1")),
 )
 
@@ -98,7 +103,10 @@ def ask_helper(path: str, timeout: float) -> None:
 
 
 def make(client: BlockingClient) -> None:
-    """Make the networks and start the containers. Raises NetdeckError."""
+    """Make the networks and start the containers. Raises NetdeckError, OSError."""
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    for name, text in (("server.py", _SERVER), ("client.py", _CLIENT)):
+        (PROGRAMS / name).write_text(text)
     for network in NETWORKS:
         client.call("network.create", network)
     for container in CONTAINERS:
@@ -115,8 +123,8 @@ def main() -> int:
     try:
         with BlockingClient(os.environ.get(SOCKET_ENV) or DEFAULT_SOCKET) as client:
             make(client)
-    except NetdeckError as error:
-        print(f"netdeck: {error.message}", file=sys.stderr)
+    except (NetdeckError, OSError) as error:
+        print(f"netdeck: {error}", file=sys.stderr)
         return 1
     return 0
 

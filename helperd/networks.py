@@ -71,8 +71,9 @@ class Networks:
             raise InvalidValue(f"driver {driver.name} takes no subnets", field="subnets", value=request.subnets[0].subnet)
         ident = secrets.token_hex(32)
         options = parse_options(driver.info, request.options)
+        ours = frozenset(item.link for item in others if item.made_link and item.link)
         subnets = check_subnets(name, request.subnets, ipv4=request.ipv4, ipv6=request.ipv6, networks=others,
-                                host=self._facts.ranges(), pools=default_pools(records.instance),
+                                host=self._facts.ranges(ours), pools=default_pools(records.instance),
                                 own_link=self._adopted(options.get("name", ""))) if driver.info.subnets else ()
         families = {6 if ":" in item.subnet else 4 for item in subnets}
         network = Network(id=ident, name=name, driver=driver.name, created=time.time(), subnets=subnets,

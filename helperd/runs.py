@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import pwd
@@ -167,7 +168,8 @@ class Runs:
 
     def _watch(self, container: Container, sandbox: Sandbox) -> None:
         self._sandboxes[container.id] = sandbox
-        task = asyncio.create_task(self._await_end(container.id, sandbox))
+        # In a context of its own: its end is no part of the call that started it, which may have been cancelled by then.
+        task = asyncio.create_task(self._await_end(container.id, sandbox), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -11,9 +11,10 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
@@ -142,8 +143,8 @@ class Store:
         rows = self._db.execute("SELECT id, kind, doc FROM journal ORDER BY id").fetchall()
         return [Journalled(row[0], row[1], msgspec.json.decode(row[2], type=Change)) for row in rows]
 
-    def begin(self, change: Change, last: dict[tuple[str, str], str]) -> int:
-        """Transaction one: write `change` in its interim state with its leases. `last` are addresses just handed out."""
+    def begin(self, change: Change) -> int:
+        """Transaction one: write `change` in its interim state with its leases."""
         with self._transaction() as db:
             for network in change.networks:
                 self._insert(db, "networks", network.id, ("name",), (network.name,), network)
@@ -155,8 +156,6 @@ class Store:
                 db.executemany("INSERT OR IGNORE INTO leases VALUES (?, ?, ?)" if self._stored(db, endpoint) else
                                "INSERT INTO leases VALUES (?, ?, ?)",
                                [(endpoint.network, lease_address(item), endpoint.id) for item in endpoint.addresses])
-            db.executemany("INSERT OR REPLACE INTO last_address VALUES (?, ?, ?)",
-                           [(network, subnet, address) for (network, subnet), address in last.items()])
             for table, ids in (("networks", change.drop_networks), ("containers", change.drop_containers),
                                ("endpoints", change.drop_endpoints)):
                 db.executemany(f"UPDATE {table} SET state = 'going' WHERE id = ?", [(ident,) for ident in ids])
@@ -178,8 +177,9 @@ class Store:
             db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})",
                        (ident, *values, "coming", msgspec.json.encode(doc).decode()))
 
-    def finish(self, entry: int, change: Change, call: tuple[int, str, str] | None = None) -> None:
-        """Transaction two: the change is done. `call` is (uid, key, operation) of a keyed call that it belongs to: from here
+    def finish(self, entry: int, change: Change, last: Mapping[tuple[str, str], str] = MappingProxyType({}),
+               call: tuple[int, str, str] | None = None) -> None:
+        """Transaction two: the change is done. `last` are the addresses that were handed out. `call` is (uid, key, operation) of a keyed call that it belongs to: from here
         on that call counts as carried out, even if the helper dies before the answer is sent."""
         with self._transaction() as db:
             for table, gone in (("endpoints", change.drop_endpoints), ("containers", change.drop_containers),
@@ -189,6 +189,8 @@ class Store:
                                 ("endpoints", change.endpoints)):
                 db.executemany(f"UPDATE {table} SET state = 'ready', doc = ? WHERE id = ?",
                                [(msgspec.json.encode(doc).decode(), doc.id) for doc in docs])
+            db.executemany("INSERT OR REPLACE INTO last_address VALUES (?, ?, ?)",
+                           [(network, subnet, address) for (network, subnet), address in last.items()])
             db.execute("DELETE FROM journal WHERE id = ?", (entry,))
             if call is not None:
                 db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, x'')", (*call, time.time()))
@@ -212,7 +214,7 @@ class Store:
 
     def put(self, change: Change) -> None:
         """A change that touches no kernel object, in one transaction."""
-        self.finish(self.begin(change, {}), change)
+        self.finish(self.begin(change), change)
 
     def answer(self, uid: int, key: str) -> tuple[str, bytes] | None:
         """(operation, encoded value) of the call that `uid` made with `key`, if it was carried out."""

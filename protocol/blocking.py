@@ -11,7 +11,7 @@ from typing import Any, Self
 import msgspec
 import zmq
 
-from protocol.client_socket import open_dealer, reason_refused, reason_unreachable, socket_path
+from protocol.client_connect import open_dealer, reason_refused, reason_unreachable, socket_path
 from protocol.codec import decode_from_helper, encode
 from protocol.errors import BadRequest, Cancelled, NetdeckError, TooMuch, Unavailable, from_wire
 from protocol.messages import (

@@ -13,7 +13,8 @@ from typing import Any, Self, cast
 import msgspec
 
 from protocol.client_calls import CallStream, PendingCall, ProgressHandler
-from protocol.client_socket import ClientSocket, reason_unreachable, socket_path
+from protocol.client_connect import reason_unreachable, socket_path
+from protocol.client_socket import ClientSocket
 from protocol.client_subscription import RawEvent, RawSnapshot, Subscription, unpack_counters
 from protocol.codec import DECODE_ERRORS, encode
 from protocol.errors import Cancelled, NetdeckError, TooMuch, Unavailable, from_wire
@@ -259,7 +260,7 @@ class Client:
             except TimeoutError as error:
                 raise Cancelled(f"{op} got no answer within its deadline of {deadline:g} s") from error
             finally:
-                if self._calls.pop(ident, None) is not None and not pending.future.done():
+                if self._calls.pop(ident, None) is not None:  # it has no answer yet
                     with contextlib.suppress(NetdeckError):
                         self.send_message(Cancel(ident))
                 pending.future.cancel()

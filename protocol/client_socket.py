@@ -1,79 +1,22 @@
-"""One connection of an asyncio client to the helper: a ZeroMQ DEALER in the event loop, and words for why there is none."""
+"""One connection of an asyncio client to the helper: a ZeroMQ DEALER in the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
-import socket
 import struct
 from collections.abc import Callable
 
 import zmq
 
-from protocol.errors import Forbidden, NetdeckError, TooMuch, Unavailable
-from protocol.messages import DEFAULT_SOCKET, MAX_MESSAGE, SOCKET_ENV
+from protocol.client_connect import open_dealer, reason_refused
+from protocol.errors import NetdeckError, TooMuch, Unavailable
+from protocol.messages import MAX_MESSAGE
 
-SEND_QUEUE = 4_096
 TURN = 128  # messages taken before other tasks get their turn
-HEARTBEAT_MS = 5_000
-HEARTBEAT_TIMEOUT_MS = 15_000
 
 _EVENT = struct.Struct("=Hi")
 _EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-
-
-def socket_path(path: str | None = None) -> str:
-    """`path`, or what $NETDECK_SOCKET says, or the default."""
-    return path or os.environ.get(SOCKET_ENV) or DEFAULT_SOCKET
-
-
-def reason_unreachable(path: str) -> NetdeckError | None:
-    """Why nothing can be connected to at `path`, in words with what to do; None where something listens."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except OSError as error:
-            number = error.errno
-        else:
-            return None
-    match number:
-        case errno.ENOENT | errno.ENOTDIR:
-            text = f"no helper at {path}: start it with `netdeck helper`, or name its socket in ${SOCKET_ENV}"
-        case errno.ECONNREFUSED:
-            text = f"the helper at {path} has stopped: start it with `netdeck helper`"
-        case errno.EACCES | errno.EPERM:
-            text = f"you may not use the helper at {path}: ask to be put into the group that owns it (netdeck), and log in again"
-            return Forbidden(text, path=path)
-        case errno.EAGAIN:
-            return None  # it listens; its queue is full at the moment
-        case None:
-            text = f"{path} can't be used as a socket"
-        case _:
-            text = f"the helper at {path} can't be reached: {os.strerror(number)}"
-    return Unavailable(text, path=path)
-
-
-def reason_refused(path: str) -> Forbidden:
-    """What a client says when the helper did not let it in."""
-    return Forbidden(
-        f"the helper at {path} refuses user {os.getuid()}: its configuration gives that user no role", path=path, uid=os.getuid()
-    )
-
-
-def open_dealer(context: zmq.Context[zmq.Socket[bytes]], path: str) -> zmq.Socket[bytes]:
-    """A DEALER socket that connects to `path`."""
-    dealer = context.socket(zmq.DEALER)
-    dealer.setsockopt(zmq.LINGER, 0)
-    dealer.setsockopt(zmq.SNDHWM, SEND_QUEUE)
-    dealer.setsockopt(zmq.RCVHWM, TURN)
-    dealer.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    dealer.setsockopt(zmq.RECONNECT_IVL, 50)
-    dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-    return dealer
 
 
 class ClientSocket:
@@ -97,6 +40,9 @@ class ClientSocket:
         self._loop.add_reader(self._dealer.fileno(), self._schedule)
         self._loop.add_reader(self._monitor.fileno(), self._events)
         self._dealer.connect("ipc://" + path)
+        # libzmq signs the fd only for a socket that was found empty once.
+        self._loop.call_soon(self._events)
+        self._schedule()
 
     def send(self, body: bytes) -> None:
         """Hand over one message. Raises TooMuch for one that the helper would not take, Unavailable where too many wait."""

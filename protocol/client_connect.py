@@ -1,0 +1,69 @@
+"""What both client libraries need to reach the helper, and words for why it can't be reached."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+import zmq
+
+from protocol.errors import Forbidden, NetdeckError, Unavailable
+from protocol.messages import DEFAULT_SOCKET, SOCKET_ENV
+
+SEND_QUEUE = 4_096
+RECEIVE_QUEUE = 128
+HEARTBEAT_MS = 5_000
+HEARTBEAT_TIMEOUT_MS = 15_000
+
+
+def socket_path(path: str | None = None) -> str:
+    """`path`, or what $NETDECK_SOCKET says, or the default."""
+    return path or os.environ.get(SOCKET_ENV) or DEFAULT_SOCKET
+
+
+def reason_unreachable(path: str) -> NetdeckError | None:
+    """Why nothing can be connected to at `path`, in words with what to do; None where something listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except OSError as error:
+            number = error.errno
+        else:
+            return None
+    match number:
+        case errno.ENOENT | errno.ENOTDIR:
+            text = f"no helper at {path}: start it with `netdeck helper`, or name its socket in ${SOCKET_ENV}"
+        case errno.ECONNREFUSED:
+            text = f"the helper at {path} has stopped: start it with `netdeck helper`"
+        case errno.EACCES | errno.EPERM:
+            text = f"you may not use the helper at {path}: ask to be put into the group that owns it (netdeck), and log in again"
+            return Forbidden(text, path=path)
+        case errno.EAGAIN:
+            return None  # it listens; its queue is full at the moment
+        case None:
+            text = f"{path} can't be used as a socket"
+        case _:
+            text = f"the helper at {path} can't be reached: {os.strerror(number)}"
+    return Unavailable(text, path=path)
+
+
+def reason_refused(path: str) -> Forbidden:
+    """What a client says when the helper did not let it in."""
+    return Forbidden(
+        f"the helper at {path} refuses user {os.getuid()}: its configuration gives that user no role", path=path, uid=os.getuid()
+    )
+
+
+def open_dealer(context: zmq.Context[zmq.Socket[bytes]], path: str) -> zmq.Socket[bytes]:
+    """A DEALER socket that connects to `path`."""
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.LINGER, 0)
+    dealer.setsockopt(zmq.SNDHWM, SEND_QUEUE)
+    dealer.setsockopt(zmq.RCVHWM, RECEIVE_QUEUE)
+    dealer.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    dealer.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    dealer.setsockopt(zmq.RECONNECT_IVL, 50)
+    dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+    return dealer

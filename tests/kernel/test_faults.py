@@ -1,0 +1,104 @@
+"""A fault at each step of each change: an error in words, and kernel, store and pools as before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from helperd.changes import Changes
+from helperd.plan import Step
+from protocol.errors import Internal, KernelRefused, NetdeckError
+from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, Request, SubnetRequest
+from tests.kernel.core_in_host import core_in, do, kernel_dump, stored
+from tests.simulated_host import SimulatedHost
+
+CREATE = NetworkCreate(name="a", ipv6=True, subnets=(SubnetRequest(subnet="10.8.0.0/24"), SubnetRequest(subnet="fd00:8::/64")),
+                       options={"name": "web0", "icc": "false"})
+OTHER = NetworkCreate(name="b", subnets=(SubnetRequest(subnet="10.9.0.0/24"),))
+CONNECT = NetworkConnect(network="a", container="netns:c1")
+SCENARIOS: dict[str, tuple[list[Request], Request]] = {
+    "create": ([], CREATE),
+    "connect": ([CREATE], CONNECT),
+    "connect a second": ([CREATE, OTHER, NetworkConnect(network="b", container="netns:c1")], CONNECT),
+    "disconnect": ([CREATE, CONNECT], NetworkDisconnect(network="a", container="netns:c1")),
+    "disconnect the one with the route": ([CREATE, OTHER, CONNECT, NetworkConnect(network="b", container="netns:c1")],
+                                          NetworkDisconnect(network="a", container="netns:c1")),
+    "remove": ([CREATE], NetworkRemove(name="a")),
+}
+
+
+@pytest.mark.req("X1", "B2", "B6")
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_fault_at_each_step_is_taken_back(host: SimulatedHost, tmp_path: Path, scenario: str) -> None:
+    host.add_namespace("c1")
+    before_it, change = SCENARIOS[scenario]
+
+    async def inside() -> list[str]:
+        told: list[str] = []
+        async with core_in(tmp_path) as core:
+            for request in before_it:
+                await do(core, request)
+            # How the host is beforehand, and the fixed points that no step of the change may leave behind.
+            before = kernel_dump("c1"), stored(tmp_path)
+
+            async def expect(stage: str, error: type[NetdeckError]) -> None:
+                with pytest.raises(error) as caught:
+                    await do(core, change)
+                told.append(f"{stage}: {caught.value.message}")
+                after = kernel_dump("c1"), stored(tmp_path)
+                assert not (lines := differences(before[0], after[0])), (stage, lines)
+                assert before[1] == after[1], stage
+
+            dry: Any = await do(core, _dry(change))
+            steps = len(dry["plan"].steps)
+            assert steps > 0
+            for number in range(steps):
+                def fault(index: int, step: Step, number: int = number) -> None:
+                    if index == number:
+                        raise KernelRefused(f"step {index} was made to fail")
+                core.writer.fault = fault
+                await expect(f"step {number}", KernelRefused)
+            core.writer.fault = None
+            for stage in ("apply", "verify", "finish"):
+                def failing(at: str, stage: str = stage) -> None:
+                    if at == stage:
+                        raise RuntimeError(f"{stage} was made to fail")
+                _set_fault(core.changes, failing)
+                await expect(stage, Internal)
+            _set_fault(core.changes, lambda at: None)
+            await do(core, change)
+            changed = kernel_dump("c1")
+            assert differences(before[0], changed)
+        return told
+
+    told = host.call(inside)
+    assert len(told) > 3 and all("made to fail" in line for line in told)
+
+
+def _dry(request: Request) -> Request:
+    return msgspec.structs.replace(request, dry_run=True)
+
+
+def _set_fault(changes: Changes, fault: Any) -> None:
+    changes.fault = fault
+
+
+# What the kernel counts up or lets follow later: a link that is made again has a new number, a carrier comes after its port,
+# the near end of a veth has a random address, a bridge's offload limits are those of its ports.
+_MOVES = frozenset({
+    "ifindex", "link_index", "link_netnsid", "operstate", "flags", "index", "no", "id", "address", "link", "bridge_id", "root_id",
+    "tso_max_size", "tso_max_segs", "gso_max_size", "gso_max_segs", "gso_ipv4_max_size", "gro_max_size", "gro_ipv4_max_size",
+})
+
+
+def differences(before: Any, after: Any, at: str = "") -> list[str]:
+    """Where two dumps differ, a line each."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [line for key in {**before, **after} if key not in _MOVES
+                for line in differences(before.get(key), after.get(key), f"{at}/{key}")]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [line for number, pair in enumerate(zip(before, after, strict=True)) for line in differences(*pair, f"{at}/{number}")]
+    return [] if before == after else [f"{at}: {before} became {after}"]
