@@ -25,6 +25,7 @@ from protocol.errors import Cancelled, Internal, KernelRefused, NetdeckError
 from protocol.model import Container
 
 log = logging.getLogger("netdeck.changes")
+FEW = 20  # steps; up to so many, progress is not told
 
 
 class CallContext(msgspec.Struct):
@@ -147,7 +148,8 @@ class Changes:
             call.progress("applying", done, total)
 
         if steps:
-            await self.writer.apply(steps, places, told)
+            # A few steps are done before anybody could read of them, and to tell of each costs more than to carry it out.
+            await self.writer.apply(steps, places, told if len(steps) > FEW else None)
 
     async def _verify(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef]) -> None:
         wanted = [step.object for step in steps if step.action != "delete"]

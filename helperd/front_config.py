@@ -21,7 +21,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     silence: float = 60.0  # seconds after which a client that says nothing is forgotten
     client_bytes: int = 33_554_432  # waiting for one client
     total_bytes: int = 100_663_296  # waiting for all
-    memory: int = 402_653_184  # of the process (RLIMIT_DATA): libzmq has no limit on the frames of one message
+    memory: int = 268_435_456  # of the process (RLIMIT_DATA): libzmq has no limit on the frames of one message
     files: int = 1_024
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from helperd.frames import MAX_TO_CORE, MAX_TO_FRONT, FrameError, FromFront, pack
 
@@ -34,16 +36,22 @@ class CorePipe:
     def read_first(self) -> bytes:
         """The first frame's body, waiting for it. Raises CoreGone."""
         self._socket.setblocking(True)
-        while True:
-            for body in self._split():
-                self._socket.setblocking(False)
-                return body
+        while not self.holds_frame:
             self._fill()
+        self._socket.setblocking(False)
+        return next(self.bodies(1))
 
-    def bodies(self) -> Iterator[bytes]:
-        """What has come, without waiting: the bodies of whole frames. Raises CoreGone."""
-        self._fill()
-        yield from self._split()
+    def bodies(self, limit: int) -> Iterator[bytes]:
+        """The bodies of at most `limit` frames that have come, without waiting. Raises CoreGone."""
+        if not self.holds_frame:
+            self._fill()
+        with contextlib.closing(self._split()) as whole:
+            yield from itertools.islice(whole, limit)
+
+    @property
+    def holds_frame(self) -> bool:
+        """Whether a whole frame was read already, so that the fd need not tell of it."""
+        return len(self._in) >= 4 and len(self._in) >= 4 + int.from_bytes(self._in[:4], "little")
 
     def _fill(self) -> None:
         try:
@@ -56,7 +64,7 @@ class CorePipe:
             raise CoreGone
         self._in += data
 
-    def _split(self) -> Iterator[bytes]:
+    def _split(self) -> Generator[bytes, None, None]:
         start = 0
         try:
             while len(self._in) - start >= 4:

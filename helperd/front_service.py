@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -34,6 +33,7 @@ from helperd.frames import (
 )
 from helperd.front_clients import Client, ClientKey, Phase, Subscription
 from helperd.front_config import FrontConfig
+from helperd.front_roster import Roster
 from helperd.roles import Role
 from helperd.zap import parse_peer
 from protocol.codec import encode
@@ -64,6 +64,7 @@ MADE_BY_ZMQ = 5  # length of a routing id that libzmq made; it begins with a zer
 
 _FROM_CORE = msgspec.msgpack.Decoder(FromCoreRaw)
 _PONG = encode(Pong())
+_NOBODY: tuple[Client | None, Subscription | None] = (None, None)
 
 
 class Sent(enum.Enum):
@@ -91,11 +92,7 @@ class FrontService:
         self._post = post
         self._send = send
         self._clock = clock
-        self._clients: dict[ClientKey, Client] = {}
-        self._by_number: dict[int, Client] = {}
-        self._by_sub: dict[int, Subscription] = {}
-        self._client_numbers = itertools.count(config.first_client)
-        self._sub_numbers = itertools.count(config.first_client)
+        self._roster = Roster(config.limits, config.first_client)
         self._admission = admission
         self._suspects: dict[ClientKey, int] = {}
         self.blocked: set[ClientKey] = set()
@@ -151,7 +148,7 @@ class FrontService:
         self._pump(client)
 
     def _client(self, key: ClientKey, peer_text: str, descriptor: int) -> Client | None:
-        client = self._clients.get(key)
+        client = self._roster.get(key)
         peer = parse_peer(peer_text)
         if client is not None:
             if client.peer == peer:
@@ -161,16 +158,12 @@ class FrontService:
             self.counts["refused_routing_id"] += 1
             self._send(key, _error(BadRequest("leave the routing id to ZeroMQ: do not set ZMQ_ROUTING_ID")))
             return None
-        of_user = sum(1 for other in self._clients.values() if other.peer.uid == peer.uid)
-        if len(self._clients) >= self._limits.clients or (peer.uid and of_user >= self._limits.clients_of_user):
+        try:
+            return self._roster.add(key, peer, descriptor, self._clock())
+        except TooMuch as error:
             self.counts["refused_clients"] += 1
-            limit = min(self._limits.clients, self._limits.clients_of_user)
-            self._send(key, _error(TooMuch("too many clients are connected", limit=limit)))
+            self._send(key, _error(error))
             return None
-        now = self._clock()
-        client = Client(key, next(self._client_numbers), peer, descriptor, now, self._limits.burst, refilled=now)
-        self._clients[key] = self._by_number[client.number] = client
-        return client
 
     def _too_fast(self, client: Client, now: float) -> None:
         self.counts["refused_rate"] += 1
@@ -226,15 +219,9 @@ class FrontService:
         old = client.subscriptions.get(message.id)
         if old is not None:
             self._close(client, old)
-        elif len(client.subscriptions) >= self._limits.subscriptions:
-            raise TooMuch(f"{len(client.subscriptions)} subscriptions are open", limit=self._limits.subscriptions)
-        made = Subscription.of(next(self._sub_numbers), client.number, message)
-        client.subscriptions[message.id] = self._by_sub[made.number] = made
-        self._post(
-            SubscribeFrame(
-                client.caller(), made.number, message.topics, message.inodes, message.period, message.links
-            )
-        )
+        made = self._roster.subscribe(client, message)
+        interest = (message.topics, message.inodes, message.period, message.links)
+        self._post(SubscribeFrame(client.caller(), made.number, *interest))
 
     def _unsubscribe(self, client: Client, message: Unsubscribe) -> None:
         found = client.subscriptions.get(message.id)
@@ -263,7 +250,7 @@ class FrontService:
         self._core_handlers[type(frame)](frame)
 
     def _reply(self, frame: ReplyFrame) -> None:
-        client = self._by_number.get(frame.client)
+        client = self._roster.numbered(frame.client)
         if client is None:
             return
         if frame.final:
@@ -276,8 +263,8 @@ class FrontService:
         self._pump(client)
 
     def _state(self, frame: RawState) -> None:
-        found, client = self._by_sub.get(frame.sub), self._by_number.get(frame.client)
-        if found is None or client is None or found.phase not in (Phase.WAITING, Phase.LOADING):
+        client, found = self._roster.subscription(frame.sub) or _NOBODY
+        if client is None or found is None or found.phase not in (Phase.WAITING, Phase.LOADING):
             return
         found.snapshot(self._epoch, frame.rows, frame.more)
         if client.waiting_bytes() > self._limits.client_bytes:
@@ -285,28 +272,28 @@ class FrontService:
         self._pump(client)
 
     def _changes(self, frame: RawChanges) -> None:
-        for client in list(self._clients.values()):
+        for client in self._roster:
             for item in list(client.subscriptions.values()):
                 if not item.changes(frame):
                     self._resync(client, item, "the client fell behind")
             self._pump(client)
 
     def _counters(self, frame: CountersFrame) -> None:
-        found, client = self._by_sub.get(frame.sub), self._by_number.get(frame.client)
-        if found is None or client is None or found.phase is Phase.ENDED:
+        client, found = self._roster.subscription(frame.sub) or _NOBODY
+        if client is None or found is None or found.phase is Phase.ENDED:
             return
         found.latest = frame
         self._pump(client)
 
     def _end(self, frame: EndFrame) -> None:
-        found, client = self._by_sub.get(frame.sub), self._by_number.get(frame.client)
-        if found is not None and client is not None:
+        client, found = self._roster.subscription(frame.sub) or _NOBODY
+        if client is not None and found is not None:
             found.end(ErrorMessage(found.id, frame.error))
             self._pump(client)
 
     def _new_epoch(self, frame: EpochFrame) -> None:
         self._epoch = frame.epoch
-        for client in list(self._clients.values()):
+        for client in self._roster:
             for item in list(client.subscriptions.values()):
                 self._resync(client, item, "the helper began a new epoch")
             self._pump(client)
@@ -314,10 +301,10 @@ class FrontService:
     def _query(self, _frame: QueryFrame) -> None:
         values = dict(self.counts)
         values["refused_users"] = self._admission.refused
-        values["clients"] = len(self._clients)
-        values["calls"] = sum(len(client.calls) for client in self._clients.values())
-        values["subscriptions"] = len(self._by_sub)
-        values["waiting_bytes"] = sum(client.waiting_bytes() for client in self._clients.values())
+        values["clients"] = len(self._roster)
+        values["calls"] = sum(len(client.calls) for client in self._roster)
+        values["subscriptions"] = self._roster.subscriptions
+        values["waiting_bytes"] = sum(client.waiting_bytes() for client in self._roster)
         self._post(StatsFrame(values))
 
     # Sending and forgetting
@@ -332,8 +319,7 @@ class FrontService:
     def _close(self, client: Client, item: Subscription) -> None:
         if item.phase is not Phase.ENDED:
             self._post(UnsubscribeFrame(client.number, item.number))
-        client.subscriptions.pop(item.id, None)
-        self._by_sub.pop(item.number, None)
+        self._roster.unsubscribe(client, item)
 
     def _pump(self, client: Client) -> None:
         """Send what may be sent, answers before the rest, until the connection takes no more."""
@@ -348,8 +334,7 @@ class FrontService:
                 if item.sent():
                     self._post(CountersSentFrame(client.number, item.number))
             if item.phase is Phase.ENDED:
-                client.subscriptions.pop(item.id, None)
-                self._by_sub.pop(item.number, None)
+                self._roster.unsubscribe(client, item)
         self.blocked.discard(client.key)
 
     def _sent(self, client: Client, body: bytes) -> bool:
@@ -362,22 +347,17 @@ class FrontService:
 
     def forget(self, client: Client) -> None:
         """The client is gone, or must be treated so."""
-        if self._clients.pop(client.key, None) is None:
+        if not self._roster.remove(client):
             return
-        self._by_number.pop(client.number, None)
-        for item in client.subscriptions.values():
-            self._by_sub.pop(item.number, None)
-        client.subscriptions.clear()
-        client.answers.clear()
         self.blocked.discard(client.key)
         self._suspects.pop(client.key, None)
         self._post(GoneFrame(client.number))
 
     def on_disconnect(self, socket: int, descriptor: int) -> None:
         """libzmq closed a connection. Its number may be in use again already, so whose it was is found out by `probe`."""
-        for key, client in self._clients.items():
-            if key[0] == socket and client.descriptor == descriptor:
-                self._suspects[key] = PROBES
+        for client in self._roster:
+            if client.key[0] == socket and client.descriptor == descriptor:
+                self._suspects[client.key] = PROBES
 
     @property
     def restless(self) -> bool:
@@ -387,13 +367,14 @@ class FrontService:
     def retry(self) -> None:
         """Try again what could not be sent, and whether clients that may be gone are."""
         for key in list(self.blocked):
-            client = self._clients.get(key)
+            client = self._roster.get(key)
             if client is not None:
                 self._pump(client)
         for key, left in list(self._suspects.items()):
-            if self._send(key, _PONG) is Sent.GONE:
-                self.forget(self._clients[key])
-            elif left > 1:
+            client = self._roster.get(key)
+            if client is not None and self._send(key, _PONG) is Sent.GONE:
+                self.forget(client)
+            elif client is not None and left > 1:
                 self._suspects[key] = left - 1
             else:
                 del self._suspects[key]
@@ -403,7 +384,7 @@ class FrontService:
         now = self._clock()
         total = 0
         waiting: list[tuple[int, Client]] = []
-        for client in list(self._clients.values()):
+        for client in self._roster:
             silence = self._limits.silence if client.greeted else UNGREETED_SECONDS
             if now - client.seen > silence:
                 self.counts["forgotten_silent"] += 1

@@ -103,12 +103,12 @@ class FrontSocket:
             poller.register(self._pipe.fileno(), zmq.POLLIN | (zmq.POLLOUT if self._pipe.unsent else 0))
             for router in self._routers:
                 poller.register(router, 0 if self._pipe.unsent > CORE_BACKLOG else zmq.POLLIN)
-            ready = dict(poller.poll(RETRY_MS if service.restless else TICK_MS))
-            if self._pipe.fileno() in ready:
-                self._pipe.flush()
-                if ready[self._pipe.fileno()] & ~zmq.POLLOUT:
-                    for body in self._pipe.bodies():
-                        service.on_core(body)
+            wait = 0 if self._pipe.holds_frame else RETRY_MS if service.restless else TICK_MS
+            ready = dict(poller.poll(wait))
+            self._pipe.flush()
+            if self._pipe.holds_frame or ready.get(self._pipe.fileno(), 0) & ~zmq.POLLOUT:
+                for body in self._pipe.bodies(TURN):
+                    service.on_core(body)
             if self._zap in ready:
                 self._authenticate()
             for index, monitor in enumerate(self._monitors):

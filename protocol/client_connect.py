@@ -56,8 +56,8 @@ def reason_refused(path: str) -> Forbidden:
     )
 
 
-def open_dealer(context: zmq.Context[zmq.Socket[bytes]], path: str) -> zmq.Socket[bytes]:
-    """A DEALER socket that connects to `path`."""
+def open_dealer(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
+    """A DEALER socket with our options, not connected yet."""
     dealer = context.socket(zmq.DEALER)
     dealer.setsockopt(zmq.LINGER, 0)
     dealer.setsockopt(zmq.SNDHWM, SEND_QUEUE)

@@ -33,7 +33,7 @@ class ClientSocket:
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._dealer = open_dealer(self._context, path)
+        self._dealer = open_dealer(self._context)
         self._monitor = self._dealer.get_monitor_socket(_EVENTS)
         self._closed = False
         self._scheduled = False

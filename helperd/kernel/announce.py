@@ -14,7 +14,7 @@ import socket
 import struct
 from collections.abc import Iterable, Sequence
 
-from helperd.kernel.namespaces import NamespaceGone, NamespaceRef, in_namespace_async
+from helperd.kernel.namespaces import NamespaceGone, NamespaceRef, NamespaceThread
 from protocol.errors import InvalidValue
 from protocol.names import mac_address
 
@@ -26,6 +26,10 @@ _ICMPV6, _NEIGHBOUR_ADVERTISEMENT, _TARGET_LINK_ADDRESS = 58, 136, 2
 _OVERRIDE = 0x20000000
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# A thread of its own: to close a packet socket takes up to tens of ms (the kernel waits for all its readers, synchronize_net),
+# and the writer must not queue behind that.
+_thread = NamespaceThread("announce")
 
 
 def gratuitous_arp(mac: bytes, address: ipaddress.IPv4Address) -> bytes:
@@ -70,7 +74,7 @@ async def announce(
         if sent:
             await asyncio.sleep(interval)
         try:
-            await in_namespace_async(place, lambda: _send(link, frames))
+            await _thread.run_async(place, lambda: _send(link, frames))
         except PermissionError:
             raise
         except (OSError, NamespaceGone):

@@ -15,6 +15,7 @@ from helperd.kernel.namespaces import NamespaceGone, NamespaceRef, identify
 
 DIRECTORIES = ("/run/netns", "/run/docker/netns")
 IN_CREATE, IN_DELETE, IN_MOVED, IN_DELETE_SELF, IN_ONLYDIR = 0x100, 0x200, 0xC0, 0x400, 0x01000000
+_EVENTS = IN_CREATE | IN_DELETE | IN_MOVED | IN_DELETE_SELF | IN_ONLYDIR
 _LOOKS = (0.004, 0.03, 0.2)  # seconds after a change
 _TRUSTED = 10.0  # seconds for which nothing is looked at again unless inotify tells of a change
 
@@ -31,6 +32,7 @@ class NamespaceWatch:
         self._known: dict[str, tuple[tuple[int, int], NamespaceRef]] = {}
         self._due: list[float] = []
         self._trusted_until = 0.0
+        self._missing: list[str] = []
         self._fd = int(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
         if self._fd < 0:
             number = ctypes.get_errno()
@@ -63,14 +65,16 @@ class NamespaceWatch:
         """Return the namespaces that have a file now."""
         now = time.monotonic()
         self._due = [moment for moment in self._due if moment > now]
-        if now < self._trusted_until:
+        if now < self._trusted_until and not any(map(os.path.isdir, self._missing)):
             return [ref for _, ref in self._known.values()]
         certain = not self._due
+        self._missing = []
         seen: dict[str, tuple[tuple[int, int], NamespaceRef]] = {}
         for directory in self._directories:
             # Adding a watch again changes nothing, and finds a directory that was made or mounted anew.
-            _libc.inotify_add_watch(self._fd, directory.encode(), IN_CREATE | IN_DELETE | IN_MOVED | IN_DELETE_SELF
-                                    | IN_ONLYDIR)
+            if _libc.inotify_add_watch(self._fd, directory.encode(), _EVENTS) < 0:
+                self._missing.append(directory)
+                continue
             try:
                 with os.scandir(directory) as entries:
                     paths = [entry.path for entry in entries]

@@ -132,9 +132,9 @@ async def test_programs(core: SpecCore, program: str) -> None:
 
 def test_the_calls_of_the_examples_have_the_arguments_of_their_operations() -> None:
     for line in "".join(EXCHANGES).splitlines():
-        if line.startswith("→") and isinstance(sent := ast.literal_eval(line[2:]), dict) and sent.get("type") == "call":
-            if isinstance(sent["op"], str):
-                msgspec.convert(sent.get("args", {}), OPERATIONS[sent["op"]][0])
+        sent = ast.literal_eval(line[2:]) if line.startswith("→") else None
+        if isinstance(sent, dict) and sent["type"] == "call" and sent["op"] in OPERATIONS:
+            msgspec.convert(sent.get("args", {}), OPERATIONS[sent["op"]][0])
 
 
 def test_every_message_has_an_example() -> None:

@@ -1,0 +1,187 @@
+"""The command line against a real helper in a lab: what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+
+import pytest
+
+from tests.running_lab import NETDECK, Lab, environment, running_lab
+from tests.simulated_host import ROOT
+from tests.tui.pty_session import PtySession
+
+
+def ids(lab: Lab, *options: str) -> list[str]:
+    return lab.netdeck("network", "ls", "-q", *options).stdout.split()
+
+
+@pytest.mark.req("B1", "B2")
+def test_a_network_from_create_to_rm(module_lab: Lab) -> None:
+    done = module_lab.netdeck(
+        "network", "create", "-d", "bridge", "--subnet", "10.61.0.0/16", "--subnet", "fd00:61::/64", "--ip-range", "10.61.5.0/24",
+        "--gateway", "10.61.5.254", "--gateway", "fd00:61::fe", "--aux-address", "nas=10.61.5.9",
+        "-o", "com.docker.network.driver.mtu=1400", "--label", "stage=test", "--label", "bare", "--internal=false", "whole",
+    )
+    ident = done.stdout.strip()
+    assert len(ident) == 64 and done.stderr == ""
+    (found,) = module_lab.ask("network", "inspect", ident[:10])
+    assert [found[key] for key in ("Name", "Id", "Driver", "Internal", "EnableIPv6")] == ["whole", ident, "bridge", False, True]
+    assert found["IPAM"]["Config"][0] == {
+        "Subnet": "10.61.0.0/16", "IPRange": "10.61.5.0/24", "Gateway": "10.61.5.254", "AuxiliaryAddresses": {"nas": "10.61.5.9"}}
+    assert found["IPAM"]["Config"][1]["Gateway"] == "fd00:61::fe"
+    assert found["Labels"] == {"stage": "test", "bare": ""}
+    table = module_lab.netdeck("network", "ls").stdout
+    assert table.startswith("NETWORK ID     NAME") and f"{ident[:12]}   whole" in table
+    assert ids(module_lab, "--filter", "label=stage=test") == [ident[:12]]
+    assert ids(module_lab, "--filter", "name=hol", "--no-trunc") == [ident]
+    assert ident[:12] not in ids(module_lab, "--filter", "type=builtin") and len(ids(module_lab, "-f", "type=builtin")) == 3
+    assert module_lab.netdeck("network", "rm", "whole").stdout == "whole\n"
+    assert ident[:12] not in ids(module_lab)
+
+
+def test_rm_goes_on_after_an_error(module_lab: Lab) -> None:
+    module_lab.netdeck("network", "create", "first")
+    module_lab.netdeck("network", "create", "second")
+    done = module_lab.netdeck("network", "rm", "first", "nowhere", "second", code=1)
+    assert done.stdout == "first\nsecond\n"
+    assert done.stderr.startswith("netdeck: ") and done.stderr.count("\n") == 1 and "nowhere" in done.stderr
+
+
+def test_dry_run_changes_nothing_and_shows_commands(module_lab: Lab) -> None:
+    before = module_lab.run("ip -o link; nft list ruleset")
+    said = module_lab.netdeck("network", "create", "--dry-run", "--subnet", "10.62.0.0/24", "planned").stdout
+    assert said.startswith("Steps:\n  + ") and "\nCommands:\n" in said and "ip link add" in said
+    plan = module_lab.ask("network", "create", "--dry-run", "--format", "json", "--subnet", "10.62.0.0/24", "planned")["plan"]
+    assert len(plan["steps"]) > 2 and plan["commands"]
+    assert module_lab.run("ip -o link; nft list ruleset") == before
+    module_lab.netdeck("network", "inspect", "planned", code=1)
+
+
+@pytest.mark.req("B6", "D4")
+def test_a_container_joins_and_leaves(module_lab: Lab) -> None:
+    module_lab.netdeck("network", "create", "--subnet", "10.63.0.0/24", "one")
+    module_lab.netdeck("network", "create", "--subnet", "10.64.0.0/24", "--ipv6", "two")
+    ident = module_lab.netdeck("run", "-d", "--name", "member", "--network", "one", "sleep", "600").stdout.strip()
+    plan = module_lab.netdeck("network", "connect", "--dry-run", "two", "member").stdout
+    assert plan.startswith("Steps:\n")
+    assert module_lab.netdeck("network", "connect", "--ip", "10.64.0.77", "--alias", "db", "two", "member").stdout == ""
+    assert "10.64.0.77/24" in module_lab.netdeck("exec", "member", "ip", "-o", "-4", "address").stdout
+    (found,) = module_lab.ask("network", "inspect", "two")
+    assert found["Containers"][ident]["IPv4Address"] == "10.64.0.77/24"
+    refused = module_lab.netdeck("network", "rm", "two", code=1)
+    assert "member" in refused.stderr and refused.stderr.count("\n") == 1
+    module_lab.netdeck("network", "disconnect", "two", "member")
+    assert "10.64.0.77" not in module_lab.netdeck("exec", "member", "ip", "-o", "-4", "address").stdout
+    table = module_lab.netdeck("ps").stdout
+    assert table.startswith("CONTAINER ID") and f"{ident[:12]}   member" in table
+    assert module_lab.netdeck("ps", "-q").stdout.split() == [ident[:12]]
+    interfaces = module_lab.netdeck("interfaces").stdout
+    assert interfaces.startswith("WHERE") and "member" in interfaces and "eth1" in interfaces
+    rows = module_lab.ask("interfaces", "--format", "json")
+    assert {row["link"]["container"] for row in rows} >= {"member"} and all("rx_bytes" in row["counters"] for row in rows)
+    assert module_lab.ask("inspect", "member")
+    module_lab.netdeck("rm", "-f", "member")
+    assert set(module_lab.netdeck("network", "prune", "--force").stdout.split()) == {"one", "two"}
+
+
+def test_prune_asks_only_where_somebody_can_answer(module_lab: Lab) -> None:
+    assert "add --force" in module_lab.netdeck("network", "prune", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("network", "create", "--subnet", "192.168.1.0/25", "bad"), ("192.168.1",)),
+        (("network", "create", "-d", "brigde", "bad"), ("brigde", "bridge")),
+        (("network", "create", "-o", "mtuu=1", "bad"), ("mtuu", "mtu")),
+        (("network", "create", "-o", "mtu=9", "bad"), ("mtu", "9")),
+        (("network", "create", "no/slash"), ("no/slash",)),
+        (("network", "create", "bridge"), ("bridge",)),
+        (("network", "rm", "bridge"), ("bridge",)),
+        (("network", "connect", "bridge", "nobody"), ("nobody",)),
+        (("network", "connect", "bridge", "/proc/1/ns/net"), ("/proc/1/ns/net",)),
+        (("network", "inspect", "\x1b[31mred"), ("\\x1b[31mred",)),
+        (("inspect", "nobody"), ("nobody",)),
+        (("call", "network.create", '{"name": "x", "colour": "red"}'), ("colour",)),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(module_lab: Lab, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    before = module_lab.run("ip -o link")
+    done = module_lab.netdeck(*arguments, code=1)
+    assert done.stdout == "" and done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
+    assert all(word in done.stderr or word in json.loads(done.stderr)["error"]["message"] for word in words)
+    assert module_lab.run("ip -o link") == before
+
+
+def test_events_are_listed_and_followed(module_lab: Lab) -> None:
+    module_lab.netdeck("network", "create", "--subnet", "10.65.0.0/24", "eventful")
+    listed = module_lab.netdeck("events", "--since", "1m", "--no-follow").stdout
+    assert any("network created eventful" in line for line in listed.splitlines())
+    follower = module_lab.popen([*NETDECK, "events", "--format", "json", "--since", "1m", "--until", str(time.time() + 6)],
+                                env=environment(), stderr=subprocess.PIPE)
+    time.sleep(1.5)
+    module_lab.netdeck("network", "rm", "eventful")
+    out, err = follower.communicate(timeout=30)
+    assert follower.returncode == 0 and err == ""
+    entries = [json.loads(line) for line in out.splitlines()]
+    ours = [(entry["action"], entry["time"]) for entry in entries if entry["kind"] == "network" and entry["subject"] == "eventful"]
+    assert [action for action, _ in ours] == ["created", "removed"]
+    assert sorted(entry["seq"] for entry in entries) == [entry["seq"] for entry in entries]
+    assert len({entry["seq"] for entry in entries}) == len(entries)
+
+
+def test_completion_knows_networks_and_containers(module_lab: Lab) -> None:
+    module_lab.netdeck("network", "create", "completed")
+
+    def complete(words: str) -> set[str]:
+        script = '_NETDECK_COMPLETE=bash_complete COMP_WORDS="$1" COMP_CWORD="$2" exec "${@:3}"'
+        said = module_lab.run(["env", f"PYTHONPATH={ROOT}", "bash", "-c", script, "bash", words, str(len(words.split(" ")) - 1), *NETDECK])
+        return {line.split(",", 1)[1] for line in said.splitlines() if line}
+
+    assert complete("netdeck network rm comp") == {"completed"}
+    assert "netns:outside" in complete("netdeck network connect completed ")
+    module_lab.netdeck("network", "rm", "completed")
+
+
+def test_call_is_what_a_script_gets(module_lab: Lab) -> None:
+    assert [row["name"] for row in module_lab.ask("call", "network.list")][:3] == ["bridge", "host", "none"]
+    made = json.loads(module_lab.netdeck("call", "network.create", "-", input='{"name": "piped"}').stdout)
+    assert made["network"]["name"] == "piped"
+    error = json.loads(module_lab.netdeck("call", "network.create", '{"name": "piped"}', code=1).stderr)["error"]
+    assert error["code"] == "conflict"
+    module_lab.netdeck("network", "rm", "piped")
+
+
+def test_without_a_command_it_is_the_workstation_on_the_helper_that_answers(module_lab: Lab) -> None:
+    module_lab.netdeck("network", "create", "on-screen")
+    with PtySession(module_lab._inside([*NETDECK, "--ascii"], ""), columns=120, lines=30) as session:
+        assert session.pump(20, lambda: session.shows("on-screen"))
+        assert all(line.isascii() for line in session.screen.display)
+        session.send(b"q")
+        assert session.wait_exit(10) == 0
+    module_lab.netdeck("network", "rm", "on-screen")
+
+
+def test_without_a_helper_it_is_the_workstation_on_a_lab() -> None:
+    # A path that nobody serves: the default one of this machine, which the test must not use.
+    with running_lab() as lab:
+        lab.netdeck("helper", "--stop")
+        with PtySession(lab._inside([*NETDECK], ""), columns=120, lines=30) as session:
+            assert session.pump(30, lambda: session.shows("web") and session.shows("LAB"))
+            session.send(b"q")
+            assert session.wait_exit(15) == 0
+
+
+def test_the_helper_is_asked_stopped_and_started(lab: Lab) -> None:
+    info = lab.ask("helper", "--status", "--format", "json")
+    assert "pid" in lab.netdeck("helper", "--status").stdout
+    assert "runs already" in lab.netdeck("helper", "--detach", code=1).stderr
+    lab.netdeck("network", "create", "stays")
+    lab.netdeck("helper", "--stop")
+    assert lab.netdeck("network", "ls", code=1).stderr.startswith("netdeck: ")
+    lab.netdeck("helper", "--status", code=1)
+    said = lab.netdeck("helper", "--detach", "--state-dir", "/run/netdeck/state", "--run-dir", "/run/netdeck").stdout
+    assert int(said) != info["pid"]
+    assert "stays" in lab.netdeck("network", "ls").stdout

@@ -1,0 +1,5 @@
+"""``python -m tui``: the command line."""
+
+from tui.cli import main
+
+main()

@@ -1,0 +1,179 @@
+"""``netdeck run``, ``ps``, ``exec``, ``stop``, ``rm``, ``inspect``: containers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from protocol.names import display_text
+from tui.commands.names import complete_container, complete_network, complete_own_container, each
+from tui.connection import call
+from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs_or_keys, pass_session
+from tui.tables import as_json, plan_text, short_id, table, terminal_width
+
+_COMMAND = {"ignore_unknown_options": False, "allow_interspersed_args": False, "help_option_names": ["--help"]}
+
+
+def _environment(words: Sequence[str]) -> dict[str, str]:
+    """``K=V`` sets, ``K`` takes the caller's value, and is left out where the caller has none, as in docker."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key:
+            raise click.BadParameter(f"{display_text(word)!r} is not of the form KEY or KEY=VALUE", param_hint="--env")
+        if equals:
+            found[key] = value
+        elif key in os.environ:
+            found[key] = os.environ[key]
+    return found
+
+
+@click.command(cls=DockerCommand, context_settings=_COMMAND)
+@click.option("-d", "--detach", is_flag=True, help="In the background; print the container's id.")
+@click.option("--rm", "auto_remove", is_flag=True, help="Remove the container when it ends.")
+@click.option("-i", "--interactive", is_flag=True, help="Give it standard input.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal. ctrl-p ctrl-q leaves it running.")
+@click.option("--name", metavar="NAME", help="Its name. [default: one is made]")
+@click.option("--hostname", metavar="NAME", help="Its host name. [default: its short id]")
+@click.option("--network", "--net", "networks", multiple=True, metavar="NET", shell_complete=complete_network,
+              help="A network: bridge, host, none or one of yours; can be given again. [default: bridge]")
+@click.option("--ip", metavar="IP", help="Its IPv4 address on the first network.")
+@click.option("--ip6", metavar="IP", help="Its IPv6 address on the first network.")
+@click.option("--mac-address", metavar="MAC", help="Its MAC address on the first network.")
+@click.option("--network-alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in its networks.")
+@click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable of its environment.")
+@click.option("-l", "--label", "labels", multiple=True, callback=pairs_or_keys, metavar="K=V", help="A label.")
+@click.option("-w", "--workdir", metavar="DIR", help="Its working directory.")
+@click.option("--rootfs", metavar="DIR", help="The directory that it has as /. [default: the host's files]")
+@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to it. [default: on]")
+@dry_run_option
+@format_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_session
+def run(
+    session: Session, detach: bool, auto_remove: bool, interactive: bool, tty: bool, name: str | None, hostname: str | None,
+    networks: tuple[str, ...], ip: str | None, ip6: str | None, mac_address: str | None, aliases: tuple[str, ...],
+    env: tuple[str, ...], labels: tuple[tuple[str, str], ...], workdir: str | None, rootfs: str | None, sig_proxy: bool,
+    dry_run: bool, command: tuple[str, ...],
+) -> int:
+    """Run COMMAND in a container of its own, as you, with no privilege gained."""
+    arguments: dict[str, Any] = {
+        "command": command, "name": name, "networks": networks, "ip": ip, "ip6": ip6, "mac_address": mac_address,
+        "aliases": aliases, "hostname": hostname, "env": _environment(env), "workdir": workdir, "labels": dict(labels),
+        "rootfs": None if rootfs is None else os.path.abspath(rootfs), "auto_remove": auto_remove,
+    }
+    if tty and "TERM" not in arguments["env"] and "TERM" in os.environ:
+        arguments["env"]["TERM"] = os.environ["TERM"]
+    if not detach and not dry_run:
+        from tui.foreground import Foreground, run_foreground
+
+        return run_foreground(session.socket, "container.run", arguments, Foreground(interactive, tty, sig_proxy))
+    arguments.update(detach=detach, dry_run=dry_run, interactive=interactive, tty=tty)
+    result = call(session.socket, "container.run", arguments, title="run")
+    if session.format == "json":
+        click.echo(as_json(result), nl=False)
+        return 0
+    for warning in result.get("warnings", ()):
+        click.echo(f"netdeck: warning: {display_text(warning)}", err=True)
+    click.echo(plan_text(result["plan"]).rstrip("\n") if dry_run else result["container"]["id"])
+    return 0
+
+
+@click.command("exec", cls=DockerCommand, context_settings=_COMMAND)
+@click.option("-i", "--interactive", is_flag=True, help="Give it standard input.")
+@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable of its environment.")
+@click.argument("name", shell_complete=complete_own_container)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@pass_session
+def exec_(session: Session, interactive: bool, tty: bool, env: tuple[str, ...], name: str, command: tuple[str, ...]) -> int:
+    """Run COMMAND in a container that runs."""
+    from tui.foreground import Foreground, run_foreground
+
+    environment = _environment(env)
+    if tty and "TERM" in os.environ:
+        environment.setdefault("TERM", os.environ["TERM"])
+    return run_foreground(session.socket, "container.exec", {"container": name, "command": command, "env": environment},
+                          Foreground(interactive, tty))
+
+
+@click.command(cls=DockerCommand)
+@click.option("-a", "--all", "all_", is_flag=True, help="Also those that have ended.")
+@click.option("--discovered", is_flag=True, help="Also those of other runtimes that are on no network of ours.")
+@click.option("-q", "--quiet", is_flag=True, help="Only ids.")
+@click.option("--no-trunc", is_flag=True, help="Whole ids and commands.")
+@format_option
+@pass_session
+def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bool) -> None:
+    """List containers: ours, and those of other runtimes that are connected to a network of ours."""
+    found = [row for row in call(session.socket, "container.list", {"all": all_, "foreign": True})
+             if discovered or row["runtime"] == "netdeck" or row["attached"]]
+    if session.format == "json":
+        click.echo(as_json(found), nl=False)
+        return
+    ids = [row["id"] if no_trunc else short_id(row["id"]) for row in found]
+    if quiet:
+        click.echo("".join(f"{id_}\n" for id_ in ids), nl=False)
+        return
+    rows = [(id_, row["ref"], row["runtime"], _status(row), ",".join(row["networks"]) or "-", _command(row, no_trunc))
+            for id_, row in zip(ids, found, strict=True)]
+    click.echo(table(("CONTAINER ID", "NAME", "RUNTIME", "STATUS", "NETWORKS", "COMMAND"), rows, terminal_width()), nl=False)
+
+
+def _status(row: Mapping[str, Any]) -> str:
+    if row["status"] == "exited":
+        return "exited" if row["exit_code"] is None else f"exited ({row['exit_code']})"
+    if row["status"] == "running" and row["created"]:
+        return f"up {_age(time.time() - row['created'])}"
+    return str(row["status"])
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{max(0, seconds):.0f}s"
+
+
+def _command(row: Mapping[str, Any], whole: bool) -> str:
+    text = " ".join(row["command"]) or "-"
+    return text if whole or len(text) <= 40 else text[:39] + "…"
+
+
+@click.command(cls=DockerCommand)
+@click.option("-t", "--time", "--timeout", "timeout", type=click.FloatRange(0, 3600), default=10.0, show_default=True,
+              metavar="SECONDS", help="How long it may take before it is killed.")
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_own_container)
+@format_option
+@pass_session
+def stop(session: Session, timeout: float, names: tuple[str, ...]) -> int:
+    """Stop containers: SIGTERM, and SIGKILL for one that doesn't end in time."""
+    return each(names, lambda name: _act(session, "container.stop", {"name": name, "timeout": timeout}, name), session)
+
+
+@click.command(cls=DockerCommand)
+@click.option("-f", "--force", is_flag=True, help="Kill one that still runs.")
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_own_container)
+@format_option
+@pass_session
+def rm(session: Session, force: bool, names: tuple[str, ...]) -> int:
+    """Remove containers of ours that have ended."""
+    return each(names, lambda name: _act(session, "container.remove", {"name": name, "force": force}, name), session)
+
+
+def _act(session: Session, operation: str, arguments: Mapping[str, Any], name: str) -> None:
+    result = call(session.socket, operation, arguments, title=f"{operation.split('.')[1]} {name}")
+    click.echo(as_json(result) if session.format == "json" else f"{name}\n", nl=False)
+
+
+@click.command(cls=DockerCommand)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_container)
+@format_option
+@pass_session
+def inspect(session: Session, names: tuple[str, ...]) -> None:
+    """Show everything about containers as JSON: state, endpoints, and the links, addresses and routes inside."""
+    click.echo(as_json(call(session.socket, "container.inspect", {"names": names})), nl=False)

@@ -1,0 +1,40 @@
+"""``netdeck interfaces``: every link of every namespace with its counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from tui.connection import call
+from tui.docker_flags import DockerCommand, Session, format_option, pass_session
+from tui.tables import as_json, size, table, terminal_width
+
+_HEADERS = ("WHERE", "NAME", "KIND", "STATE", "NETWORK", "MTU", "MAC", "RX", "TX", "ERRORS", "DROPS")
+
+
+@click.command(cls=DockerCommand)
+@format_option
+@pass_session
+def interfaces(session: Session) -> None:
+    """List the interfaces of every namespace: where they are, what they are, what they carried."""
+    found = call(session.socket, "interface.list", {})
+    if session.format == "json":
+        click.echo(as_json(found), nl=False)
+        return
+    host = call(session.socket, "info", {})["namespace"]
+    rows = sorted(_row(entry["link"], entry["counters"] or {}, host) for entry in found)
+    click.echo(table(_HEADERS, rows, terminal_width()), nl=False)
+
+
+def _row(link: Mapping[str, Any], counters: Mapping[str, int], host: int) -> tuple[str, ...]:
+    def total(*names: str) -> int:
+        return sum(counters.get(name, 0) for name in names)
+
+    return (
+        link["container"] or ("host" if link["inode"] == host else f"net:{link['inode']}"),
+        link["name"], link["kind"] or "-", link["state"] or "-", link["network"] or "-", str(link["mtu"]), link["mac"] or "-",
+        size(total("rx_bytes")), size(total("tx_bytes")), str(total("rx_errors", "tx_errors")),
+        str(total("rx_dropped", "tx_dropped")),
+    )

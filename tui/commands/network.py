@@ -1,0 +1,228 @@
+"""``netdeck network …``: networks, and who is connected to them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from protocol.errors import InvalidValue
+from tui.commands.names import complete_container, complete_driver, complete_network, each
+from tui.connection import call
+from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session
+from tui.subnets import pair
+from tui.tables import as_json, plan_text, short_id, table, terminal_width
+
+
+@click.group()
+def network() -> None:
+    """Create, list, inspect and remove networks; connect containers to them."""
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    from protocol.names import display_text
+
+    for warning in warnings:
+        click.echo(f"netdeck: warning: {display_text(warning)}", err=True)
+
+
+def _show_change(session: Session, result: Mapping[str, Any], dry_run: bool, line: str) -> None:
+    """What a change did: all of it as JSON, its plan after a dry run, else `line`."""
+    if session.format == "json":
+        click.echo(as_json(result), nl=False)
+        return
+    _warn(result.get("warnings", ()))
+    if dry_run:
+        click.echo(plan_text(result["plan"]), nl=False)
+    elif line:
+        click.echo(line)
+
+
+@network.command(cls=DockerCommand)
+@click.argument("name")
+@click.option("-d", "--driver", default="bridge", show_default=True, shell_complete=complete_driver, help="The driver.")
+@click.option("--subnet", "subnets", multiple=True, metavar="CIDR", help="A subnet, v4 or v6. [default: a free one]")
+@click.option("--ip-range", "ranges", multiple=True, metavar="CIDR", help="Give out only addresses of this part of a subnet.")
+@click.option("--gateway", "gateways", multiple=True, metavar="IP", help="The gateway of a subnet. [default: the first address]")
+@click.option("--aux-address", "aux", multiple=True, callback=pairs, metavar="NAME=IP",
+              help="An address that something else uses: never given out.")
+@click.option("-o", "--opt", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="An option of the driver.")
+@click.option("--ipv4/--no-ipv4", default=True, help="IPv4 in this network. [default: on]")
+@click.option("--ipv6/--no-ipv6", default=None, help="IPv6 in this network. [default: if a v6 subnet is given]")
+@click.option("--internal", is_flag=True, help="No way to the outside.")
+@click.option("--label", "labels", multiple=True, callback=pairs_or_keys, metavar="K=V", help="A label.")
+@dry_run_option
+@format_option
+@pass_session
+def create(
+    session: Session, name: str, driver: str, subnets: tuple[str, ...], ranges: tuple[str, ...], gateways: tuple[str, ...],
+    aux: tuple[tuple[str, str], ...], options: tuple[tuple[str, str], ...], ipv4: bool, ipv6: bool | None, internal: bool,
+    labels: tuple[tuple[str, str], ...], dry_run: bool,
+) -> None:
+    """Create a network and print its id.
+
+    Each --ip-range, --gateway and --aux-address belongs to the --subnet that contains it.
+    """
+    paired = pair(subnets, ranges, gateways, aux)
+    if ipv6 is None:
+        ipv6 = any(":" in subnet["subnet"] for subnet in paired)
+    result = call(session.socket, "network.create", {
+        "name": name, "driver": driver, "subnets": paired, "options": dict(options), "labels": dict(labels),
+        "internal": internal, "ipv4": ipv4, "ipv6": ipv6, "dry_run": dry_run,
+    }, title=f"network create {name}")
+    _show_change(session, result, dry_run, "" if dry_run else str(result["network"]["id"]))
+
+
+_FILTERS = ("name", "id", "driver", "label", "type")
+
+
+def matches(found: Mapping[str, Any], filters: Sequence[tuple[str, str]]) -> bool:
+    """Whether a network passes all filters, as docker has them: one key given twice means either, different keys mean both;
+    of labels all must be there. `name` and `id` match a part, `driver` the whole."""
+    tests: Mapping[str, Callable[[str], bool]] = {
+        "name": lambda value: value in found["name"],
+        "id": lambda value: found["id"].startswith(value),
+        "driver": lambda value: value == found["driver"],
+        "type": lambda value: value == ("builtin" if found["predefined"] else "custom"),
+    }
+    for key, value in filters:
+        if key == "label":
+            label, equals, wanted = value.partition("=")
+            if label not in found["labels"] or (equals and found["labels"][label] != wanted):
+                return False
+        elif not any(tests[key](other) for other_key, other in filters if other_key == key):
+            return False
+    return True
+
+
+def _checked_filters(filters: Sequence[tuple[str, str]]) -> None:
+    from protocol.names import suggestion
+
+    for key, value in filters:
+        if key not in _FILTERS:
+            raise click.UsageError(f"no filter {key!r}{suggestion(key, _FILTERS)}: there are {', '.join(_FILTERS)}",
+                                   click.get_current_context())
+        if key == "type" and value not in ("builtin", "custom"):
+            raise click.UsageError(f"the filter type is builtin or custom, not {value!r}", click.get_current_context())
+
+
+@network.command("ls", cls=DockerCommand)
+@click.option("-q", "--quiet", is_flag=True, help="Only ids.")
+@click.option("-f", "--filter", "filters", multiple=True, callback=pairs, metavar="KEY=VALUE",
+              help="name=PART, driver=NAME, label=KEY[=VALUE], id=PREFIX, type=builtin|custom.")
+@click.option("--no-trunc", is_flag=True, help="Whole ids.")
+@format_option
+@pass_session
+def list_(session: Session, quiet: bool, filters: tuple[tuple[str, str], ...], no_trunc: bool) -> None:
+    """List networks."""
+    _checked_filters(filters)
+    found = [row for row in call(session.socket, "network.list", {}) if matches(row, filters)]
+    if session.format == "json":
+        click.echo(as_json(found), nl=False)
+        return
+    ids = [row["id"] if no_trunc else short_id(row["id"]) for row in found]
+    if quiet:
+        click.echo("".join(f"{id_}\n" for id_ in ids), nl=False)
+        return
+    rows = [
+        (id_, row["name"], row["driver"], ", ".join(subnet["subnet"] for subnet in row["subnets"]) or "-",
+         ",".join(_traits(row)) or "-")
+        for id_, row in zip(ids, found, strict=True)
+    ]
+    click.echo(table(("NETWORK ID", "NAME", "DRIVER", "SUBNETS", "TRAITS"), rows, terminal_width()), nl=False)
+
+
+def _traits(row: Mapping[str, Any]) -> list[str]:
+    traits = [word for word in ("predefined", "internal") if row[word]]
+    return traits if row["state"] == "ready" else [*traits, str(row["state"])]
+
+
+@network.command(cls=DockerCommand)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_network)
+@format_option
+@pass_session
+def inspect(session: Session, names: tuple[str, ...]) -> None:
+    """Show networks as JSON, in docker's shape with ours added."""
+    click.echo(as_json(call(session.socket, "network.inspect", {"names": names})), nl=False)
+
+
+@network.command(cls=DockerCommand)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_network)
+@dry_run_option
+@format_option
+@pass_session
+def rm(session: Session, names: tuple[str, ...], dry_run: bool) -> int:
+    """Remove networks that no container uses."""
+
+    def remove(name: str) -> None:
+        result = call(session.socket, "network.remove", {"name": name, "dry_run": dry_run}, title=f"network rm {name}")
+        _show_change(session, result, dry_run, name)
+
+    return each(names, remove, session)
+
+
+@network.command(cls=DockerCommand)
+@click.argument("net", metavar="NETWORK", shell_complete=complete_network)
+@click.argument("container", shell_complete=complete_container)
+@click.option("--ip", metavar="IP", help="The IPv4 address it shall have.")
+@click.option("--ip6", metavar="IP", help="The IPv6 address it shall have.")
+@click.option("--alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in this network.")
+@click.option("--mac-address", metavar="MAC", help="The MAC address it shall have.")
+@dry_run_option
+@format_option
+@pass_session
+def connect(
+    session: Session, net: str, container: str, ip: str | None, ip6: str | None, aliases: tuple[str, ...],
+    mac_address: str | None, dry_run: bool,
+) -> None:
+    """Connect a container to a network.
+
+    CONTAINER is a container of ours by name or id, or any other: docker:NAME, podman:NAME, netns:NAME, pid:N.
+    """
+    result = call(session.socket, "network.connect", {
+        "network": net, "container": container, "ip": ip, "ip6": ip6, "aliases": aliases, "mac_address": mac_address,
+        "dry_run": dry_run,
+    }, title=f"network connect {net} {container}")
+    _show_change(session, result, dry_run, "")
+
+
+@network.command(cls=DockerCommand)
+@click.argument("net", metavar="NETWORK", shell_complete=complete_network)
+@click.argument("container", shell_complete=complete_container)
+@click.option("-f", "--force", is_flag=True, help="Also a container that is gone.")
+@dry_run_option
+@format_option
+@pass_session
+def disconnect(session: Session, net: str, container: str, force: bool, dry_run: bool) -> None:
+    """Disconnect a container from a network."""
+    result = call(session.socket, "network.disconnect",
+                  {"network": net, "container": container, "force": force, "dry_run": dry_run},
+                  title=f"network disconnect {net} {container}")
+    _show_change(session, result, dry_run, "")
+
+
+@network.command(cls=DockerCommand)
+@click.option("-f", "--force", is_flag=True, help="Don't ask.")
+@dry_run_option
+@format_option
+@pass_session
+def prune(session: Session, force: bool, dry_run: bool) -> int:
+    """Remove all networks of ours that no container uses, except the predefined."""
+    if not force and not dry_run:
+        if not sys.stdin.isatty():
+            raise InvalidValue("network prune asks before it removes and here is nobody to answer: add --force")
+        click.echo("This removes every network that no container uses.", err=True)
+        if not click.confirm("Go on?", default=False, err=True):
+            return 1
+    result = call(session.socket, "network.prune", {"dry_run": dry_run}, title="network prune")
+    removed = "".join(f"{name}\n" for name in _removed_names(result))
+    _show_change(session, result, dry_run, removed.rstrip("\n"))
+    return 0
+
+
+def _removed_names(result: Mapping[str, Any]) -> list[str]:
+    return [row["name"] if isinstance(row, Mapping) else str(row) for row in result.get("removed", ())]
+
+

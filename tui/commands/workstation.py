@@ -1,0 +1,32 @@
+"""``netdeck`` without a command: the workstation."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from protocol.messages import SOCKET_ENV
+from tui.connection import probe, socket_path
+
+_NOBODY_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED)
+
+
+def open_workstation(given: str | None) -> int:
+    """The workstation on the helper that was named or answers on this host, else on a lab. Return its exit code.
+
+    A helper that was named and is not there is an error, and so is one that the caller may not use.
+    """
+    path = socket_path(given)
+    failure = probe(path)
+    named = bool(given or os.environ.get(SOCKET_ENV))
+    if failure is not None and (named or failure.errno not in _NOBODY_THERE):
+        from protocol.blocking import BlockingClient
+
+        BlockingClient(path).close()  # raises, and knows the words; where it doesn't, the helper has just come up
+    elif failure is not None:
+        from tui.commands.lab import enter_lab
+
+        enter_lab(())
+    from tui.app import run
+
+    return run(path)

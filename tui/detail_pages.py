@@ -1,0 +1,277 @@
+"""The pages of the details: what is said about one network, container, interface or event. Pure."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from protocol.model import Container, Link, LogEntry, Network, Route
+from tui.documents import Line, Page, Span, builtins
+from tui.feed import Feed
+from tui.rows import containers, events, interfaces, networks
+from tui.rows.words import bytes_text, duration_text, namespace_label, rate_text
+from tui.selection import Model, Selected
+from tui.widgets.chart import chart
+from tui.widgets.glyphs import Glyphs, state_text, state_tone
+
+CHART_HEIGHT: Final = 4
+_MAIN_TABLE: Final = 254
+_FLAGS: Final = {0x1: "up", 0x2: "broadcast", 0x8: "loopback", 0x10: "pointopoint", 0x80: "noarp", 0x100: "promisc",
+                 0x1000: "multicast", 0x10000: "lower-up"}  # IFF_*, linux/if.h
+_LEVEL_TONES: Final = {"warning": "warn", "error": "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a page may use. `history`: bytes a second of the last minute, oldest first, () where there is none.
+
+    `inspected`: what the helper answered to `inspect`; None until it did, a str where it refused.
+    """
+
+    feed: Feed
+    glyphs: Glyphs
+    width: int
+    history: Sequence[float] = ()
+    inspected: Any = None
+
+
+def _when(moment: float) -> str:
+    if not moment:
+        return ""
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(moment))} ({duration_text(time.time() - moment)} ago)"
+
+
+def _traffic(page: Page, context: Context, rx: float, tx: float) -> None:
+    if math.isnan(rx):
+        return
+    page.heading("Traffic", "last minute")
+    if any(value > 0 for value in context.history):
+        for line in chart(context.history, page.width, CHART_HEIGHT, context.glyphs.bars):
+            page.raw(Span(line, "accent"))
+    page.field("receives", rate_text(rx), labels=8)
+    page.field("sends", rate_text(tx), labels=8)
+    peak = max((value for value in context.history if value == value), default=0.0)
+    page.field("peak", f"{rate_text(peak)} both ways" if peak > 0 else "", "muted", labels=8)
+
+
+def _state(page: Page, context: Context, word: str, labels: int = 12) -> None:
+    page.field("state", state_text(word, context.glyphs), state_tone(word), labels)
+
+
+# Network
+
+def _network_summary(context: Context, key: str, network: Network) -> list[Line]:
+    page, feed = Page(context.width), context.feed
+    page.field("name", network.name)
+    page.field("id", network.id[:12], "muted")
+    page.field("driver", network.driver)
+    _state(page, context, networks.state_of(feed, network))
+    page.field("link", network.link + ("" if network.made_link or not network.link else "  (was there before: never changed or deleted)"))
+    page.field("kind", networks.options_text(network))
+    page.field("created", _when(network.created), "muted")
+    for subnet in network.subnets:
+        page.heading(f"Subnet {subnet.subnet}", "" if subnet.chosen else "from the default pools")
+        page.field("gateway", subnet.gateway or "none")
+        page.field("ip-range", subnet.ip_range or "")
+        for name, address in subnet.aux.items():
+            page.field("aux-address", f"{name} {address}")
+    _traffic(page, context, *networks.traffic(feed, network))
+    for title, values in (("Options", network.options), ("Labels", network.labels)):
+        if values:
+            page.heading(title)
+            _pairs(page, values)
+    return page.lines
+
+
+def _pairs(page: Page, values: Mapping[str, str]) -> None:
+    width = min(26, max(map(len, values)))
+    for name, value in sorted(values.items()):
+        page.field(name, value or '""', labels=width)
+
+
+def _network_members(context: Context, key: str, network: Network) -> list[Line]:
+    page, feed = Page(context.width), context.feed
+    endpoints = feed.endpoints_of(network=network.id)
+    if not endpoints:
+        page.text("No container is attached.", "muted")
+    for endpoint in endpoints:
+        container = feed.containers.get(endpoint.container)
+        page.heading(container.ref if container else endpoint.container[:12], "" if endpoint.state == "ready" else endpoint.state)
+        for address in endpoint.addresses:
+            page.field("address", address)
+        page.field("interface", f"{endpoint.ifname}  ({endpoint.host_link} on the host)" if endpoint.host_link else endpoint.ifname)
+        page.field("mac", endpoint.mac, "muted")
+        page.field("aliases", " ".join(endpoint.aliases))
+        link = networks.inner_link(feed, endpoint)
+        rates = feed.rates.of(link) if link else None
+        if rates is not None:
+            page.field("receives", rate_text(rates.rx))
+            page.field("sends", rate_text(rates.tx))
+    return page.lines
+
+
+def _inspected(context: Context, key: str, model: Model) -> list[Line]:
+    page = Page(context.width)
+    if context.inspected is None:
+        page.text("asking the helper", "muted")
+    elif isinstance(context.inspected, str):
+        page.text(context.inspected, "bad")
+    else:
+        page.json(context.inspected)
+    return page.lines
+
+
+# Container
+
+def _container_summary(context: Context, key: str, container: Container) -> list[Line]:
+    page, feed = Page(context.width), context.feed
+    page.field("name", container.ref)
+    page.field("id", container.id[:12], "muted")
+    page.field("runtime", container.runtime)
+    _state(page, context, containers.status_word(container))
+    page.field("networks", containers.networks_text(container) or "none of ours")
+    page.field("pid", str(container.pid or ""))
+    page.field("user", str(container.uid) if container.pid else "")
+    page.field("hostname", container.hostname)
+    page.field("namespace", f"{namespace_label(feed, container.inode)}  ({container.inode})" if container.inode else "")
+    page.field("path", container.path)
+    page.field("created", _when(container.created), "muted")
+    page.field("command", " ".join(container.command))
+    _traffic(page, context, *containers.traffic(feed, container))
+    if container.labels:
+        page.heading("Labels")
+        _pairs(page, container.labels)
+    return page.lines
+
+
+def _container_interfaces(context: Context, key: str, container: Container) -> list[Line]:
+    page, feed = Page(context.width), context.feed
+    links = feed.links_in(container.inode) if container.inode else ()
+    if not links:
+        page.text("It has no network namespace of its own now.", "muted")
+    if container.inode == feed.host_inode and links:
+        page.text("It shares the network of the host: see Interfaces, filter ns:host.", "muted")
+        return page.lines
+    for link in links:
+        page.heading(link.name, link.network)
+        _link_facts(page, context, link)
+    _routes(page, feed, container.inode)
+    return page.lines
+
+
+# Interface
+
+def _link_facts(page: Page, context: Context, link: Link) -> None:
+    feed, key = context.feed, f"{link.inode}/{link.ifindex}"
+    _state(page, context, interfaces.state_word(link))
+    page.field("addresses", " ".join(address.address for address in feed.addresses_of(key)))
+    page.field("mac", link.mac, "muted")
+    page.field("peer", interfaces.peer_text(feed, link))
+    rates = feed.rates.of(key)
+    if rates is not None:
+        page.field("receives", rate_text(rates.rx))
+        page.field("sends", rate_text(rates.tx))
+
+
+def _interface_summary(context: Context, key: str, link: Link) -> list[Line]:
+    page, feed = Page(context.width), context.feed
+    page.field("name", link.name)
+    page.field("kind", " ".join(filter(None, (link.kind, link.detail, f"vlan {link.vlan}" if link.vlan else ""))))
+    _state(page, context, interfaces.state_word(link))
+    page.field("container", link.container)
+    page.field("network", link.network)
+    page.field("namespace", f"{namespace_label(feed, link.inode)}  ({link.inode})")
+    page.field("index", str(link.ifindex), "muted")
+    master = feed.links.get(f"{link.inode}/{link.master}")
+    page.field("master", master.name if master else str(link.master or ""))
+    page.field("peer", interfaces.peer_text(feed, link))
+    page.field("mac", link.mac)
+    page.field("mtu", str(link.mtu or ""))
+    page.field("flags", " ".join(word for bit, word in _FLAGS.items() if link.flags & bit), "muted")
+    page.field("alias", link.alias, "muted")
+    rates = feed.rates.of(key)
+    if rates is not None:
+        _traffic(page, context, rates.rx, rates.tx)
+        page.field("packets", f"{rates.rx_packets:.0f} in, {rates.tx_packets:.0f} out a second", labels=8)
+        page.field("in all", f"{bytes_text(rates.rx_total)} in, {bytes_text(rates.tx_total)} out", labels=8)
+        page.field("errors", str(rates.errors), "bad" if rates.errors else "muted", labels=8)
+        page.field("drops", str(rates.drops), "warn" if rates.drops else "muted", labels=8)
+    return page.lines
+
+
+def _interface_addresses(context: Context, key: str, link: Link) -> list[Line]:
+    page, feed = Page(context.width), context.feed
+    addresses = feed.addresses_of(key)
+    page.heading("Addresses", link.name)
+    if addresses:
+        for address in addresses:
+            page.text(f"{address.address} {address.scope}")
+    else:
+        page.text("none", "muted")
+    _routes(page, feed, link.inode)
+    return page.lines
+
+
+def _routes(page: Page, feed: Feed, inode: int) -> None:
+    routes = sorted(feed.routes_in(inode), key=lambda route: (route.table != _MAIN_TABLE, route.table, route.family, route.destination))
+    page.heading("Routes", f"of {namespace_label(feed, inode)}")
+    if not routes:
+        page.text("none", "muted")
+        return
+    for route in routes:
+        page.text(_route(feed, route))
+
+
+def _route(feed: Feed, route: Route) -> str:
+    """A route in the words of `ip route`."""
+    device = feed.links.get(f"{route.inode}/{route.ifindex}")
+    words = [route.kind if route.kind != "unicast" else "", route.destination]
+    words.append(f"via {route.gateway}" if route.gateway else "")
+    words.append(f"dev {device.name if device else route.ifindex}" if route.ifindex else "")
+    words.append(f"table {route.table}" if route.table != _MAIN_TABLE else "")
+    words.append(f"metric {route.metric}" if route.metric else "")
+    return " ".join(filter(None, words))
+
+
+def _model_json(context: Context, key: str, model: Model) -> list[Line]:
+    page = Page(context.width)
+    page.json(builtins(model))
+    return page.lines
+
+
+# Event
+
+def _event_summary(context: Context, key: str, entry: LogEntry) -> list[Line]:
+    page = Page(context.width)
+    page.field("time", f"{time.strftime('%Y-%m-%d', time.localtime(entry.time))} {events.clock_text(entry.time)}")
+    page.field("level", entry.level, _LEVEL_TONES.get(entry.level, ""))
+    page.field("what", f"{entry.kind} {entry.action}")
+    page.field("subject", entry.subject)
+    page.field("where", entry.where)
+    page.field("by", entry.actor or "the kernel")
+    if entry.text:
+        page.blank()
+        page.text(entry.text)
+    return page.lines
+
+
+Maker = Callable[[Context, str, Any], "list[Line]"]
+
+PAGES: Final[dict[str, tuple[tuple[str, Maker], ...]]] = {
+    "network": (("Summary", _network_summary), ("Containers", _network_members), ("JSON", _inspected)),
+    "container": (("Summary", _container_summary), ("Interfaces", _container_interfaces), ("JSON", _inspected)),
+    "interface": (("Summary", _interface_summary), ("Addresses", _interface_addresses), ("JSON", _model_json)),
+    "event": (("Summary", _event_summary), ("JSON", _model_json)),
+}
+
+#: The operation that gives the JSON page of a kind, and what it is asked by.
+INSPECT: Final = {"network": "network.inspect", "container": "container.inspect"}
+
+
+def lines(context: Context, selected: Selected, page: int) -> list[Line]:
+    """The lines of one page."""
+    _, make = PAGES[selected.kind][page]
+    return make(context, selected.key, selected.model)

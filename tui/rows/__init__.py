@@ -1,0 +1,1 @@
+"""What the tables of the workstation show: columns, and how a row is made from the feed. Pure."""

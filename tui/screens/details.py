@@ -1,0 +1,160 @@
+"""The details of the selected object: beside the list where there is room, else in its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+from textual.widgets import Static
+
+from protocol.errors import NetdeckError
+from protocol.names import display_text
+from tui.detail_pages import INSPECT, PAGES, Context, lines
+from tui.documents import json_text, plain_text
+from tui.feed import Batch
+from tui.selection import Selected
+from tui.widgets.text_pane import TextPane
+
+if TYPE_CHECKING:
+    from tui.workstation import Workstation
+
+_JSON = "JSON"
+
+
+class DetailsPanel(Container):
+    """Shows one object, page by page, and follows it as it changes."""
+
+    DEFAULT_CSS = """
+    DetailsPanel { display: none; width: 2fr; min-width: 44; height: 1fr; border: round $border-calm;
+                   border-title-color: $foreground; border-subtitle-color: $text-muted; padding: 0 1; background: $surface; }
+    DetailsPanel.-open { display: block; }
+    DetailsPanel:focus-within { border: round $border-active; }
+    DetailsPanel #pages { height: 1; margin-bottom: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(id="details")
+        self.selected: Selected | None = None
+        self.page = 0
+        self._inspected: Any = None
+        self._asked: tuple[str, str] | None = None
+        self._stale = False
+        self._strip = Static("", id="pages", markup=False)
+        self.pane = TextPane(id="page")
+
+    @property
+    def workstation(self) -> Workstation:
+        from tui.workstation import Workstation
+
+        app = self.app
+        assert isinstance(app, Workstation)
+        return app
+
+    @property
+    def is_open(self) -> bool:
+        return self.has_class("-open")
+
+    def compose(self) -> ComposeResult:
+        yield self._strip
+        yield self.pane
+
+    def show(self, selected: Selected | None) -> None:
+        """Show an object; None leaves the last one, which may be gone."""
+        if selected is None:
+            return
+        known = self.selected
+        if known is None or known.kind != selected.kind:
+            self.page = min(self.page, len(PAGES[selected.kind]) - 1)
+        another = known is None or (known.kind, known.key) != (selected.kind, selected.key)
+        if another:
+            self._inspected = self._asked = None
+        self.selected = selected
+        if not self.is_open:
+            return
+        if another:
+            self.pane.scroll_to(y=0, animate=False)
+            self.border_title = Content(f"{selected.kind.capitalize()} {display_text(selected.name)}")
+            self.border_subtitle = None
+        self.refresh_page()
+
+    def open(self, selected: Selected) -> None:
+        self.add_class("-open")
+        self.selected = None
+        self.show(selected)
+
+    def close(self) -> None:
+        self.remove_class("-open")
+
+    def turn(self, steps: int) -> None:
+        """Another page."""
+        if self.selected is not None:
+            self.page = (self.page + steps) % len(PAGES[self.selected.kind])
+            self.pane.scroll_to(y=0, animate=False)
+            self.refresh_page()
+
+    def follow(self, batch: Batch) -> None:
+        """The feed changed: the object is looked up anew; what the helper was asked is asked again when it may differ."""
+        selected = self.selected
+        if selected is None or not self.is_open:
+            return
+        current = self.workstation.shell.object_of(selected.kind, selected.key)
+        gone = current is None
+        if gone != self._stale:
+            self._stale = gone
+            self.border_subtitle = Content("gone") if gone else None
+        self.selected = current or selected
+        if batch.touches("networks", "endpoints", "containers", "links", "addresses", "routes") or batch.connection:
+            self._asked = None
+        self.refresh_page()
+
+    def on_resize(self) -> None:
+        if self.is_open:
+            self.call_after_refresh(self.refresh_page)
+
+    def refresh_page(self) -> None:
+        """Lay the page out again; only lines that differ are painted."""
+        selected = self.selected
+        if selected is None or not self.is_open or self.pane.size.width <= 0:
+            return
+        names = [name for name, _ in PAGES[selected.kind]]
+        self.page = min(self.page, len(names) - 1)
+        self._show_strip(names)
+        if names[self.page] == _JSON and selected.kind in INSPECT and self._asked != (selected.kind, selected.key):
+            self._asked = (selected.kind, selected.key)
+            self.run_worker(self._inspect(selected), group="inspect", exclusive=True, exit_on_error=False)
+        self.pane.set_lines(lines(self._page_context(), selected, self.page))
+
+    def _page_context(self) -> Context:
+        selected, station = self.selected, self.workstation
+        assert selected is not None
+        return Context(
+            station.feed, station.glyphs, self.pane.scrollable_content_region.width or self.pane.size.width,
+            station.shell.history(selected), self._inspected,
+        )
+
+    def _show_strip(self, names: list[str]) -> None:
+        parts: list[tuple[str, str]] = []
+        for index, name in enumerate(names):
+            style = "bold $tab-active on $tab-active-background" if index == self.page else "$text-muted"
+            parts += [(f" {name} ", style), (" ", "")]
+        self._strip.update(Content.assemble(*parts))
+
+    async def _inspect(self, selected: Selected) -> None:
+        try:
+            answer: Any = await self.workstation.client.call(INSPECT[selected.kind], {"names": (selected.key,)})
+            self._inspected = answer[0] if isinstance(answer, list) and answer else answer
+        except NetdeckError as error:
+            self._inspected = error.message
+        if self.selected is not None and self.selected.key == selected.key:
+            self.workstation.paint_data(self.refresh_page, key="details")
+
+    def text(self) -> str:
+        """The page as text, for the clipboard; the JSON page as JSON."""
+        selected = self.selected
+        if selected is None:
+            return ""
+        if PAGES[selected.kind][self.page][0] == _JSON and isinstance(self._inspected, dict):
+            return json_text(self._inspected) + "\n"
+        return plain_text(self.pane.lines)

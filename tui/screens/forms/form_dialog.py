@@ -1,0 +1,283 @@
+"""What the forms have in common: fields on the left, the plan on the right or below, checked while one types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.message import Message
+from textual.screen import ScreenResultType
+from textual.timer import Timer
+from textual.widgets import Button, Input, Static
+
+from protocol.errors import NetdeckError
+from tui.feed import Batch
+from tui.screens.dialog import Dialog
+from tui.screens.forms.fields import Choice, Toggle
+from tui.screens.forms.plan_pane import PlanPane
+from tui.text import plain
+
+if TYPE_CHECKING:
+    from tui.workstation import Workstation
+
+DEBOUNCE: Final = 0.3  # seconds from the last key to the check
+
+
+class Placed(Protocol):
+    """A field that shows what is wrong with it."""
+
+    @property
+    def place(self) -> str: ...
+
+    @property
+    def help(self) -> str: ...
+
+    def show_error(self, text: str) -> None: ...
+
+    def focus_control(self) -> None: ...
+
+
+class FormDialog(Dialog[ScreenResultType]):
+    """A form. Subclasses say what its fields are, check them, ask for the dry run, and carry the change out.
+
+    Errors go below the field they are about; what is about none is shown above the buttons.
+    """
+
+    DEFAULT_CSS = """
+    FormDialog > .dialog { width: 100%; height: 100%; max-width: 190; max-height: 52; }
+    FormDialog.-normal > .dialog, FormDialog.-wide > .dialog { width: 96%; height: 92%; padding: 1 2 0 2; }
+    FormDialog.-wide .field-help { display: block; }
+    FormDialog.-wide Field.-option .field-row > TextField { width: 22; }
+    FormDialog.-wide Field.-option .field-row > Choice { width: 22; }
+    FormDialog.-wide Field.-option .field-row > Toggle { width: 22; margin: 0; }
+    FormDialog .form-body { layout: horizontal; height: 1fr; }
+    FormDialog .form-left { width: 11fr; height: 1fr; padding-right: 1; }
+    FormDialog .form-fields { height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }
+    FormDialog .form-hint { height: auto; max-height: 2; color: $text-muted; text-style: italic; }
+    FormDialog .form-plan { width: 9fr; height: 1fr; border-left: solid $panel; padding-left: 1; }
+    FormDialog.-narrow .form-body { layout: vertical; }
+    FormDialog.-narrow .form-left { width: 1fr; height: 5fr; padding-right: 0; }
+    FormDialog.-narrow .form-plan { width: 1fr; height: 3fr; border-left: none; border-top: solid $panel; padding-left: 0; }
+    FormDialog .form-section { color: $text-primary; text-style: bold; margin-top: 1; height: 1; }
+    FormDialog .form-said { display: none; height: auto; max-height: 4; }
+    FormDialog .form-said.-said { display: block; }
+    FormDialog .form-bar { height: 1; margin-top: 1; }
+    FormDialog.-narrow .form-bar { margin-top: 0; }
+    FormDialog .form-status { width: 1fr; color: $text-muted; }
+    FormDialog Button { margin-left: 2; min-width: 12; }
+    FormDialog Button:focus { text-style: bold reverse; }
+    """
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+enter,ctrl+s", "submit", "Do it", show=False, priority=True),
+        Binding("ctrl+t", "turn_plan", "Other page of the plan", show=False),
+        Binding("tab,down,enter", "next_field", "Next field", show=False),
+        Binding("shift+tab,up", "previous_field", "Previous field", show=False),
+    ]
+    words: ClassVar[str] = "Create"
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title, f"ctrl+s {self.words.lower()} · ctrl+t plan or commands · esc leaves")
+        self.plan = PlanPane()
+        self.plan.add_class("form-plan")
+        self._hint = Static(plain(""), classes="form-hint")
+        self._said = Static(plain(""), classes="form-said field-error")
+        self._status = Static(plain(""), classes="form-status")
+        self._submit = Button(self.words, variant="primary", id="submit", compact=True)
+        self._timer: Timer | None = None
+        self._busy = False
+
+    # For subclasses
+
+    def compose_fields(self) -> ComposeResult:
+        """The fields."""
+        yield from ()
+
+    def check(self) -> dict[str, str]:
+        """By place, what can be seen to be wrong without asking; "" as a text marks a place that waits for input."""
+        return {}
+
+    async def dry_run(self) -> None:
+        """Ask what the change would do and show it with `plan.show_plan`. Errors of the helper are shown by `place_of`."""
+
+    async def carry_out(self) -> ScreenResultType | None:
+        """Make the change; what is returned closes the form, unless it is None. Errors are shown and the form stays."""
+        return None
+
+    def place_of(self, error: NetdeckError) -> str:
+        """Which place an answer of the helper is about; "" for none."""
+        return ""
+
+    def placed(self) -> Iterable[Placed]:
+        """The fields that show errors."""
+        return ()
+
+    # The form
+
+    @property
+    def workstation(self) -> Workstation:
+        from tui.workstation import Workstation
+
+        app = self.app
+        assert isinstance(app, Workstation)
+        return app
+
+    def compose_body(self) -> ComposeResult:
+        with Vertical(classes="form-body"):
+            with Vertical(classes="form-left"):
+                with Vertical(classes="form-fields"):
+                    yield from self.compose_fields()
+                yield self._hint
+            yield self.plan
+        yield self._said
+        with Horizontal(classes="form-bar"):
+            yield self._status
+            yield Button("Cancel", id="cancel", compact=True)
+            yield self._submit
+
+    def on_mount(self) -> None:
+        self._unsubscribe = self.workstation.feed.subscribe(self._heard)
+        self.set_reachable()
+        self.changed()
+
+    def on_unmount(self) -> None:
+        self._unsubscribe()
+
+    def _heard(self, batch: Batch) -> None:
+        if batch.connection:
+            self.set_reachable()
+            self.changed()
+
+    def set_reachable(self) -> None:
+        """Nothing can be done while the helper is lost."""
+        connected = self.workstation.feed.connected
+        self._submit.disabled = self._busy or not connected
+        if not connected:
+            self.show_status("the helper does not answer: waiting for it")
+
+    def on_descendant_focus(self) -> None:
+        focused = self.focused
+        if focused is not None:
+            owners = {id(node) for node in focused.ancestors_with_self}
+            self._hint.update(plain(next((field.help for field in self.placed() if id(field) in owners), "")))
+
+    @on(Input.Changed)
+    @on(Toggle.Changed)
+    @on(Choice.Changed)
+    def _typed(self, event: Message) -> None:
+        event.stop()
+        self.changed()
+
+    def changed(self) -> None:
+        """Something was typed: check it when the typing pauses."""
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(DEBOUNCE, self._check)
+
+    def _check(self) -> None:
+        if self._busy:
+            return
+        wrong = self.check()
+        self.show_errors(wrong)
+        if not wrong and self.workstation.feed.connected:
+            self._ask()
+
+    @work(group="dry-run", exclusive=True, exit_on_error=False)
+    async def _ask(self) -> None:
+        try:
+            await self.dry_run()
+        except NetdeckError as error:
+            self.refuse(error)
+
+    def show_errors(self, wrong: Mapping[str, str]) -> None:
+        """Each below its field. Where some text is not empty the plan says so."""
+        known = set()
+        for field in self.placed():
+            known.add(field.place)
+            field.show_error(wrong.get(field.place, ""))
+        rest = " · ".join(text for place, text in wrong.items() if text and place not in known)
+        self._said.update(plain(f"! {rest}" if rest else ""))
+        self._said.set_class(bool(rest), "-said")
+        count = sum(1 for text in wrong.values() if text)
+        if count:
+            self.plan.show_words("Nothing can be done like this: mend what is marked with !", "warn")
+            self.show_status("one thing to mend" if count == 1 else f"{count} things to mend")
+
+    def refuse(self, error: NetdeckError) -> None:
+        """Show an error of the helper at its place."""
+        self.show_errors({self.place_of(error): error.message})
+
+    def show_status(self, text: str) -> None:
+        self._status.update(plain(text))
+
+    def action_turn_plan(self) -> None:
+        self.plan.action_turn()
+
+    def action_next_field(self) -> None:
+        self.focus_next()
+
+    def action_previous_field(self) -> None:
+        self.focus_previous()
+
+    @on(Input.Submitted)
+    def _next_field(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.focus_next()
+
+    @on(Button.Pressed, "#cancel")
+    def _cancel(self) -> None:
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#submit")
+    def _pressed(self) -> None:
+        self.action_submit()
+
+    def action_submit(self) -> None:
+        if self._busy or not self.workstation.feed.connected:
+            return
+        wrong = {place: text or "is needed" for place, text in self.check().items()}
+        if wrong:
+            self.show_errors(wrong)
+            next((field for field in self.placed() if field.place in wrong), _NOWHERE).focus_control()
+            return
+        self._do()
+
+    @work(group="change", exit_on_error=False)
+    async def _do(self) -> None:
+        self._busy = True
+        self.workers.cancel_group(self, "dry-run")
+        self.set_reachable()
+        self.show_status("working …")
+        try:
+            result = await self.carry_out()
+        except NetdeckError as error:
+            self.refuse(error)
+            place = self.place_of(error)
+            next((field for field in self.placed() if field.place == place), _NOWHERE).focus_control()
+        else:
+            if result is not None:
+                self.dismiss(result)
+        finally:
+            self._busy = False
+            if self.is_attached:
+                self.set_reachable()
+
+
+class _Nowhere:
+    def focus_control(self) -> None:
+        """Leave the focus where it is."""
+
+
+_NOWHERE: Final = _Nowhere()
+
+
+def heading(text: str) -> Static:
+    """The heading of a part of the form."""
+    return Static(Content(text), classes="form-section")
+
+

@@ -1,0 +1,111 @@
+"""The rows of subnets in the form of a new network. There is always an empty one to type into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static
+
+from tui.screens.forms.fields import TextField
+from tui.screens.forms.network_entry import SubnetEntry
+from tui.text import plain
+
+_MOST: Final = 32  # what a request may hold
+
+
+class SubnetRow(Vertical):
+    """One subnet; `place` is ``subnet:N``."""
+
+    DEFAULT_CSS = """
+    SubnetRow { height: auto; }
+    SubnetRow Horizontal { height: 1; }
+    SubnetRow TextField { margin-right: 1; }
+    SubnetRow > .field-error { display: none; }
+    SubnetRow.-wrong > .field-error { display: block; }
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+        self.subnet = TextField(placeholder="automatic" if index == 0 else "one more", id=f"subnet-{index}")
+        self.gateway = TextField(placeholder="first address" if index == 0 else "", id=f"gateway-{index}")
+        self.ip_range = TextField(placeholder="all of it" if index == 0 else "", id=f"range-{index}")
+        self.aux = TextField(placeholder="printer=10.0.0.9" if index == 0 else "", id=f"aux-{index}")
+        self._error = Static(plain(""), classes="field-error")
+
+    @property
+    def place(self) -> str:
+        return f"subnet:{self.index}"
+
+    @property
+    def help(self) -> str:
+        """What the field with the focus takes."""
+        helps = (
+            (self.subnet, "an address and a prefix length, v4 or v6: 10.20.0.0/16, fd00:20::/64; 0.0.0.0/24 for any of that size"),
+            (self.gateway, "the address of this host in the subnet"),
+            (self.ip_range, "hand out only addresses of this part of the subnet"),
+            (self.aux, "addresses that something else has, never handed out: printer=10.20.0.9 nas=10.20.0.10"),
+        )
+        return next((text for field, text in helps if field.has_focus), "")
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield from (self.subnet, self.gateway, self.ip_range, self.aux)
+        yield self._error
+
+    @property
+    def entry(self) -> SubnetEntry:
+        return SubnetEntry(self.subnet.text, self.gateway.text, self.ip_range.text, self.aux.text)
+
+    def show_error(self, text: str) -> None:
+        self.set_class(bool(text), "-wrong")
+        self._error.update(plain(f"! {text}" if text else ""))
+
+    def show_chosen(self, subnet: Mapping[str, Any] | None) -> None:
+        """What the helper would choose for what is left empty."""
+        first = self.index == 0
+        self.subnet.placeholder = str(subnet["subnet"]) if subnet else "automatic" if first else "one more"
+        self.gateway.placeholder = str(subnet["gateway"] or "none") if subnet else "first address" if first else ""
+
+    def focus_control(self) -> None:
+        self.subnet.focus()
+
+
+class SubnetRows(Vertical):
+    """All subnets of the network."""
+
+    DEFAULT_CSS = """
+    SubnetRows { height: auto; }
+    SubnetRows > .subnet-titles { height: 1; }
+    SubnetRows > .subnet-titles Static { width: 1fr; margin-right: 1; padding: 0 1; color: $text-muted; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[SubnetRow] = [SubnetRow(0)]
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(classes="subnet-titles"):
+            for title in ("subnet", "gateway", "ip range", "reserved"):
+                yield Static(title, markup=False)
+        yield from self.rows
+
+    def entries(self) -> tuple[SubnetEntry, ...]:
+        """All rows, the empty ones too, so that their places stay."""
+        return tuple(row.entry for row in self.rows)
+
+    def grow(self) -> None:
+        """Have an empty row at the end."""
+        if not self.rows[-1].entry.empty and len(self.rows) < _MOST:
+            row = SubnetRow(len(self.rows))
+            self.rows.append(row)
+            self.mount(row)
+
+    def show_chosen(self, subnets: Sequence[Mapping[str, Any]]) -> None:
+        """Which subnets the helper would choose, in the order of the request, the automatic ones last."""
+        left = list(subnets)
+        for row in [row for row in self.rows if not row.entry.empty] + [row for row in self.rows if row.entry.empty]:
+            row.show_chosen(left.pop(0) if left else None)

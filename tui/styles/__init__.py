@@ -1,0 +1,1 @@
+"""How the workstation looks: its themes, and `netdeck.tcss`, which uses nothing but their variables."""

@@ -1,0 +1,321 @@
+"""The workstation: what surrounds the views. What changes anything is in `tui.actions`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.command import Provider
+
+from protocol.client import Client
+from protocol.errors import NetdeckError
+from protocol.names import display_text
+from tui import colon_commands, keys
+from tui.actions import Action, action_named
+from tui.export import write
+from tui.feed import Batch, Feed
+from tui.filter import FilterError
+from tui.objects import find_object, names_of
+from tui.screens.details import DetailsPanel
+from tui.screens.shell import WIDE, Shell
+from tui.screens.view import View
+from tui.selection import VIEW_OF, Selected
+from tui.status import pieces
+from tui.styles.theme import DEFAULTS, NAMES, THEMES, first_theme
+from tui.terminal.app import QuickApp
+from tui.terminal.clipboard import TooLargeError
+from tui.terminal.link_profile import PROFILES, LinkProfile
+from tui.widgets.glyphs import ASCII, UNICODE
+from tui.widgets.live_table import LiveTable
+from tui.widgets.prompt import PromptBar
+from tui.widgets.status_bar import KeyHints, StatusBar
+
+
+def _palette() -> type[Provider]:
+    from tui.palette import CommandProvider
+
+    return CommandProvider
+
+
+class Workstation(QuickApp[int]):
+    """The application, on the helper at `socket`. `source` stands in for its client where a test plays a stream of its own."""
+
+    CSS_PATH = "styles/netdeck.tcss"
+    TITLE = "netdeck"
+    COMMANDS = {_palette}
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(key.keys, key.action, key.words, id=key.id, show=False) for key in keys.all_keys() if key.action
+    ]
+
+    def __init__(
+        self, socket: str | None = None, *, profile: LinkProfile = PROFILES["lan"], ascii: bool = False, source: Any = None
+    ) -> None:
+        super().__init__()
+        self.feed = Feed()
+        self.client: Client = source if source is not None else Client(socket, "netdeck-tui", self.feed.connection_changed)
+        self.glyphs = ASCII if ascii else UNICODE
+        self.set_data_interval(profile.data_interval)
+        self.shell = Shell(self.feed, glyphs=self.glyphs, sparklines=profile.sparklines)
+        self.status, self.hints, self.prompt = StatusBar(), KeyHints(self.glyphs), PromptBar(self.glyphs)
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = first_theme(self.console.color_system, self.no_color, os.environ)
+        self.set_class(ascii, "-ascii")
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return DEFAULTS
+
+    def compose(self) -> ComposeResult:
+        yield self.status
+        yield self.shell
+        yield self.prompt
+        yield self.hints
+
+    def on_mount(self) -> None:
+        self.feed.subscribe(self._feed_changed)
+        self._ageing = self.set_interval(1.0, self._show_age, pause=True)
+        self.show_view("networks")
+        self.run_worker(self.feed.run(self.client), group="feed")
+
+    async def on_unmount(self) -> None:
+        self.feed.close()
+        await self.client.close()
+
+    # What the feed says
+
+    def _feed_changed(self, batch: Batch) -> None:
+        self.shell.collect(batch)
+        if batch.connection:
+            # Only what is old grows older: while the helper is there no clock ticks.
+            (self._ageing.pause if self.feed.connected else self._ageing.resume)()
+        self.view.show_changes()
+        self.paint_data(self._show_surroundings, key="surroundings")
+        if self.details.is_open and (batch.counters or batch.connection or batch.changed or batch.removed):
+            self.paint_data(lambda: self.details.follow(batch), key=("details", batch.tick))
+
+    def _show_age(self) -> None:
+        self.view.refresh_titles()
+        self._show_surroundings()
+
+    def _show_surroundings(self) -> None:
+        tabs = [(str(number), view.title, view is self.view) for number, view in enumerate(self.shell.views.values(), 1)]
+        self.status.set_status(tabs, pieces(self.feed, self.round_trip, self.glyphs))
+        place = keys.PROMPTS if self.prompt.is_open else keys.DETAILS if self.shell.reading_details else keys.LISTS
+        self.hints.set_hints(keys.hints(self.view_name, place))
+
+    @property
+    def role(self) -> str:
+        """What the operator may do: view, operate, admin; "" while nobody said."""
+        return self.feed.welcome.role if self.feed.connected and self.feed.welcome is not None else ""
+
+    # Objects and views
+
+    @property
+    def view(self) -> View:
+        """The view that is shown."""
+        return self.shell.view
+
+    @property
+    def view_name(self) -> str:
+        return str(self.view.id)
+
+    @property
+    def details(self) -> DetailsPanel:
+        return self.shell.details
+
+    def selected(self) -> Selected | None:
+        """The object with the cursor."""
+        return self.view.selected()
+
+    def chosen(self) -> tuple[Selected, ...]:
+        """The marked objects, else the one with the cursor."""
+        return self.view.chosen()
+
+    def find(self, name: str) -> Selected | None:
+        """The object of that name."""
+        return find_object(self.feed, name)
+
+    def names(self) -> list[str]:
+        """Names that `find` finds."""
+        return names_of(self.feed)
+
+    def show_view(self, name: str, filter_text: str | None = None) -> None:
+        """Switch to a view; with `filter_text`, filtered by it. Raises FilterError."""
+        self.prompt.close()
+        self.shell.show_view(name, filter_text)
+        self._show_surroundings()
+
+    def go_to(self, kind: str, key: str) -> None:
+        """Switch to an object's view and put the cursor on it, now or when it arrives."""
+        self.show_view(VIEW_OF[kind])
+        self.view.go_to(key)
+
+    def on_live_table_highlighted(self, message: LiveTable.Highlighted) -> None:
+        if message.table is self.view.table:
+            self.shell.cursor_moved()
+
+    def on_live_table_selected(self, message: LiveTable.Selected) -> None:
+        self.shell.open_details(go_there=True)
+
+    def on_descendant_focus(self) -> None:
+        self._show_surroundings()
+
+    # Filter and command line
+
+    def on_prompt_bar_changed(self, message: PromptBar.Changed) -> None:
+        if message.sign == ":":
+            self.prompt.say(colon_commands.explain(message.text))
+            return
+        try:
+            self.view.set_filter(message.text)
+        except FilterError as error:
+            self.prompt.say(str(error), error=True)
+        else:
+            model = self.view.model
+            self.prompt.say(f"{len(model.order)} of {len(model.view.slots)} match · fields: {' '.join(model.fields)}")
+
+    def on_prompt_bar_accepted(self, message: PromptBar.Accepted) -> None:
+        if message.sign == ":":
+            self.run_line(message.text)
+        else:
+            self._close_prompt()
+
+    def on_prompt_bar_left(self, message: PromptBar.Left) -> None:
+        if message.sign == "/":
+            self.view.set_filter("")
+        self._close_prompt()
+
+    def _close_prompt(self) -> None:
+        self.prompt.close()
+        self.view.focus_table()
+
+    def open_command_line(self, text: str = "") -> None:
+        """Show the `:` line with `text` in it."""
+        self.prompt.open(":", text, lambda line: colon_commands.complete(self, line))
+
+    def run_line(self, line: str) -> None:
+        """Carry out a command; what is wrong with it is said under the line, which then stays open."""
+        self._close_prompt()
+        try:
+            colon_commands.run(self, line)
+        except (NetdeckError, FilterError) as error:
+            self.open_command_line(line)
+            self.call_after_refresh(self.prompt.say, str(error), error=True)
+
+    # Words to the user
+
+    def tell(self, text: str) -> None:
+        """Say how something went, for a moment."""
+        self.notify(display_text(text), timeout=5, markup=False)
+
+    def show_error(self, error: BaseException | str) -> None:
+        """Say what went wrong, in plain text."""
+        text = error.message if isinstance(error, NetdeckError) else str(error)
+        self.notify(display_text(text), severity="error", timeout=10, markup=False)
+
+    def copy(self, text: str, what: str) -> None:
+        """Onto the clipboard of the user's terminal."""
+        try:
+            self.copy_text(text)
+        except TooLargeError as error:
+            self.show_error(error)
+        else:
+            self.tell(f"copied {what}")
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Changes work in their views only, and nothing works behind a dialog."""
+        if len(self.screen_stack) > 1 and action in keys.ACTION_NAMES and action != "quit":
+            return False
+        if action == "act":
+            found = action_named(str(parameters[0]))
+            return found is not None and (not found.views or self.view_name in found.views)
+        return True
+
+    def action_view(self, name: str) -> None:
+        self.show_view(name)
+
+    def action_filter(self) -> None:
+        if not self.shell.reading_details or self.shell.wide:
+            self.prompt.open("/", self.view.model.filter_text)
+
+    def action_command_line(self) -> None:
+        self.open_command_line()
+
+    def action_details(self) -> None:
+        self.shell.toggle_details()
+
+    def action_details_page(self, steps: int) -> None:
+        if self.details.is_open:
+            self.details.turn(steps)
+
+    def action_other_pane(self) -> None:
+        self.shell.change_pane()
+
+    def action_leave(self) -> None:
+        if self.prompt.is_open:
+            self._close_prompt()
+        elif self.details.is_open:
+            self.shell.close_details()
+        elif self.view.model.filter_text:
+            self.view.set_filter("")
+
+    def action_copy(self) -> None:
+        names = [found.name for found in self.chosen()]
+        if self.shell.reading_details:
+            self.copy(self.details.text(), "the page")
+        elif names:
+            self.copy("\n".join(names), names[0] if len(names) == 1 else f"{len(names)} names")
+
+    def export_name(self) -> str:
+        """A name for a file with the view in it."""
+        return f"netdeck-{self.view_name}-{time.strftime('%Y%m%d-%H%M%S')}.csv"
+
+    def action_export(self) -> None:
+        self.open_command_line(f"export {self.export_name()}")
+
+    def export(self, name: str) -> None:
+        """Write the view to a file. Raises InvalidValue."""
+        path = Path(name).expanduser()
+        count = write(path, self.view.model)
+        self.tell(f"{count} rows written to {path.resolve()}")
+
+    def action_next_theme(self) -> None:
+        place = NAMES.index(self.theme) if self.theme in NAMES else -1
+        self.theme = NAMES[(place + 1) % len(NAMES)]
+
+    def action_help(self) -> None:
+        from tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.glyphs))
+
+    async def action_quit(self) -> None:
+        self.exit(0)
+
+    # Changes
+
+    def action_act(self, id: str) -> None:
+        action = action_named(id)
+        if action is not None:
+            self.start_action(action)
+
+    def start_action(self, action: Action, arguments: str = "") -> None:
+        """Open the form of a change, or say why not."""
+        if not action.allowed(self.role):
+            self.show_error(f"{action.help}: needs the role {action.role}, you have {self.role or 'none while there is no helper'}")
+        elif action.needs_selection and self.selected() is None:
+            self.show_error(f"{action.help}: nothing is selected")
+        else:
+            self.run_worker(self._act(action, arguments), group="action", exclusive=True, exit_on_error=False)
+
+    async def _act(self, action: Action, arguments: str) -> None:
+        try:
+            await action.load()(self, arguments)
+        except NetdeckError as error:
+            self.show_error(error)
