@@ -10,6 +10,7 @@ import os
 import pwd
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ _ADJECTIVES = ("amber", "brisk", "calm", "clever", "copper", "eager", "fair", "g
                "quick", "quiet", "rapid", "silver", "steady", "swift", "vivid")
 _NOUNS = ("arp", "bridge", "cable", "frame", "gateway", "hop", "lease", "link", "mesh", "packet", "port", "prefix", "probe",
           "relay", "route", "socket", "subnet", "tap", "trunk", "vlan")
+DISCARDED = "Published ports are discarded when using host network mode"  # docker's words
 _NETWORK_MODES: Mapping[str, Literal["new", "host", "none"]] = {"private": "new", "host": "host", "none": "none"}
 
 
@@ -72,6 +74,9 @@ class Runs:
             raise InvalidValue(f"network {special[0].name} goes with no other network", field="networks", value=special[0].name)
         if len({item.id for item in found}) != len(found):
             raise InvalidValue("the same network is named twice", field="networks", value=", ".join(request.networks))
+        if request.publish and not (special and special[0].driver == "host"):
+            raise InvalidValue(f"publishing ports ({', '.join(request.publish)}) is not available on network {found[0].name}: containers "
+                               "are reached at their own addresses from this host", field="publish", value=", ".join(request.publish))
         if not special:
             return "private", found
         if request.ip or request.ip6 or request.mac_address or request.aliases:
@@ -95,7 +100,8 @@ class Runs:
         for key in request.labels:
             label_key(key)
         ident = secrets.token_hex(32)
-        hostname = container_name(request.hostname) if request.hostname else ident[:12]
+        own = socket.gethostname() if mode == "host" else ident[:12]  # on the host's stack with the host's name, as docker does
+        hostname = container_name(request.hostname) if request.hostname else own
         return Container(id=ident, name=name, ref=name, runtime="netdeck", status="created", created=time.time(),
                          command=tuple(display_text(item) for item in request.command), uid=call.uid, hostname=hostname, mode=mode,
                          auto_remove=request.auto_remove, labels=dict(request.labels))
@@ -131,10 +137,14 @@ class Runs:
             raise
         self._watch(running, sandbox)
         warnings = [text for network in networks for text in self._facts.warnings(network)] + list(sandbox.warnings)
+        if request.publish:
+            warnings.append(DISCARDED)
         answer = {"container": running, "warnings": warnings, "dry_run": False}
         if request.detach:
             output.close()
             return answer
+        for text in warnings:
+            call.progress(f"warning: {text}", 0, 0)
         await pump(sandbox, output, stream)
         if stream.closed:
             return answer

@@ -179,8 +179,8 @@ class Store:
 
     def finish(self, entry: int, change: Change, last: Mapping[tuple[str, str], str] = MappingProxyType({}),
                call: tuple[int, str, str] | None = None) -> None:
-        """Transaction two: the change is done. `last` are the addresses that were handed out. `call` is (uid, key, operation) of a keyed call that it belongs to: from here
-        on that call counts as carried out, even if the helper dies before the answer is sent."""
+        """Transaction two: the change is done. `last` are the addresses that were handed out. `call` is (uid, key, operation) of a
+        keyed call that it belongs to: from here on that call counts as carried out, even if the helper dies before it answers."""
         with self._transaction() as db:
             for table, gone in (("endpoints", change.drop_endpoints), ("containers", change.drop_containers),
                                 ("networks", change.drop_networks)):

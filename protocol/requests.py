@@ -102,6 +102,7 @@ class ContainerRun(Request, frozen=True):
     ip6: Text | None = None
     mac_address: Text | None = None
     aliases: Names = ()
+    publish: Names = ()  # on `host` discarded with a warning; not taken on other networks
     hostname: Name | None = None
     env: Annotated[dict[Name, Text], msgspec.Meta(max_length=256)] = {}
     rootfs: Text | None = None

@@ -24,7 +24,7 @@ from screenshots.terminal_svg import svg  # noqa: E402
 from tests.tui.pty_session import PtySession  # noqa: E402
 
 COLUMNS, LINES = 120, 34
-HISTORY = 62.0  # seconds, until the sparklines are full
+HISTORY = 62.0  # seconds, until the sparklines are full; $NETDECK_SCREENSHOT_WAIT names another
 ZOOM = 1.6
 ESCAPE, ENTER, TAB = b"\x1b", b"\r", b"\t"
 
@@ -44,10 +44,10 @@ SHOTS = (
     Shot("containers", (b"2",), "visitors"),
     Shot("interfaces", (b"3",), "veth"),
     Shot("events", (b"4",), "connected"),
-    Shot("create", (b"1", b"c", b"blog", *(TAB,) * 5, b"team=web", TAB, b"10.40.0.0/24", *(TAB,) * 3, b"nas=10.40.0.9", TAB, b"fd00:40::/64"),
-         "In the kernel", (ESCAPE,)),
-    Shot("attach", (b"1", b":go db", ENTER, b"a", b"runtime=netdeck"), "In the kernel", (ESCAPE,)),
-    Shot("details", (b":go orders", ENTER, b"d"), "orders", (b"d",)),
+    Shot("create", (b"1", b"c", b"blog", *(TAB,) * 5, b"team=web", TAB, b"10.40.0.0/24", *(TAB,) * 3, b"nas=10.40.0.9", TAB,
+                   b"fd00:40::/64"), "In the kernel", (ESCAPE,)),
+    Shot("attach", (b"1", b":", b"go db", ENTER, b"a", b"runtime=netdeck"), "In the kernel", (ESCAPE,)),
+    Shot("details", (b":", b"go orders", ENTER, b"d"), "Container orders", (b"d",)),
     Shot("interfaces-light", (b"3", b"t"), "veth", (b"t", b"t")),
 )
 
@@ -93,7 +93,8 @@ def take(session: PtySession, shot: Shot) -> None:
 def main(names: Sequence[str]) -> int:
     """Make the screenshots of these names, all without any."""
     if "NETDECK_LAB" not in os.environ:
-        os.execve(sys.executable, [sys.executable, "-P", "-m", "helperd.lab", "--demo", "--", sys.executable, __file__, *names], environment())
+        lab = [sys.executable, "-P", "-m", "helperd.lab", "--demo", "--", sys.executable, __file__, *names]
+        os.execve(sys.executable, lab, environment())
     lacking = missing()
     if lacking:
         print(f"screenshots: missing here, install first: apt-get install {' '.join(lacking)}", file=sys.stderr)
@@ -106,7 +107,7 @@ def main(names: Sequence[str]) -> int:
     with PtySession([sys.executable, "-P", "-m", "tui"], columns=COLUMNS, lines=LINES, env=environment()) as session:
         if not session.pump(20.0, lambda: session.shows("10.20.0.0/24")):
             raise SystemExit("the workstation shows no network:\n" + "\n".join(session.screen.display))
-        session.pump(HISTORY)
+        session.pump(float(os.environ.get("NETDECK_SCREENSHOT_WAIT", HISTORY)))
         for shot in wanted:
             take(session, shot)
         session.send(b"q")

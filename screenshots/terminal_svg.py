@@ -1,4 +1,4 @@
-"""What a terminal shows, as SVG: every character on its place in the grid, whatever font the viewer has. Pure."""
+"""What a terminal shows, as SVG: every word on its place in the grid, whatever font the viewer has. Pure."""
 
 from __future__ import annotations
 
@@ -100,11 +100,18 @@ def _inks(texts: list[str], looks: list[Look], top: float) -> Iterator[str]:
         if look.underscore:
             yield (f'<rect x="{_x(columns[0]):.2f}" y="{top + ASCENT + 1.5:.1f}" width="{len(columns) * CELL:.2f}" height="1" '
                    f'fill="{look.ink}"/>')
-        if written:
-            style = ' font-weight="bold"' * look.bold + ' font-style="italic"' * look.italics
-            places = " ".join(f"{_x(column):.1f}" for column in written)
-            text = escape("".join(texts[column][0] for column in written))
-            yield f'<text x="{places}" y="{top + ASCENT:.1f}" fill="{look.ink}"{style}>{text}</text>'
+        style = ' font-weight="bold"' * look.bold + ' font-style="italic"' * look.italics
+        for first, word in _words(written, texts):
+            # The length is for viewers that have another font.
+            yield (f'<text x="{_x(first):.2f}" y="{top + ASCENT:.1f}" textLength="{len(word) * CELL:.2f}" fill="{look.ink}"{style}>'
+                   f"{escape(word)}</text>")
+
+
+def _words(columns: list[int], texts: list[str]) -> Iterator[tuple[int, str]]:
+    """Neighbouring characters together, with the column of the first."""
+    for _, run in groupby(enumerate(columns), key=lambda pair: pair[1] - pair[0]):
+        found = [column for _, column in run]
+        yield found[0], "".join(texts[column] for column in found)
 
 
 def _x(column: int) -> float:

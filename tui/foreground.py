@@ -14,6 +14,7 @@ from typing import Any
 
 from protocol.client import CallStream, Client
 from protocol.errors import InvalidValue, NetdeckError
+from protocol.names import display_text
 from tui.raw_terminal import DetachScanner, raw, size_of
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -93,9 +94,10 @@ class _Session:
             if part.data:
                 fd = _STDERR if part.stream == "stderr" else _STDOUT
                 await self._loop.run_in_executor(None, _write, fd, part.data)
+            elif part.text.startswith("warning: "):
+                end = "\r\n" if self._how.tty else "\n"  # the terminal is raw
+                sys.stderr.write(f"netdeck: {display_text(part.text)}{end}")
         result = await self._stream.result()
-        for warning in result.get("warnings", ()):
-            sys.stderr.write(f"netdeck: warning: {warning}\n")
         return int(result["exit_code"])
 
     def _resize(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import Provider
+from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from protocol.client import Client
 from protocol.errors import NetdeckError
@@ -31,6 +32,7 @@ from tui.terminal.clipboard import TooLargeError
 from tui.terminal.link_profile import PROFILES, LinkProfile
 from tui.widgets.glyphs import ASCII, UNICODE
 from tui.widgets.live_table import LiveTable
+from tui.widgets.plain_scroll_bar import PlainScrollBar
 from tui.widgets.prompt import PromptBar
 from tui.widgets.status_bar import KeyHints, StatusBar
 
@@ -66,6 +68,7 @@ class Workstation(QuickApp[int]):
             self.register_theme(theme)
         self.theme = first_theme(self.console.color_system, self.no_color, os.environ)
         self.set_class(ascii, "-ascii")
+        ScrollBar.renderer = PlainScrollBar if ascii else ScrollBarRender
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return DEFAULTS

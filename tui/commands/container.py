@@ -45,6 +45,7 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("--ip6", metavar="IP", help="Its IPv6 address on the first network.")
 @click.option("--mac-address", metavar="MAC", help="Its MAC address on the first network.")
 @click.option("--network-alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in its networks.")
+@click.option("-p", "--publish", "publish", multiple=True, metavar="PORT", help="A port; on the network host it is discarded, with a warning.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable of its environment.")
 @click.option("-l", "--label", "labels", multiple=True, callback=pairs_or_keys, metavar="K=V", help="A label.")
 @click.option("-w", "--workdir", metavar="DIR", help="Its working directory.")
@@ -57,13 +58,13 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 def run(
     session: Session, detach: bool, auto_remove: bool, interactive: bool, tty: bool, name: str | None, hostname: str | None,
     networks: tuple[str, ...], ip: str | None, ip6: str | None, mac_address: str | None, aliases: tuple[str, ...],
-    env: tuple[str, ...], labels: tuple[tuple[str, str], ...], workdir: str | None, rootfs: str | None, sig_proxy: bool,
+    publish: tuple[str, ...], env: tuple[str, ...], labels: tuple[tuple[str, str], ...], workdir: str | None, rootfs: str | None, sig_proxy: bool,
     dry_run: bool, command: tuple[str, ...],
 ) -> int:
     """Run COMMAND in a container of its own, as you, with no privilege gained."""
     arguments: dict[str, Any] = {
         "command": command, "name": name, "networks": networks, "ip": ip, "ip6": ip6, "mac_address": mac_address,
-        "aliases": aliases, "hostname": hostname, "env": _environment(env), "workdir": workdir, "labels": dict(labels),
+        "aliases": aliases, "publish": publish, "hostname": hostname, "env": _environment(env), "workdir": workdir, "labels": dict(labels),
         "rootfs": None if rootfs is None else os.path.abspath(rootfs), "auto_remove": auto_remove,
     }
     if tty and "TERM" not in arguments["env"] and "TERM" in os.environ:
@@ -86,6 +87,7 @@ def run(
 @click.command("exec", cls=DockerCommand, context_settings=_COMMAND)
 @click.option("-i", "--interactive", is_flag=True, help="Give it standard input.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@click.option("-p", "--publish", "publish", multiple=True, metavar="PORT", help="A port; on the network host it is discarded, with a warning.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable of its environment.")
 @click.argument("name", shell_complete=complete_own_container)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -31,6 +31,9 @@ class TextField(Input):
         super().__init__(value, placeholder=placeholder, id=id, compact=True, select_on_focus=False, max_length=1000)
         self.cursor_blink = False  # a blinking cursor is constant traffic
 
+    def on_blur(self) -> None:
+        self.scroll_to(x=0, animate=False)
+
     @property
     def text(self) -> str:
         """What was typed, without blanks around it."""

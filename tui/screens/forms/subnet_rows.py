@@ -22,7 +22,9 @@ class SubnetRow(Vertical):
     DEFAULT_CSS = """
     SubnetRow { height: auto; }
     SubnetRow Horizontal { height: 1; }
-    SubnetRow TextField { margin-right: 1; }
+    SubnetRow TextField { margin-right: 1; padding: 0 0 0 1; }
+    SubnetRow TextField.-long { width: 4fr; }
+    SubnetRow TextField.-short { width: 3fr; }
     SubnetRow > .field-error { display: none; }
     SubnetRow.-wrong > .field-error { display: block; }
     """
@@ -34,6 +36,8 @@ class SubnetRow(Vertical):
         self.gateway = TextField(placeholder="first address" if index == 0 else "", id=f"gateway-{index}")
         self.ip_range = TextField(placeholder="all of it" if index == 0 else "", id=f"range-{index}")
         self.aux = TextField(placeholder="printer=10.0.0.9" if index == 0 else "", id=f"aux-{index}")
+        for field, size in ((self.subnet, "-long"), (self.gateway, "-short"), (self.ip_range, "-short"), (self.aux, "-long")):
+            field.add_class(size)
         self._error = Static(plain(""), classes="field-error")
 
     @property
@@ -80,7 +84,9 @@ class SubnetRows(Vertical):
     DEFAULT_CSS = """
     SubnetRows { height: auto; }
     SubnetRows > .subnet-titles { height: 1; }
-    SubnetRows > .subnet-titles Static { width: 1fr; margin-right: 1; padding: 0 1; color: $text-muted; }
+    SubnetRows > .subnet-titles Static { margin-right: 1; padding: 0 0 0 1; color: $text-muted; }
+    SubnetRows > .subnet-titles .-long { width: 4fr; }
+    SubnetRows > .subnet-titles .-short { width: 3fr; }
     """
 
     def __init__(self) -> None:
@@ -89,8 +95,8 @@ class SubnetRows(Vertical):
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="subnet-titles"):
-            for title in ("subnet", "gateway", "ip range", "reserved"):
-                yield Static(title, markup=False)
+            for title, size in (("subnet", "-long"), ("gateway", "-short"), ("ip range", "-short"), ("reserved", "-long")):
+                yield Static(title, markup=False, classes=size)
         yield from self.rows
 
     def entries(self) -> tuple[SubnetEntry, ...]:

@@ -1,0 +1,39 @@
+"""How the workstation looks, at three sizes: the text of each screen is stored in tests/tui/snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.tui.played_helper import DATABASE, HOST, WEB
+from tests.tui.test_workstation import opened, screen_text, until
+from tui.keys import VIEWS
+
+pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6"), pytest.mark.usefixtures("utc")]
+SIZES = [(80, 24), (120, 40), (200, 50)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_views(size: tuple[int, int], snapshot: Callable[[str, str], None]) -> None:
+    tag = f"{size[0]}x{size[1]}"
+    async with opened(size=size) as (app, helper, pilot):
+        for rate in (0, 2000, 90_000, 400):
+            helper.count({(HOST, 2): (98, 98), (HOST, 5): (rate, 50), (HOST, 6): (50, rate), (WEB, 2): (50, rate), (DATABASE, 2): (rate, 50)})
+        model = app.shell.views["interfaces"].model
+        await until(pilot, lambda: model.value(f"{HOST}/5", "rx") == 400.0 and model.rows.ticks == 4)
+        for number, view in enumerate(VIEWS, 1):
+            await pilot.press(str(number))
+            if view == "interfaces":
+                app.view.sort_by("name", False)
+            app.view.table.action_edge(view == "events")
+            await pilot.pause()
+            snapshot(f"{view}-{tag}", screen_text(app))
+        app.go_to("interface", f"{WEB}/2")
+        await pilot.press("enter")
+        await pilot.pause()
+        await pilot.pause()
+        snapshot(f"details-{tag}", screen_text(app))
+        await pilot.press("escape", "slash", *"rx>10k x:")
+        await pilot.pause()
+        snapshot(f"filter-{tag}", screen_text(app))
