@@ -8,11 +8,14 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+
+import msgspec
 
 from helperd.changes import place_of
 from helperd.discovery import Discovery, DiscoveryError, Sighting
-from helperd.kernel.namespaces import NamespaceGone, NamespaceThread, own_inode
+from helperd.kernel.link_state import foreign_default_families
+from helperd.kernel.namespaces import NamespaceGone, NamespaceThread, netlink_socket, own_inode
 from helperd.records import Records
 from protocol.errors import Conflict, Gone, InvalidValue, NetdeckError, NotFound
 from protocol.model import Container
@@ -32,6 +35,22 @@ def foreign(sighting: Sighting) -> Container:
     return Container(id=ident, name=display_text(sighting.ref), ref=display_text(sighting.ref), runtime=sighting.runtime,
                      inode=sighting.inode, pid=sighting.pid or 0, starttime=sighting.starttime or 0,
                      hostname=display_text(sighting.name), path=path)
+
+
+class Inside(msgspec.Struct, frozen=True):
+    """What an attachment must know of a container's namespace: names of links, families with somebody else's default route."""
+
+    links: tuple[str, ...]
+    foreign_defaults: tuple[int, ...]
+
+
+NEW = Inside((), ())  # of a container that was just made
+
+
+def _look() -> Inside:
+    """Runs inside the namespace."""
+    with netlink_socket() as sock:
+        return Inside(tuple(name for _, name in socket.if_nameindex()), foreign_default_families(sock))
 
 
 class Scanner:
@@ -97,14 +116,12 @@ class KnownContainers:
             raise Gone(f"container {container.ref} is not running (it has {container.status})", name=container.ref)
         return container
 
-    async def link_names(self, container: Container) -> tuple[str, ...]:
-        """The names of the links inside, now. Raises Gone."""
+    async def inside(self, container: Container) -> Inside:
+        """What is inside now. Raises Gone."""
         try:
-            found: Iterable[tuple[int, str]] = await self._thread.run_async(
-                place_of(container), socket.if_nameindex)
+            return await self._thread.run_async(place_of(container), _look)
         except (NamespaceGone, OSError) as error:
             raise Gone(f"container {container.ref} is gone: {error}", name=container.ref) from error
-        return tuple(name for _, name in found)
 
     def everyone(self, *, ended: bool) -> list[Container]:
         """Ours and attached ones, then those only seen. `ended` adds ours that have exited."""

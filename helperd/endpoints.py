@@ -10,7 +10,7 @@ import msgspec
 
 from drivers.driver import find
 from helperd.changes import CallContext, Changes
-from helperd.containers_known import KnownContainers
+from helperd.containers_known import Inside, KnownContainers
 from helperd.host_facts import HostFacts
 from helperd.ipam import allocate, check_address, pool_of
 from helperd.networks import Networks
@@ -67,6 +67,14 @@ def free_ifname(prefix: str, taken: Iterable[str]) -> str:
     return next(name for number in range(len(names) + 1) if (name := f"{prefix}{number}") not in names)
 
 
+def _kept(container: Container, network: Network, endpoint: Endpoint) -> list[str]:
+    if not endpoint.kept_defaults or network.internal:
+        return []
+    families = " and ".join(f"IPv{family}" for family in endpoint.kept_defaults)
+    return [f"{container.ref} has a default route for {families} that netdeck did not make, and keeps it: through {network.name} it "
+            "reaches only that network's own addresses"]
+
+
 class Endpoints:
     """The operations on endpoints, and the planning of attachments that `run` shares with them."""
 
@@ -74,12 +82,12 @@ class Endpoints:
         self._changes, self._records, self._networks = changes, changes.records, networks
         self._known, self._facts = known, facts
 
-    def wanted(self, container: Container, wishes: Sequence[Wish], taken: Iterable[str]) -> tuple[tuple[Endpoint, ...], Last]:
-        """The endpoints for `wishes`, checked and with addresses chosen. `taken` are link names inside the container."""
+    def wanted(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> tuple[tuple[Endpoint, ...], Last]:
+        """The endpoints for `wishes`, checked and with addresses chosen."""
         records = self._records
         present = records.endpoints_of(container=container.id)
         order = max((item.order for item in present), default=-1) + 1
-        names = {*taken, *(item.ifname for item in present)}
+        names = {*inside.links, *(item.ifname for item in present)}
         endpoints: list[Endpoint] = []
         last: Last = {}
         for wish in wishes:
@@ -99,7 +107,7 @@ class Endpoints:
                                    f"{records.owner(other.id)}: choose another", field="mac_address", value=mac)
             endpoint = Endpoint(id=secrets.token_hex(32), network=network.id, container=container.id, ifname=ifname, mac=mac,
                                 addresses=prefixes, aliases=tuple(alias_name(item) for item in wish.aliases),
-                                order=order + len(endpoints))
+                                order=order + len(endpoints), kept_defaults=inside.foreign_defaults)
             endpoints.append(driver.check_endpoint(network, endpoint, ()))
             last.update(moved)
         return tuple(endpoints), last
@@ -112,17 +120,18 @@ class Endpoints:
             if container.mode in ("host", "none"):
                 raise InvalidValue(f"container {container.ref} runs on the network {container.mode!r}, which goes with no other: "
                                    "start it without --network " + container.mode, field="container", value=container.ref)
-            taken = await self._known.link_names(container)
+            inside = await self._known.inside(container)
             wish = Wish(network, request.ip, request.ip6, request.aliases, request.mac_address)
-            endpoints, last = self.wanted(container, (wish,), taken)
+            endpoints, last = self.wanted(container, (wish,), inside)
             names = (*container.networks, network.name)
             change = Change("network.connect", call.uid, endpoints=endpoints,
                             containers=(msgspec.structs.replace(container, networks=names, attached=True),))
             plan = self._networks.plan(change)
             if not request.dry_run:
                 await self._changes.carry_out(change, last)
-        return {"endpoint": endpoints[0], "container": container.ref, "network": network.name,
-                "warnings": self._facts.warnings(network), "plan": plan, "dry_run": request.dry_run}
+        warnings = [*self._facts.warnings(network), *_kept(container, network, endpoints[0])]
+        return {"endpoint": endpoints[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
+                "dry_run": request.dry_run}
 
     def detachment(self, endpoints: Sequence[Endpoint], uid: int, kind: str = "network.disconnect") -> Change:
         """The change that takes `endpoints` (all of one container) away; a foreign container with none left is forgotten."""

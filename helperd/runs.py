@@ -21,7 +21,7 @@ import msgspec
 from helperd.changes import CallContext, Changes
 from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all
 from helperd.containers.spec import ExecTarget, Join, SandboxSpec, Terminal
-from helperd.containers_known import KnownContainers
+from helperd.containers_known import NEW, KnownContainers
 from helperd.endpoints import Endpoints, Wish
 from helperd.etc import write_etc_files
 from helperd.host_facts import HostFacts
@@ -53,6 +53,7 @@ class Runs:
         self._run_dir = run_dir / "containers"
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sandboxes: dict[str, Sandbox] = {}
+        self._ends: dict[str, asyncio.Event] = {}  # by container: set when its end has been written down
         self._tasks: set[asyncio.Task[None]] = set()
 
     def rewrite_etc_files(self, container: Container) -> None:
@@ -116,7 +117,7 @@ class Runs:
         container = self._new_container(request, mode, call)
         wishes = self._wishes(request, networks)
         if request.dry_run:
-            preview, _ = self._endpoints.wanted(container, wishes, ())
+            preview, _ = self._endpoints.wanted(container, wishes, NEW)
             change = Change("container.run", call.uid, containers=(container,), endpoints=preview)
             return {"container": container, "warnings": [], "plan": self._networks.plan(change), "dry_run": True}
         self._changes.store.put(Change("container.create", call.uid, containers=(container,)))
@@ -149,6 +150,7 @@ class Runs:
         if stream.closed:
             return answer
         status = await sandbox.wait()
+        await self._settled(container.id)  # whoever is told of the end finds its address free and, with auto_remove, its name
         return {**answer, "exit_code": status.shell_code}
 
     async def _start(self, request: ContainerRun, container: Container, call: CallContext) -> Sandbox:
@@ -172,12 +174,13 @@ class Runs:
             running = msgspec.structs.replace(
                 container, status="running", pid=sandbox.pid, starttime=sandbox.starttime, networks=names, attached=bool(wishes),
                 inode=0 if container.mode == "host" else sandbox.netns_inode)
-            endpoints, last = self._endpoints.wanted(running, wishes, ())
+            endpoints, last = self._endpoints.wanted(running, wishes, NEW)
             await self._changes.carry_out(Change("container.run", call.uid, containers=(running,), endpoints=endpoints), last)
         return running
 
     def _watch(self, container: Container, sandbox: Sandbox) -> None:
         self._sandboxes[container.id] = sandbox
+        self._ends[container.id] = asyncio.Event()
         # In a context of its own: its end is no part of the call that started it, which may have been cancelled by then.
         task = asyncio.create_task(self._await_end(container.id, sandbox), context=contextvars.Context())
         self._tasks.add(task)
@@ -190,6 +193,8 @@ class Runs:
         except NetdeckError as error:
             log.error("container %s ended and could not be released: %s", container[:12], error.message)
             self._changes.needs_repair.set()
+        finally:
+            self._ends.pop(container).set()
         await sandbox.close()
 
     async def ended(self, ident: str, status: ExitStatus | None) -> None:
@@ -269,10 +274,9 @@ class Runs:
 
     async def _settled(self, ident: str) -> None:
         """Wait until the end of a container has been written down."""
-        for _ in range(400):
-            if ident not in self._sandboxes and not self._changes.lock.locked():
-                return
-            await asyncio.sleep(0.005)
+        end = self._ends.get(ident)
+        if end is not None:
+            await end.wait()
 
     async def remove(self, request: ContainerRemove, call: CallContext, stream: Stream) -> Any:
         container = self._mine(request.name, call)

@@ -59,6 +59,7 @@ class Endpoint(Model, frozen=True):
     addresses: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     order: int = 0
+    kept_defaults: tuple[int, ...] = ()  # families (4, 6) whose default route the container had from somebody else, which stays
     state: str = "ready"  # ready | connecting | disconnecting
 
 

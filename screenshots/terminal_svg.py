@@ -131,7 +131,8 @@ def _shape(char: str, left: float, top: float, ink: str) -> str:
         return f'<path d="{path}" stroke="{ink}" stroke-width="1.2" fill="none"/>'
     if char and char in _LOWER:
         height = (_LOWER.index(char) + 1) / 8 * LINE
-        return f'<rect x="{left:.2f}" y="{top + LINE - height:.2f}" width="{CELL:.2f}" height="{height:.2f}" fill="{ink}"/>'
+        # A little more than its cell, so that neighbours have no seam between them.
+        return f'<rect x="{left:.2f}" y="{top + LINE - height:.2f}" width="{CELL + 0.3:.2f}" height="{height + 0.3:.2f}" fill="{ink}"/>'
     if char and char in _LEFT:
         width = (_LEFT.index(char) + 1) / 8 * CELL
         return f'<rect x="{left:.2f}" y="{top:g}" width="{width:.2f}" height="{LINE:g}" fill="{ink}"/>'

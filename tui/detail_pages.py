@@ -19,6 +19,7 @@ from tui.widgets.glyphs import Glyphs, state_text, state_tone
 
 CHART_HEIGHT: Final = 4
 _MAIN_TABLE: Final = 254
+_LOOPBACK: Final = 0x8  # IFF_LOOPBACK, linux/if.h
 _FLAGS: Final = {0x1: "up", 0x2: "broadcast", 0x8: "loopback", 0x10: "pointopoint", 0x80: "noarp", 0x100: "promisc",
                  0x1000: "multicast", 0x10000: "lower-up"}  # IFF_*, linux/if.h
 _LEVEL_TONES: Final = {"warning": "warn", "error": "bad"}
@@ -155,7 +156,7 @@ def _container_interfaces(context: Context, key: str, container: Container) -> l
     if container.inode == feed.host_inode and links:
         page.text("It shares the network of the host: see Interfaces, filter ns:host.", "muted")
         return page.lines
-    for link in links:
+    for link in sorted(links, key=lambda link: link.flags & _LOOPBACK):
         page.heading(link.name, link.network)
         _link_facts(page, context, link)
     _routes(page, feed, container.inode)
@@ -216,13 +217,18 @@ def _interface_addresses(context: Context, key: str, link: Link) -> list[Line]:
 
 
 def _routes(page: Page, feed: Feed, inode: int) -> None:
-    routes = sorted(feed.routes_in(inode), key=lambda route: (route.table != _MAIN_TABLE, route.table, route.family, route.destination))
+    routes = sorted(feed.routes_in(inode), key=_route_order)
     page.heading("Routes", f"of {namespace_label(feed, inode)}")
     if not routes:
         page.text("none", "muted")
         return
     for route in routes:
         page.text(_route(feed, route))
+
+
+def _route_order(route: Route) -> tuple[object, ...]:
+    """The main table first, and in each the default route."""
+    return route.table != _MAIN_TABLE, route.table, route.family, route.destination != "default", route.destination
 
 
 def _route(feed: Feed, route: Route) -> str:

@@ -18,18 +18,20 @@ def rounded_delay(seconds: float) -> str:
     return f"{round(milliseconds / step) * step} ms" if milliseconds < 1000 else f"{seconds:.1f} s"
 
 
-def pieces(feed: Feed, round_trip: float | None, glyphs: Glyphs) -> list[Piece]:
+def pieces(feed: Feed, round_trip: float | None, glyphs: Glyphs, *, frozen: bool = False) -> list[Piece]:
     """From left to right; the last, which says whether all this is true now, never goes."""
     found: list[Piece] = []
     welcome = feed.welcome
     if welcome is not None:
         if welcome.lab:
-            found.append(Piece(" LAB ", "bold $badge on $badge-background", 1))
-        found.append(Piece(display_text(welcome.host) or "host", "bold", 2))
+            found.append(Piece(" LAB ", "bold $badge on $badge-background", 2))
+        found.append(Piece(display_text(welcome.host) or "host", "bold", 3))
         who = f"{welcome.user or welcome.uid} ({welcome.role})" if welcome.role != welcome.user else welcome.role
-        found.append(Piece(display_text(who), "$text-muted", 3))
+        found.append(Piece(display_text(who), "$text-muted", 4))
     if round_trip is not None:
-        found.append(Piece(f"link {rounded_delay(round_trip)}", "$text-muted", 4))
+        found.append(Piece(f"link {rounded_delay(round_trip)}", "$text-muted", 5))
+    if frozen:
+        found.append(Piece(f"{glyphs.frozen} FROZEN", "bold $text-warning", 1))
     found.append(_freshness(feed, glyphs))
     return found
 

@@ -14,7 +14,6 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 
 from protocol.client import Client
 from protocol.errors import NetdeckError
-from protocol.names import display_text
 from tui import colon_commands, keys
 from tui.actions import Action, action_named
 from tui.export import write
@@ -25,10 +24,9 @@ from tui.screens.details import DetailsPanel
 from tui.screens.shell import WIDE, Shell
 from tui.screens.view import View
 from tui.selection import VIEW_OF, Selected
+from tui.speaking_app import SpeakingApp
 from tui.status import pieces
 from tui.styles.theme import DEFAULTS, NAMES, THEMES, first_theme
-from tui.terminal.app import QuickApp
-from tui.terminal.clipboard import TooLargeError
 from tui.terminal.link_profile import PROFILES, LinkProfile
 from tui.widgets.glyphs import ASCII, UNICODE
 from tui.widgets.live_table import LiveTable
@@ -43,7 +41,7 @@ def _palette() -> type[Provider]:
     return CommandProvider
 
 
-class Workstation(QuickApp[int]):
+class Workstation(SpeakingApp[int]):
     """The application, on the helper at `socket`. `source` stands in for its client where a test plays a stream of its own."""
 
     CSS_PATH = "styles/netdeck.tcss"
@@ -107,7 +105,7 @@ class Workstation(QuickApp[int]):
 
     def _show_surroundings(self) -> None:
         tabs = [(str(number), view.title, view is self.view) for number, view in enumerate(self.shell.views.values(), 1)]
-        self.status.set_status(tabs, pieces(self.feed, self.round_trip, self.glyphs))
+        self.status.set_status(tabs, pieces(self.feed, self.round_trip, self.glyphs, frozen=self.view.model.frozen))
         place = keys.PROMPTS if self.prompt.is_open else keys.DETAILS if self.shell.reading_details else keys.LISTS
         self.hints.set_hints(keys.hints(self.view_name, place))
 
@@ -165,6 +163,9 @@ class Workstation(QuickApp[int]):
     def on_live_table_selected(self, message: LiveTable.Selected) -> None:
         self.shell.open_details(go_there=True)
 
+    def on_live_table_view_changed(self) -> None:
+        self._show_surroundings()
+
     def on_descendant_focus(self) -> None:
         self._show_surroundings()
 
@@ -209,26 +210,6 @@ class Workstation(QuickApp[int]):
         except (NetdeckError, FilterError) as error:
             self.open_command_line(line)
             self.call_after_refresh(self.prompt.say, str(error), error=True)
-
-    # Words to the user
-
-    def tell(self, text: str) -> None:
-        """Say how something went, for a moment."""
-        self.notify(display_text(text), timeout=5, markup=False)
-
-    def show_error(self, error: BaseException | str) -> None:
-        """Say what went wrong, in plain text."""
-        text = error.message if isinstance(error, NetdeckError) else str(error)
-        self.notify(display_text(text), severity="error", timeout=10, markup=False)
-
-    def copy(self, text: str, what: str) -> None:
-        """Onto the clipboard of the user's terminal."""
-        try:
-            self.copy_text(text)
-        except TooLargeError as error:
-            self.show_error(error)
-        else:
-            self.tell(f"copied {what}")
 
     # Keys
 

@@ -132,6 +132,12 @@ def all_routes(sock: socket.socket, protocol: int = PROTOCOL) -> list[RouteState
     return found
 
 
+def foreign_default_families(sock: socket.socket) -> tuple[int, ...]:
+    """The families (4, 6) that have a default route in the main table which netdeck did not make, whatever its metric."""
+    found = {route.destination for route in all_routes(sock, 0) if route.protocol != PROTOCOL}
+    return tuple(family for family, destination in ((4, "0.0.0.0/0"), (6, "::/0")) if destination in found)
+
+
 def nsid_of(sock: socket.socket, namespace: int) -> int | None:
     """The number by which the namespace of `sock` knows the one of the descriptor `namespace`, None if it has none."""
     answers = request(sock, RTM_GETNSID, 0, b"\0\0\0\0" + integer(_NETNSA_FD, namespace))

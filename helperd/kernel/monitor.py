@@ -245,7 +245,9 @@ class Monitor:
         nsid = record.link_nsid
         if record.put and nsid is not None and nsid >= 0 and not self._tracked.knows_peer(inode, nsid):
             self._peers_due.add(inode)
-            self._look_soon()
+            # Inside a container it is nearly always the host: a look at everything is due only if it turns out not to be.
+            if inode == self._tracked.host:
+                self._look_soon()
         went_down = False
         if message.kind == RTM_NEWLINK:
             flags, changed = (int.from_bytes(data[message.start + at : message.start + at + 4], "little") for at in (8, 12))
@@ -363,6 +365,8 @@ class Monitor:
             news = self._tracked.peers(inode)
             if news is not None:
                 self._batch.append(news)
+                if inode in self._tracked.unresolved:
+                    self._look_soon()
 
     def _read_all_again(self, now: float) -> None:
         self._events.lost = False

@@ -20,8 +20,8 @@ from tests.simulated_host import SimulatedHost
 
 AIMS = {1000: 1.0, 10_000: 5.0}  # interfaces → per cent of a core
 PLACES = 10
-SECONDS = 10.0
-IDLE = 4.0
+SECONDS = 8.0
+IDLE = 3.0
 
 
 def rows(run: Run) -> Iterator[Row]:

@@ -16,7 +16,7 @@ SETTLE = 5.0
 def rows(run: Run) -> Iterator[Row]:
     crowd = run.crowd
     helper = crowd.helper
-    count = len(crowd.attach_ms)
+    count = crowd.total
     try:
         with workstation(helper.socket) as session:
             if not session.pump(20, lambda: session.shows(crowd.network)):

@@ -16,6 +16,10 @@ from tests.running_helper import RunningHelper
 from tests.simulated_host import SimulatedHost
 
 CROWD = 1000
+MEASURED = 20  # attaches at each end of the crowd
+WARM = 3  # of those, the first that don't count
+ALONE = 8  # of those, the ones that are measured alone
+ANNOUNCED = 2.5  # seconds: an address is announced at once and one and two seconds later, to every port of the bridge
 
 
 @contextlib.contextmanager
@@ -64,11 +68,16 @@ def front_pid(helper: RunningHelper) -> int:
 
 
 class Crowd(NamedTuple):
-    """A host with many endpoints on one bridge, the network's name, and how long each attach took."""
+    """A host with many endpoints on one bridge, the network's name, and how long attaches took at both ends of the crowd:
+    `alone`, when the announcements of the one before have ended, and `in_a_row`, one behind the other."""
 
     helper: RunningHelper
     network: str
-    attach_ms: list[float]
+    total: int
+    alone_early: list[float]
+    alone_late: list[float]
+    in_a_row_early: list[float]
+    in_a_row_late: list[float]
 
 
 class Run:
@@ -81,11 +90,28 @@ class Run:
     def crowd(self) -> Crowd:
         helper = self._stack.enter_context(our_helper())
         names = [f"c{number}" for number in range(1, CROWD + 1)]
-        add_namespaces(helper.host, names)
-        known(helper, CROWD, 60.0)
         helper.call("network.create", name="crowd")
-        taken = [timed(helper, "network.connect", network="crowd", container=f"netns:{name}") for name in names]
-        return Crowd(helper, "crowd", taken)
+
+        def attach(some: list[str], pause: float = 0.0) -> list[float]:
+            taken: list[float] = []
+            for name in some:
+                time.sleep(pause)
+                taken.append(timed(helper, "network.connect", network="crowd", container=f"netns:{name}"))
+            return taken
+
+        def ends(some: list[str]) -> tuple[list[float], list[float]]:
+            return attach(some[ALONE:]), attach(some[:ALONE], ANNOUNCED)
+
+        # Number 10 is measured on a host that holds no more than that yet.
+        add_namespaces(helper.host, names[:MEASURED])
+        known(helper, MEASURED)
+        attach(names[:WARM])
+        row_early, alone_early = ends(names[WARM:MEASURED])
+        add_namespaces(helper.host, names[MEASURED:])
+        known(helper, CROWD, 60.0)
+        attach(names[MEASURED:-MEASURED])
+        row_late, alone_late = ends(names[-MEASURED:])
+        return Crowd(helper, "crowd", CROWD, alone_early, alone_late, row_early, row_late)
 
     def close(self) -> None:
         self._stack.close()

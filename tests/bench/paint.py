@@ -43,7 +43,7 @@ def rows(run: Run) -> Iterator[Row]:
         taken = [first_rows(helper.socket, "paint-me") for _ in range(COUNT)]
     yield _row("start to first rows", taken)
     crowd = run.crowd
-    yield _row(f"the same with {len(crowd.attach_ms):,} endpoints", [
+    yield _row(f"the same with {crowd.total:,} endpoints", [
         first_rows(crowd.helper.socket, crowd.network) for _ in range(COUNT)])
 
 

@@ -9,11 +9,15 @@ from tests.bench.ours import Run
 from tests.bench.rows import Row
 
 AIM = 1.3
-AROUND = 10  # attaches on each side that the median is taken of
 
 
 def rows(run: Run) -> Iterator[Row]:
-    taken = run.crowd.attach_ms
-    early, late = taken[:2 * AROUND], taken[-2 * AROUND:]
-    yield Row(f"attach number {len(taken):,} on one bridge", middle(late), "ms", "ours, number 10", middle(early), AIM,
-              f"late {spread(late)}; early {spread(early)}")
+    crowd = run.crowd
+    what = f"attach number {crowd.total:,} on one bridge"
+    yield _row(what, crowd.alone_late, crowd.alone_early, AIM)
+    yield _row(f"{what}, in a row", crowd.in_a_row_late, crowd.in_a_row_early, None,
+               "; those before are still announced to all ports, three times each")
+
+
+def _row(what: str, late: list[float], early: list[float], aim: float | None, note: str = "") -> Row:
+    return Row(what, middle(late), "ms", "ours, number 10", middle(early), aim, f"late {spread(late)}; early {spread(early)}{note}")

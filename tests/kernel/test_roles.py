@@ -68,14 +68,19 @@ def helper(host: SimulatedHost, tmp_path: Path) -> Iterator[RunningHelper]:
         running.close()
 
 
-def ask(helper: RunningHelper, uid: int, calls: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What a process of `uid` is told for each call."""
+def run_as(helper: RunningHelper, uid: int, script: str, stdin: str = "") -> str:
+    """What a Python script prints that a process of `uid` runs."""
     done = subprocess.run(
-        ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", sys.executable, "-c", ASK], input=json.dumps(calls),
+        ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", sys.executable, "-c", script], input=stdin,
         env={"PATH": os.environ["PATH"], "NETDECK_SOCKET": helper.socket, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
         check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
+    return done.stdout
+
+
+def ask(helper: RunningHelper, uid: int, calls: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What a process of `uid` is told for each call."""
+    told: dict[str, Any] = json.loads(run_as(helper, uid, ASK, json.dumps(calls)))
     return told
 
 
@@ -101,11 +106,12 @@ def test_operations_and_roles(helper: RunningHelper) -> None:
 
 
 def test_a_containers_owner_and_root_alone_reach_into_it(helper: RunningHelper) -> None:
-    run = {"command": ["sleep", "300"], "name": "mine", "detach": True}
+    run: dict[str, Any] = {"command": ["sleep", "300"], "name": "mine", "detach": True}
     assert ask(helper, OPERATE, {"container.run": run})["container.run"][0] == "done"
     assert helper.call("container.list")[-1]["uid"] == OPERATE
-    reach = {"container.exec": {"container": "mine", "command": ["true"]}, "container.stop": {"name": "mine", "timeout": 0.1},
-             "container.remove": {"name": "mine", "force": True}}
+    reach: dict[str, dict[str, Any]] = {
+        "container.exec": {"container": "mine", "command": ["true"]}, "container.stop": {"name": "mine", "timeout": 0.1},
+        "container.remove": {"name": "mine", "force": True}}
     told = ask(helper, ADMIN, reach)
     assert {told[name][0] for name in reach} == {"forbidden"}
     assert all("not yours" in told[name][1] for name in reach)
@@ -118,23 +124,19 @@ def test_a_containers_owner_and_root_alone_reach_into_it(helper: RunningHelper) 
     assert ask(helper, 0, {"container.exec": {"container": "netns:c1", "command": ["true"]}})["container.exec"][0] == "done"
 
 
-def test_subscriptions_are_for_all_who_may_view(helper: RunningHelper) -> None:
-    script = ASK.replace("for name, arguments in json.load(sys.stdin).items():", "for name, arguments in []:")
-    assert script != ASK
-    follow = """
+FOLLOW = """
 import asyncio, json
 from protocol.client import Client
+
 async def main():
     async with Client() as client:
-        subscription = client.subscribe(["networks", "log"])
-        async for item in subscription:
-            print(json.dumps(sorted({row[0] for row in item.state})))
-            return
-asyncio.run(main())
+        async for item in client.subscribe(("networks", "log")):
+            return sorted({row[0] for row in item.state})
+
+print(json.dumps(asyncio.run(main())))
 """
+
+
+def test_subscriptions_are_for_all_who_may_view(helper: RunningHelper) -> None:
     for uid in (VIEW, OPERATE):
-        done = subprocess.run(
-            ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", sys.executable, "-c", follow],
-            env={"PATH": os.environ["PATH"], "NETDECK_SOCKET": helper.socket, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-            check=True, timeout=60)
-        assert json.loads(done.stdout) == ["log", "networks"]
+        assert json.loads(run_as(helper, uid, FOLLOW)) == ["log", "networks"]

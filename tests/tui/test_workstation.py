@@ -187,6 +187,7 @@ async def test_space_freezes_and_says_so() -> None:
         helper.change(("networks", "del", "n-web", None))
         await until(pilot, lambda: "n-web" not in app.feed.networks)
         assert "web" in column(app.view.table, "name") and "1 changes waiting" in screen_text(app)
+        assert "FROZEN" in screen_text(app).splitlines()[0]
         await pilot.press("space")
         assert "web" not in column(app.view.table, "name") and "FROZEN" not in screen_text(app)
 

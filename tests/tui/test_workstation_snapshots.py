@@ -19,7 +19,9 @@ async def test_views(size: tuple[int, int], snapshot: Callable[[str, str], None]
     tag = f"{size[0]}x{size[1]}"
     async with opened(size=size) as (app, helper, pilot):
         for rate in (0, 2000, 90_000, 400):
-            helper.count({(HOST, 2): (98, 98), (HOST, 5): (rate, 50), (HOST, 6): (50, rate), (WEB, 2): (50, rate), (DATABASE, 2): (rate, 50)})
+            helper.count({
+                (HOST, 2): (98, 98), (HOST, 5): (rate, 50), (HOST, 6): (50, rate), (WEB, 2): (50, rate), (DATABASE, 2): (rate, 50),
+            })
         model = app.shell.views["interfaces"].model
         await until(pilot, lambda: model.value(f"{HOST}/5", "rx") == 400.0 and model.rows.ticks == 4)
         for number, view in enumerate(VIEWS, 1):

@@ -87,7 +87,6 @@ def run(
 @click.command("exec", cls=DockerCommand, context_settings=_COMMAND)
 @click.option("-i", "--interactive", is_flag=True, help="Give it standard input.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
-@click.option("-p", "--publish", "publish", multiple=True, metavar="PORT", help="A port; on the network host it is discarded, with a warning.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable of its environment.")
 @click.argument("name", shell_complete=complete_own_container)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

@@ -11,6 +11,7 @@ from tui.feed import Batch, Feed
 from tui.rows.words import FLAG_UP, SPARKLINE_WIDTH, alarming, count_text, namespace_label, rate_tone
 from tui.widgets.table_columns import Column, Kind
 
+_NO_MAC: Final = "00:00:00:00:00:00"
 NUMBERS: Final = ("rx", "tx", "packets", "errors", "drops")
 
 
@@ -64,7 +65,7 @@ def row(feed: Feed, key: str, link: Link) -> dict[str, object]:
         "network": link.network,
         "kind": link.kind or ("loopback" if link.flags & 0x8 else ""),
         "mtu": link.mtu or None,
-        "mac": link.mac,
+        "mac": "" if link.mac == _NO_MAC else link.mac,
         "ns": place,
         "peer": peer_text(feed, link),
         "addresses": " ".join(address.address for address in feed.addresses_of(key) if address.scope != "link")

@@ -196,7 +196,7 @@ class RatedView(View):
     def collect(self, batch: Batch) -> None:
         for key in batch.removed.get(self.topic, ()):
             self.model.remove(key)
-        touched = self.touched(batch)
+        touched = sorted(self.touched(batch))
         fresh = [key for key in touched if key not in self.model.rows.slots]
         for key in touched:
             self.model.put(key, self.cells(key))

@@ -90,7 +90,7 @@ class Attach(FormDialog[Done]):
         self._picker = Picker(columns, place=_TARGET, glyphs=glyphs, sort="name")
         self._ip = TextField(placeholder="the next free one", id="ip")
         self._ip6 = TextField(placeholder="the next free one", id="ip6")
-        self._mac = TextField(placeholder="made from the id", id="mac")
+        self._mac = TextField(placeholder="a random one", id="mac")
         self._aliases = TextField(placeholder="db db.internal", id="aliases")
         self._single = (self._ip, self._ip6, self._mac)
         self._detail_fields = (
@@ -129,7 +129,7 @@ class Attach(FormDialog[Done]):
         several = len(self.pairs()) > 1
         for field in self._single:
             field.disabled = several
-        for shown, usual in zip(self._single, ("the next free one", "the next free one", "made from the id"), strict=True):
+        for shown, usual in zip(self._single, ("the next free one", "the next free one", "a random one"), strict=True):
             shown.placeholder = _SINGLE if several else usual
         self.changed()
 

@@ -55,7 +55,7 @@ class Picker(Vertical):
     Picker > .field-error { display: none; }
     Picker.-wrong > .field-error { display: block; }
     """
-    help = "type to filter (networks:web status=running) · up and down choose · ctrl+space marks several · tab goes on"
+    help = "type to filter · up and down choose · ctrl+space marks several · tab goes on"
 
     class Picked(Message):
         """The cursor or the marks are elsewhere."""

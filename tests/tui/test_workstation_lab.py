@@ -1,0 +1,87 @@
+"""The workstation on a real helper: what the kernel says shows, a killed helper is survived, and it starts quickly in a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.running_helper import RunningHelper
+from tests.running_lab import NETDECK, Lab
+from tests.simulated_host import SimulatedHost
+from tests.tui.pty_session import PtySession
+from tests.tui.test_workstation import line_with, screen_text
+from tui.workstation import Workstation
+
+pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6")]
+FIRST_PAINT = 3.0  # seconds allowed on a busy machine; the benchmark holds it to one
+
+
+@pytest.fixture
+def helper(host: SimulatedHost, tmp_path: Path) -> Iterator[RunningHelper]:
+    running = RunningHelper(host, tmp_path)
+    try:
+        yield running.start()
+    finally:
+        running.close()
+
+
+async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await pilot.pause(0.05)
+    await pilot.pause()
+
+
+@pytest.mark.req("W2", "W4", "W5", "X10")
+async def test_what_the_kernel_does_is_seen_and_a_killed_helper_is_survived(helper: RunningHelper) -> None:
+    app = Workstation(helper.socket)
+    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+        await until(pilot, lambda: "172.17.0.0/16" in screen_text(app) and "● live" in screen_text(app))
+        await asyncio.to_thread(helper.call, "network.create", name="web", subnets=[{"subnet": "10.20.0.0/24"}])
+        await until(pilot, lambda: "10.20.0.0/24" in screen_text(app))
+        await asyncio.to_thread(helper.call, "container.run", name="shop", command=["sleep", "100"], networks=["web"], ip="10.20.0.10",
+                                detach=True)
+        await until(pilot, lambda: app.view.model.value(app.find("web").key, "containers") == 1.0)  # type: ignore[union-attr]
+
+        await pilot.press("3")
+        await asyncio.to_thread(helper.host.run, "ip link add seen type veth peer name unseen; ping -c 30 -i 0.05 -q 10.20.0.10")
+        await until(pilot, lambda: "▼ DOWN" in line_with(app, " seen "))
+        inner = next(key for key, link in app.feed.links.items() if link.container == "shop" and link.name == "eth0")
+        await until(pilot, lambda: float(app.feed.rates.of(inner).rx_total) > 2000)  # type: ignore[union-attr]
+        assert any(value > 0 for value in app.view.history(inner))
+        assert app.view.model.value(inner, "network") == "web"
+
+        helper.kill()
+        await until(pilot, lambda: "HELPER LOST" in screen_text(app))
+        assert app.view.table.dimmed and " seen " in screen_text(app)
+        await asyncio.to_thread(helper.host.run, "ip link del seen")
+        await asyncio.to_thread(helper.start)
+        await until(pilot, lambda: "● live" in screen_text(app) and " seen " not in screen_text(app))
+        assert app.find("web") is not None and app.find("shop") is not None
+        await pilot.press("1")
+        app.go_to("network", app.find("web").key)  # type: ignore[union-attr]
+        await pilot.press("d", "right", "right")
+        await until(pilot, lambda: '"Driver": "bridge"' in screen_text(app))
+
+
+@pytest.mark.req("X18")
+def test_it_paints_soon_after_its_start_in_a_terminal(lab: Lab) -> None:
+    argv = lab._inside(NETDECK, "")
+    started = time.monotonic()
+    with PtySession(argv, columns=80, lines=24, env={"NETDECK_LINK": "lan"}) as session:
+        assert session.pump(FIRST_PAINT, until=lambda: session.shows("1 Networks")), session.screen.display
+        assert time.monotonic() - started < FIRST_PAINT
+
+        def ready() -> bool:
+            return session.shows("● live") and session.shows("172.17.0.0/16")
+
+        assert ready() or session.pump(10, until=ready), session.screen.display
+        session.send(b"3")
+        assert session.pump(5, until=lambda: session.shows("Interfaces") and session.shows("netns:outside")), session.screen.display
+        session.send(b"q")
+        assert session.wait_exit() == 0
