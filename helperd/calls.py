@@ -86,7 +86,8 @@ class Calls:
         running = self._running.get((frame.caller.client, frame.id))
         if running is not None:
             running.context.cancelled = "the caller cancelled"
-            running.task.cancel()
+            # Behind the task's first step: one that is cancelled before it never runs, and would give no answer.
+            asyncio.get_running_loop().call_soon(running.task.cancel)
 
     def gone(self, client: int) -> None:
         """The client left: its streams end; changes run on, since they can be looked at later."""

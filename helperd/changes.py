@@ -7,6 +7,7 @@ while it runs: up to the commit it is undone then, after it the result stands.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -108,7 +109,9 @@ class Changes:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             CALL.get().cancelled = CALL.get().cancelled or "the caller went away"
-            await asyncio.wait([task])
+            while not task.done():  # also when it is cancelled once more: the lock is held until the change has ended
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
             if task.exception() is None:
                 return task.result()
             raise

@@ -98,7 +98,8 @@ class Core:
             epoch=self.epoch, roles=roles, instance=self.store.instance, host=socket.gethostname(), lab=settings.lab,
             program=PROGRAM), self._frame)
         self.subscriptions = Subscriptions(self.live, self.front)
-        self.calls = Calls(Dispatcher(table(self._handlers()), self.store), roles, self.front.post)
+        self.dispatcher = Dispatcher(table(self._handlers()), self.store)
+        self.calls = Calls(self.dispatcher, roles, self.front.post)
         self._takers: Mapping[type, Callable[[Any], None]] = {
             CallFrame: self.calls.start, InputFrame: self.calls.input, CancelFrame: self.calls.cancel,
             SubscribeFrame: self.subscriptions.subscribe, UnsubscribeFrame: self.subscriptions.unsubscribe,

@@ -54,7 +54,7 @@ class Dispatcher:
     def __init__(self, operations: Mapping[str, Operation], store: Store) -> None:
         self._operations = operations
         self._store = store
-        self._running: dict[tuple[int, str], asyncio.Future[Any]] = {}
+        self._running: dict[tuple[int, str], tuple[str, asyncio.Future[Any]]] = {}  # (operation, its answer)
 
     def checked(self, op: str, args: Mapping[str, Any], role: str) -> tuple[Operation, Request]:
         """The operation and its request. Raises BadRequest, Forbidden."""
@@ -74,58 +74,67 @@ class Dispatcher:
                    deadline: float | None = None) -> Any:
         """Carry one call out and return its value; raises NetdeckError and nothing else."""
         operation, request = self.checked(op, args, role)
-        if not context.key:
-            return await self._run(operation, request, context, stream, deadline)
-        if operation.streams:
+        if context.key and operation.streams:
             raise BadRequest(f"{op} is a streaming call and takes no key", operation=op)
-        return await self._once((context.uid, context.key), operation, request, context, stream, deadline)
+        timer = asyncio.get_running_loop().call_later(deadline, _expire, context, asyncio.current_task(), deadline) \
+            if deadline is not None else None
+        try:
+            if not context.key:
+                return await self._run(operation, request, context, stream)
+            return await self._once((context.uid, context.key), operation, request, context, stream)
+        except asyncio.CancelledError:
+            if context.cancelled:
+                raise Cancelled(f"{context.op} was given up: {context.cancelled}") from None
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
-    async def _once(self, mark: tuple[int, str], operation: Operation, request: Request, context: CallContext, stream: Stream,
-                    deadline: float | None) -> Any:
-        running = self._running.get(mark)
-        if running is not None:
-            return await asyncio.shield(running)
+    async def _once(self, mark: tuple[int, str], operation: Operation, request: Request, context: CallContext, stream: Stream) -> Any:
+        while (running := self._running.get(mark)) is not None:
+            _same_operation(mark[1], running[0], context.op)
+            try:
+                return await asyncio.shield(running[1])
+            except Cancelled:
+                continue  # whoever sent it first gave up, this caller did not
         before = self._store.answer(*mark)
         if before is not None:
-            if before[0] != context.op:
-                raise BadRequest(f"key {mark[1]!r} was used before for {before[0]}: choose a new key", key=mark[1])
+            _same_operation(mark[1], before[0], context.op)
             return msgspec.msgpack.decode(before[1]) if before[1] else {"carried_out": True, "answer_lost": True}
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._running[mark] = future
+        self._running[mark] = (context.op, future)
         try:
-            value = await self._run(operation, request, context, stream, deadline)
+            value = await self._run(operation, request, context, stream)
             self._store.remember(*mark, context.op, msgspec.msgpack.encode(value))
             future.set_result(value)
             return value
         except BaseException as error:
-            future.set_exception(error if isinstance(error, NetdeckError) else Internal(str(error)))
+            cancelled = isinstance(error, asyncio.CancelledError)
+            future.set_exception(error if isinstance(error, NetdeckError) else Cancelled("given up") if cancelled else
+                                 Internal(str(error)))
             future.exception()
             raise
         finally:
             del self._running[mark]
 
-    async def _run(self, operation: Operation, request: Request, context: CallContext, stream: Stream,
-                   deadline: float | None) -> Any:
+    async def _run(self, operation: Operation, request: Request, context: CallContext, stream: Stream) -> Any:
         token = CALL.set(context)
-        timer = asyncio.get_running_loop().call_later(deadline, _expire, context, asyncio.current_task(), deadline) \
-            if deadline is not None else None
         try:
             return msgspec.to_builtins(await operation.handler(request, context, stream), builtin_types=(bytes,))
         except NetdeckError:
-            raise
-        except asyncio.CancelledError:
-            if context.cancelled:
-                raise Cancelled(f"{context.op} was given up: {context.cancelled}") from None
             raise
         except Exception as error:
             log.exception("%s failed", context.op)
             raise Internal(f"{context.op} failed inside netdeck ({type(error).__name__}: {display_text(str(error))}); "
                            "the helper's log has more") from error
         finally:
-            if timer is not None:
-                timer.cancel()
             with contextlib.suppress(ValueError):
                 CALL.reset(token)
+
+
+def _same_operation(key: str, before: str, now: str) -> None:
+    if before != now:
+        raise BadRequest(f"key {key!r} was used before for {before}: choose a new key", key=key)
 
 
 def _expire(context: CallContext, task: asyncio.Task[Any] | None, deadline: float) -> None:

@@ -43,4 +43,4 @@ def _freshness(feed: Feed, glyphs: Glyphs) -> Piece:
         return Piece(f"{glyphs.warning} no helper" if feed.reason else "connecting", "bold $text-error" if feed.reason else "$text-warning")
     if feed.connected:
         return Piece(f"{glyphs.warning} reading", "$text-warning")
-    return Piece(f"{glyphs.down} HELPER LOST {duration_text(feed.age)} ago", "bold $text-error")
+    return Piece(f"{glyphs.down} HELPER LOST {duration_text(feed.age)}", "bold $text-error")

@@ -55,7 +55,8 @@ class Workstation(SpeakingApp[int]):
     def __init__(
         self, socket: str | None = None, *, profile: LinkProfile = PROFILES["lan"], ascii: bool = False, source: Any = None
     ) -> None:
-        super().__init__()
+        # Told so at once, Textual takes colours out altogether where NO_COLOR is set; else it would turn them into greys.
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.feed = Feed()
         self.client: Client = source if source is not None else Client(socket, "netdeck-tui", self.feed.connection_changed)
         self.glyphs = ASCII if ascii else UNICODE

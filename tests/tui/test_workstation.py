@@ -366,6 +366,31 @@ async def test_ascii_draws_nothing_else() -> None:
             assert screen_text(app).isascii(), [char for char in screen_text(app) if not char.isascii()]
 
 
+@pytest.mark.parametrize(("variables", "theme", "coloured"), [
+    ({"NO_COLOR": "1", "COLORTERM": "truecolor"}, "netdeck-16", False),
+    ({"COLORTERM": "", "TERM": "xterm"}, "netdeck-16", True),
+    ({"COLORTERM": "truecolor", "TERM": "xterm-256color"}, "netdeck-dark", True),
+    ({"COLORTERM": "truecolor", "NETDECK_THEME": "netdeck-light"}, "netdeck-light", True),
+])
+async def test_colours_are_those_that_the_terminal_has(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], theme: str, coloured: bool
+) -> None:
+    for name in ("NO_COLOR", "NETDECK_THEME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    async with opened() as (app, _, pilot):
+        assert app.theme == theme
+        await pilot.pause()
+        segments = [segment for strip in app.screen._compositor.render_strips() for segment in strip.apply_filter(
+            app._filters[-1], app.background_colors[1])] if not coloured else []
+        colours = {segment.style.color.name for segment in segments if segment.style and segment.style.color}
+        assert colours <= {"default"}
+        for name in app.available_themes:
+            app.theme = name
+            await pilot.pause()
+
+
 async def test_ten_thousand_interfaces() -> None:
     rows = base_rows()
     rows += [("links", f"{HOST}/{index}", Link(HOST, index, f"veth{index}", "veth", "up", UP, 1500)) for index in range(100, 10_100)]

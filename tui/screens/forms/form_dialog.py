@@ -76,8 +76,11 @@ class FormDialog(Dialog[ScreenResultType]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+enter,ctrl+s", "submit", "Do it", show=False, priority=True),
         Binding("ctrl+t", "turn_plan", "Other page of the plan", show=False),
-        Binding("tab,down,enter", "next_field", "Next field", show=False),
-        Binding("shift+tab,up", "previous_field", "Previous field", show=False),
+        # Of priority, so that keys that were typed ahead go to the field they were meant for.
+        Binding("tab", "next_field", "Next field", show=False, priority=True),
+        Binding("shift+tab", "previous_field", "Previous field", show=False, priority=True),
+        Binding("down,enter", "next_field", "Next field", show=False),
+        Binding("up", "previous_field", "Previous field", show=False),
     ]
     words: ClassVar[str] = "Create"
 
