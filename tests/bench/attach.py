@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from tests.bench.docker_engine import docker_engine
@@ -14,6 +15,7 @@ from tests.bench.rows import Row
 
 COUNT = 20
 WARM = 3  # attached first and not counted: the first attach of most peers makes the bridge
+PAUSE = 0.1  # seconds between two attaches: what one of them goes on doing behind its answer is not the next one's
 AIM = 1 / 8
 WHAT = "attach to a bridge"
 
@@ -71,6 +73,7 @@ def rows(run: Run) -> Iterator[Row]:
                 missing[name] = str(error)
         for number in range(1, WARM + COUNT + 1):
             for peer in peers:
+                time.sleep(PAUSE)
                 taken = peer.attach(number)
                 if number > WARM:
                     figures.setdefault(peer.name, []).append(taken)

@@ -280,15 +280,15 @@ async def test_attach_detach_and_take_it_back(module_lab: Lab) -> None:
         again = inside(module_lab, "mover")["eth1"]
         assert (again["address"], addresses(again)) == (first["address"], addresses(first))
         later = next(iter(inspected(module_lab, "move")["Containers"].values()))
-        assert {key: value for key, value in later.items() if key != "EndpointID"} == {
-            key: value for key, value in endpoint.items() if key != "EndpointID"}
+        for key in ("Name", "IPv4Address", "IPv6Address", "MacAddress", "Aliases"):
+            assert later[key] == endpoint[key]
         await user.press("u")
         await user.until(lambda: user.said[-1] == "there is nothing to take back", "once is enough")
 
 
 @pytest.mark.req("B6")
 async def test_several_at_once_each_with_its_result(module_lab: Lab) -> None:
-    module_lab.netdeck("network", "create", "--subnet", "10.83.0.0/29", "--ip-range", "10.83.0.4/31", "few")
+    module_lab.netdeck("network", "create", "--subnet", "10.83.0.0/29", "--gateway", "10.83.0.1", "--ip-range", "10.83.0.4/31", "few")
     for name in ("few-a", "few-b", "few-c"):
         module_lab.netdeck("run", "-d", "--name", name, "sleep", "600")
     async with station(module_lab.socket) as user:
@@ -310,7 +310,11 @@ async def test_several_at_once_each_with_its_result(module_lab: Lab) -> None:
         assert user.shows("few-a: attached with 10.83.0.") and user.shows("few-b: attached with 10.83.0.")
         assert user.shows("! few-c: ")
         await user.press("escape")
-    assert len(inspected(module_lab, "few")["Containers"]) == 2
+        await user.until(lambda: user.said == ["few-a, few-b attached to few"], "what was done is told")
+        assert len(inspected(module_lab, "few")["Containers"]) == 2
+        await user.press("u")
+        await user.until(lambda: user.said[1:] == ["few-a, few-b detached again"], "what was done can be taken back")
+    assert not inspected(module_lab, "few")["Containers"]
 
 
 @pytest.mark.req("B2")

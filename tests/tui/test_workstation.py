@@ -1,57 +1,19 @@
-"""The workstation under the pilot, on a stream that the test plays."""
+"""The workstation under the pilot: views, filter, details, commands, a lost helper."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from textual.pilot import Pilot
 
-from protocol.model import Container, Link, Network
-from tests.tui.played_helper import DATABASE, HOST, UP, WEB, PlayedHelper, Row, base_rows, log_entry
+from protocol.model import Network
+from tests.tui.opened_workstation import column, line_with, opened, screen_text, until
+from tests.tui.played_helper import DATABASE, HOST, WEB, PlayedHelper, base_rows, log_entry
 from tui.widgets.live_table import LiveTable
-from tui.workstation import Workstation
 
 pytestmark = [pytest.mark.req("W1")]
-SIZE = (120, 40)
-
-
-@asynccontextmanager
-async def opened(
-    helper: PlayedHelper | None = None, size: tuple[int, int] = SIZE, **options: Any
-) -> AsyncIterator[tuple[Workstation, PlayedHelper, Pilot[int]]]:
-    helper = helper or PlayedHelper()
-    app = Workstation(source=helper, **options)
-    helper.feed = app.feed
-    async with app.run_test(size=size, notifications=True) as pilot:
-        await until(pilot, lambda: app.feed.loaded or bool(helper.refusal))
-        await pilot.pause()
-        yield app, helper, pilot
-
-
-async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await pilot.pause(0.01)
-    await pilot.pause()
-
-
-def screen_text(app: Workstation) -> str:
-    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in app.screen._compositor.render_strips())
-
-
-def column(table: LiveTable, name: str) -> list[object]:
-    return [table.model.value(key, name) for key in table.model.shown_keys()]
-
-
-def line_with(app: Workstation, text: str) -> str:
-    return next((line for line in screen_text(app).splitlines() if text in line), "")
 
 
 # Views
@@ -313,111 +275,3 @@ async def test_one_without_the_role_is_told() -> None:
         app.feed.welcome = msgspec.structs.replace(app.feed.welcome, role="view")
         await pilot.press("c")
         await until(pilot, lambda: "needs the role operate, you have view" in screen_text(app))
-
-
-# Hostile names, narrow screens, no colour, no Unicode
-
-HOSTILE = "\x1b[2Jx[red]y[/red]\u202e[link=a]\n\x07"
-
-
-def hostile_rows() -> list[Row]:
-    rows: list[Row] = []
-    for topic, key, value in base_rows():
-        if isinstance(value, Link | Network):
-            value = msgspec.structs.replace(value, name=value.name + HOSTILE)
-        elif isinstance(value, Container):
-            value = msgspec.structs.replace(value, ref=value.ref + HOSTILE, command=(HOSTILE,), hostname=HOSTILE)
-        rows.append((topic, key, value))
-    rows.append(("log", "9", log_entry(9, subject=HOSTILE, text=HOSTILE, where=HOSTILE, actor=HOSTILE)))
-    return rows
-
-
-@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
-async def test_hostile_names_are_only_shown(size: tuple[int, int]) -> None:
-    helper = PlayedHelper(hostile_rows())
-    helper.answers = {"network.inspect": [{"Name": HOSTILE}], "container.inspect": [{"Name": HOSTILE}]}
-    async with opened(helper, size) as (app, _, pilot):
-        for key in "1234":
-            await pilot.press(key, "d", "right", "right", "left", "d", "slash", *"[b]x", "enter", "escape", "y")
-            text = screen_text(app)
-            assert not any(char in text for char in "\x1b\x07\u202e")
-            app.run_line(f"go {HOSTILE}")
-            await pilot.pause()
-            await pilot.press("escape")
-        await pilot.press("ctrl+p", *"go")
-        await pilot.pause(0.3)
-        assert "\x1b" not in screen_text(app)
-
-
-@pytest.mark.parametrize("size", [(80, 24), (40, 10), (20, 5)])
-async def test_small_screens_work(size: tuple[int, int]) -> None:
-    async with opened(size=size) as (app, _helper, pilot):
-        await pilot.press("2", "d", "right", "escape", "3", "slash", "x", "escape", "colon", "q", "escape", "question_mark", "escape")
-        assert app.is_running
-
-
-async def test_ascii_draws_nothing_else() -> None:
-    async with opened(ascii=True) as (app, helper, pilot):
-        helper.count({(HOST, 5): (0, 0)})
-        helper.count({(HOST, 5): (100, 0)})
-        for key in ("1", "2", "3", "4", "d", "d", "space", "slash", "escape", "question_mark"):
-            await pilot.press(key)
-            await pilot.pause()
-            assert screen_text(app).isascii(), [char for char in screen_text(app) if not char.isascii()]
-
-
-@pytest.mark.parametrize(("variables", "theme", "coloured"), [
-    ({"NO_COLOR": "1", "COLORTERM": "truecolor"}, "netdeck-16", False),
-    ({"COLORTERM": "", "TERM": "xterm"}, "netdeck-16", True),
-    ({"COLORTERM": "truecolor", "TERM": "xterm-256color"}, "netdeck-dark", True),
-    ({"COLORTERM": "truecolor", "NETDECK_THEME": "netdeck-light"}, "netdeck-light", True),
-])
-async def test_colours_are_those_that_the_terminal_has(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], theme: str, coloured: bool
-) -> None:
-    for name in ("NO_COLOR", "NETDECK_THEME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    async with opened() as (app, _, pilot):
-        assert app.theme == theme
-        await pilot.pause()
-        segments = [segment for strip in app.screen._compositor.render_strips() for segment in strip.apply_filter(
-            app._filters[-1], app.background_colors[1])] if not coloured else []
-        colours = {segment.style.color.name for segment in segments if segment.style and segment.style.color}
-        assert colours <= {"default"}
-        for name in app.available_themes:
-            app.theme = name
-            await pilot.pause()
-
-
-async def test_ten_thousand_interfaces() -> None:
-    rows = base_rows()
-    rows += [("links", f"{HOST}/{index}", Link(HOST, index, f"veth{index}", "veth", "up", UP, 1500)) for index in range(100, 10_100)]
-    async with opened(PlayedHelper(rows)) as (app, helper, pilot):
-        await pilot.press("3")
-        keys = {(HOST, index): (index, 0) for index in range(100, 10_100)}
-        helper.count(keys)
-        helper.count(keys)
-        await until(pilot, lambda: app.view.model.value(f"{HOST}/10099", "rx") == 10_099.0, seconds=20)
-        assert "10 009" in screen_text(app)
-
-
-async def test_nothing_is_painted_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with opened() as (app, helper, pilot):
-        helper.count({(HOST, 5): (0, 0)})
-        await pilot.pause(0.3)
-        painted: list[object] = []
-        display = app._display
-
-        def watched(screen: Any, renderable: Any) -> None:
-            painted.extend([renderable] if renderable is not None else [])
-            display(screen, renderable)
-
-        monkeypatch.setattr(app, "_display", watched)
-        helper.count({(HOST, 5): (0, 0)})
-        await pilot.pause(2.5)
-        assert painted == []
-
-
-

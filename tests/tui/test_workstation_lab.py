@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 from tests.running_helper import RunningHelper
 from tests.running_lab import NETDECK, Lab
 from tests.simulated_host import SimulatedHost
+from tests.tui.opened_workstation import line_with, screen_text
 from tests.tui.pty_session import PtySession
-from tests.tui.test_workstation import line_with, screen_text
 from tui.workstation import Workstation
 
 pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6")]
@@ -83,5 +83,17 @@ def test_it_paints_soon_after_its_start_in_a_terminal(lab: Lab) -> None:
         assert ready() or session.pump(10, until=ready), session.screen.display
         session.send(b"3")
         assert session.pump(5, until=lambda: session.shows("Interfaces") and session.shows("netns:outside")), session.screen.display
+        session.send(b"q")
+        assert session.wait_exit() == 0
+
+
+def test_no_color_is_no_colour_and_the_cursor_is_seen_all_the_same(lab: Lab) -> None:
+    with PtySession(lab._inside(NETDECK, ""), columns=80, lines=24, env={"NO_COLOR": "1"}) as session:
+        assert session.pump(10, until=lambda: session.shows("172.17.0.0/16")), session.screen.display
+        session.settle(3)
+        cells = session.cells()
+        assert {cell[1] for line in cells for cell in line} <= {"", "default"}
+        assert {cell[2] for line in cells for cell in line} == {"default"}
+        assert [y for y, line in enumerate(cells) if any(cell[4] for cell in line)] == [3], "the cursor's row is reversed"
         session.send(b"q")
         assert session.wait_exit() == 0

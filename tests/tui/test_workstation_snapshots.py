@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.tui.opened_workstation import opened, screen_text, until
 from tests.tui.played_helper import DATABASE, HOST, WEB
-from tests.tui.test_workstation import opened, screen_text, until
 from tui.keys import VIEWS
 
 pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6"), pytest.mark.usefixtures("utc")]

@@ -39,7 +39,9 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
     if ended:
         raise InvalidValue(f"{names(ended)} has ended: only what runs can be attached" if len(ended) == 1 else
                            f"{names(ended)} have ended: only what runs can be attached")
-    done = await app.push_screen_wait(Attach(network, containers, app.glyphs))
+    form = Attach(network, containers, app.glyphs)
+    await app.push_screen_wait(form)
+    done = form.done
     if done:
         remember(app, "detached again", [
             (container, "network.disconnect", {"network": network_name, "container": container}) for container, network_name, _ in done
@@ -73,7 +75,7 @@ Done = list[tuple[str, str, tuple[str, ...]]]  # container, network, addresses
 
 
 class Attach(FormDialog[Done]):
-    """Gives what was attached, or None."""
+    """`done` is what was attached when it closes, also where some were refused and it was left then."""
 
     words = "Attach"
     DEFAULT_CSS = """
@@ -92,6 +94,8 @@ class Attach(FormDialog[Done]):
         self._ip6 = TextField(placeholder="the next free one", id="ip6")
         self._mac = TextField(placeholder="a random one", id="mac")
         self._aliases = TextField(placeholder="db db.internal", id="aliases")
+        self.done: Done = []
+        self._attempted: set[tuple[str, str]] = set()  # how these went is shown, until something else is picked or typed
         self._single = (self._ip, self._ip6, self._mac)
         self._detail_fields = (
             Field("IPv4", self._ip, place="ip", help="an address of the network's IPv4 subnet that is free"),
@@ -131,7 +135,12 @@ class Attach(FormDialog[Done]):
             field.disabled = several
         for shown, usual in zip(self._single, ("the next free one", "the next free one", "a random one"), strict=True):
             shown.placeholder = _SINGLE if several else usual
-        self.changed()
+        if not (self._attempted and self._attempted.issuperset(self.pairs())):
+            self.changed()
+
+    def changed(self) -> None:
+        self._attempted = set()
+        super().changed()
 
     def pairs(self) -> list[tuple[str, str]]:
         """Which container to which network, by the names that people use."""
@@ -201,7 +210,6 @@ class Attach(FormDialog[Done]):
 
     async def carry_out(self) -> Done | None:
         pairs = self.pairs()
-        done: Done = []
         outcomes: list[Outcome] = []
         for container, network in pairs:
             try:
@@ -211,12 +219,13 @@ class Attach(FormDialog[Done]):
                     raise
                 outcomes.append((container, error))
             else:
-                done.append((container, network, tuple(answer["endpoint"]["addresses"])))
+                self.done.append((container, network, tuple(answer["endpoint"]["addresses"])))
                 outcomes.append((container, None))
         if all(error is None for _, error in outcomes):
-            return done
-        self.plan.show_results([result_line(name, error, done) for name, error in outcomes])
-        self.show_status(f"{len(done)} of {len(outcomes)} attached")
+            return self.done
+        self._attempted = set(pairs)
+        self.plan.show_results([result_line(name, error, self.done) for name, error in outcomes])
+        self.show_status(f"{sum(1 for _, error in outcomes if error is None)} of {len(outcomes)} attached")
         return None
 
 

@@ -9,8 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.content import Content
-from textual.widgets import Button, Static
+from textual.widgets import Button
 
 from tui.documents import Line
 from tui.screens.dialog import Dialog
@@ -45,7 +44,6 @@ class Confirm(Dialog[bool]):
     def compose_body(self) -> ComposeResult:
         yield self._pane
         with Horizontal(classes="confirm-bar"):
-            yield Static(Content(""))
             yield self._cancel
             if self._words:
                 yield self._agree

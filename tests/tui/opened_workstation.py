@@ -1,0 +1,48 @@
+"""The workstation, opened under the pilot on a stream that the test plays, and what is read off its screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from textual.pilot import Pilot
+
+from tests.tui.played_helper import PlayedHelper
+from tui.widgets.live_table import LiveTable
+from tui.workstation import Workstation
+
+SIZE = (120, 40)
+
+
+@asynccontextmanager
+async def opened(
+    helper: PlayedHelper | None = None, size: tuple[int, int] = SIZE, **options: Any
+) -> AsyncIterator[tuple[Workstation, PlayedHelper, Pilot[int]]]:
+    helper = helper or PlayedHelper()
+    app = Workstation(source=helper, **options)
+    helper.feed = app.feed
+    async with app.run_test(size=size, notifications=True) as pilot:
+        await until(pilot, lambda: app.feed.loaded or bool(helper.refusal))
+        await pilot.pause()
+        yield app, helper, pilot
+
+
+async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await pilot.pause(0.01)
+    await pilot.pause()
+
+
+def screen_text(app: Workstation) -> str:
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in app.screen._compositor.render_strips())
+
+
+def column(table: LiveTable, name: str) -> list[object]:
+    return [table.model.value(key, name) for key in table.model.shown_keys()]
+
+
+def line_with(app: Workstation, text: str) -> str:
+    return next((line for line in screen_text(app).splitlines() if text in line), "")
