@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
-from drivers.objects import Chain, Jump
+from drivers.objects import AnyObject, Bridge, Chain, Jump, Veth
 from helperd.changes import Changes, place_of
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
@@ -16,6 +17,32 @@ from helperd.world import World
 from protocol.errors import NetdeckError
 
 log = logging.getLogger("netdeck.repair")
+
+
+def _possible(steps: Sequence[Step], missing: set[tuple[str, str]]) -> tuple[Step, ...]:
+    """`steps` behind the first, which failed, without what needs a link that can't be made: one of that name is somebody else's.
+    `missing` holds (place, name) of such links."""
+    failed = steps[0]
+    if failed.action == "create":
+        missing |= _ends(failed.object)
+    found: list[Step] = []
+    for step in steps[1:]:
+        item = step.object
+        if step.action != "delete" and isinstance(item, Veth) and (item.place, item.master) in missing:
+            missing |= _ends(item)
+        elif step.action == "delete" or item.on not in missing:
+            found.append(step)
+    return tuple(found)
+
+
+def _ends(item: AnyObject) -> set[tuple[str, str]]:
+    match item:
+        case Veth():
+            return {(item.place, item.name), (item.peer_place, item.peer_name)}
+        case Bridge():
+            return {(item.place, item.name)}
+        case _:
+            return set()
 
 
 class Repair:
@@ -37,12 +64,13 @@ class Repair:
         await self._firewall.load()
 
     async def reconcile(self) -> tuple[Step, ...]:
-        """Make missing what is stored, delete what bears our mark and is not stored. Steps that fail are told and passed over.
-        Returns the steps that were tried. The caller holds the lock of changes."""
+        """Make missing what is stored, delete what bears our mark and is not stored. Steps that fail are told and passed over,
+        with all that rests on them. Returns the steps that were tried. The caller holds the lock of changes."""
         places = self.places()
         desired = self._changes.records.desired()
         observed = await self._changes.observer.observe(places, desired)
         tried: list[Step] = []
+        missing: set[tuple[str, str]] = set()
         steps = plan(desired, observed)
         while steps:
             try:
@@ -53,7 +81,7 @@ class Repair:
                 log.error("repair: %s", failed.message)
                 self._world.log("helper", "repair failed", str(failed.step.object.key), text=failed.message, level="error")
                 tried.extend(steps[:failed.index + 1])
-                steps = steps[failed.index + 1:]
+                steps = _possible(steps[failed.index:], missing)
         return tuple(tried)
 
     async def run(self) -> None:

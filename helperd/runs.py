@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from helperd.changes import CallContext, Changes
+from helperd.changes import CALL, CallContext, Changes
 from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all
 from helperd.containers.spec import ExecTarget, Join, SandboxSpec, Terminal
 from helperd.containers_known import NEW, KnownContainers
@@ -132,7 +132,7 @@ class Runs:
                 await sandbox.close()
                 raise
         except BaseException as error:
-            await self._forget(container, call)
+            await self._forget_whole(container, call)
             if isinstance(error, SandboxError):
                 raise _refused(error) from error
             raise
@@ -169,8 +169,9 @@ class Runs:
         """Connect the sandbox to its networks and write it down as running."""
         names = tuple(wish.network.name for wish in wishes) or (container.mode,)
         async with self._changes.lock:
-            for wish in wishes:  # it may have gone while the sandbox started
-                self._records.network(wish.network.id)
+            for wish in wishes:
+                if wish.network.id not in self._records.networks:
+                    raise NotFound(f"network {wish.network.name} was removed while the container started", name=wish.network.name)
             running = msgspec.structs.replace(
                 container, status="running", pid=sandbox.pid, starttime=sandbox.starttime, networks=names, attached=bool(wishes),
                 inode=0 if container.mode == "host" else sandbox.netns_inode)
@@ -215,14 +216,22 @@ class Runs:
             exited = msgspec.structs.replace(container, status="exited", exit_code=code, pid=0, inode=0, starttime=0, attached=False)
             await self._changes.carry_out(Change("container.exit", container.uid, drop_endpoints=drop, containers=(exited,)))
 
+    async def _forget_whole(self, container: Container, call: CallContext) -> None:
+        """`_forget` to its end, even if the caller gives up (once more) meanwhile."""
+        task = asyncio.create_task(self._forget(container, call), context=contextvars.Context())
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        task.result()
+
     async def _forget(self, container: Container, call: CallContext) -> None:
         """A start that failed: nothing of it is left."""
+        CALL.set(CallContext(uid=call.uid, user=call.user, op=call.op))
         await kill_all(str(self.directory(container.id)))
         async with self._changes.lock:
             if container.id in self._records.containers:
                 drop = tuple(item.id for item in self._records.endpoints_of(container=container.id))
                 with contextlib.suppress(NetdeckError):
-                    call.cancelled = ""
                     await self._changes.carry_out(Change("container.remove", call.uid, drop_endpoints=drop,
                                                          drop_containers=(container.id,)))
         shutil.rmtree(self.directory(container.id), ignore_errors=True)
@@ -261,6 +270,8 @@ class Runs:
                                "its networks with `netdeck network disconnect`", field="name", value=container.ref)
         if call.uid not in (0, container.uid):
             raise Forbidden(f"container {container.ref} is not yours: only its owner and root stop or remove it", name=container.ref)
+        if container.status == "created" or (container.status == "running" and container.id not in self._ends):
+            raise InUse(f"container {container.ref} is being started: wait until it runs", name=container.ref, users=[])
         return container
 
     async def stop(self, request: ContainerStop, call: CallContext, stream: Stream) -> Any:
@@ -286,10 +297,11 @@ class Runs:
             sandbox = self._sandboxes.get(container.id)
             if sandbox is not None:
                 await sandbox.stop(0)
-                await self._settled(container.id)
+            await self._settled(container.id)
         async with self._changes.lock:
             if container.id in self._records.containers:
-                await self._changes.carry_out(Change("container.remove", call.uid, drop_containers=(container.id,)))
+                drop = tuple(item.id for item in self._records.endpoints_of(container=container.id))
+                await self._changes.carry_out(Change("container.remove", call.uid, drop_endpoints=drop, drop_containers=(container.id,)))
         shutil.rmtree(self.directory(container.id), ignore_errors=True)
         return {"container": container}
 

@@ -27,7 +27,7 @@ _LOWER = "▁▂▃▄▅▆▇█"
 _LEFT = "▏▎▍▌▋▊▉"
 _SIXTEEN = {
     "black": "#1c1f26", "red": "#d05a63", "green": "#6cb46f", "brown": "#cfa14f", "blue": "#4c93cd", "magenta": "#b277c4",
-    "cyan": "#5fb3a8", "white": "#cfd7e3",
+    "cyan": "#5fb3a8", "white": "#cfd7e3", "brightblack": "#7f8b9b", "brightwhite": "#ffffff",
 }
 
 
@@ -45,7 +45,7 @@ class Look:
 def _colour(name: str, default: str) -> str:
     if name == "default":
         return default
-    return _SIXTEEN.get(name.removeprefix("bright"), f"#{name}")
+    return _SIXTEEN.get(name) or _SIXTEEN.get(name.removeprefix("bright"), f"#{name}")
 
 
 def _look(char: Char, ink: str, paper: str) -> Look:

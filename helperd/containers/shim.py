@@ -360,7 +360,10 @@ def main() -> None:
         return
     listener = None
     if spec["run_dir"]:
-        log = os.open(f"{spec['run_dir']}/shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            log = os.open(f"{spec['run_dir']}/shim.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return  # whoever asked for the container has given up meanwhile
         os.dup2(log, 2)
         os.close(log)
         listener = listen_in(spec["run_dir"])

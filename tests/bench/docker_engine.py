@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import http.client
 import io
 import json
@@ -97,9 +98,10 @@ def docker_engine() -> Iterator[DockerEngine]:
     for program, package in NEEDED.items():
         if shutil.which(program, path=PATH) is None:
             raise Missing(f"{program} is not installed (Debian: {package})")
-    with bench_host() as host, contextlib.ExitStack() as stack:
-        host.run(_PREPARE)
+    with contextlib.ExitStack() as stack:
         stack.callback(_remove_groups)
+        host = stack.enter_context(bench_host())
+        host.run(_PREPARE)
         log = stack.enter_context(open(f"/proc/{host.pid}/root{FOLDER}/log", "w"))
         process = host.popen(
             ["dockerd", "--data-root", f"{FOLDER}/data", "--exec-root", f"{FOLDER}/exec", "--pidfile", f"{FOLDER}/pid",
@@ -109,15 +111,8 @@ def docker_engine() -> Iterator[DockerEngine]:
         stack.callback(engine.close)
         _wait(engine)
         engine.call("POST", "/images/create?fromSrc=-&repo=bench&tag=latest", _image())
-        try:
-            yield engine
-        finally:
-            with contextlib.suppress(Exception):
-                for container in engine.call("GET", "/containers/json"):
-                    engine.call("DELETE", f"/containers/{container['Id']}?force=1")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.terminate()
-                process.wait(timeout=15)
+        # The end of the host is the end of every process in it; to remove the containers one by one would take a minute.
+        yield engine
 
 
 def _wait(engine: DockerEngine) -> None:
@@ -137,15 +132,19 @@ def _parent() -> str:
     return f"/netdeck-bench-{os.getpid()}"
 
 
-def _remove_groups() -> None:
-    """The control groups that the engine leaves behind are the machine's, and ours to remove."""
-    root = Path("/sys/fs/cgroup")
-    for top in (root, *(item for item in root.iterdir() if item.is_dir())):
-        parent = top / _parent().lstrip("/")
-        if parent.is_dir():
-            for folder in (*(item for item in parent.iterdir() if item.is_dir()), parent):
+def _remove_groups(seconds: float = 5.0) -> None:
+    """The control groups that the engine leaves behind are the machine's, and ours to remove, as soon as they are empty."""
+    end = time.monotonic() + seconds
+    left = [Path(folder) for folder in glob.glob(f"/sys/fs/cgroup{_parent()}") + glob.glob(f"/sys/fs/cgroup/*{_parent()}")]
+    while left and time.monotonic() < end:
+        for parent in left:
+            for folder in sorted((item for item in parent.rglob("*") if item.is_dir()), reverse=True):
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        left = [parent for parent in left if parent.exists()]
+        time.sleep(0.05)
 
 
 def _image() -> bytes:

@@ -52,7 +52,7 @@ def living_namespaces() -> int:
     return 0
 
 
-def settle(count: int, seconds: float = 20.0) -> None:
+def settle(count: int, seconds: float = 4.0) -> None:
     """Waits, for `seconds` at most, until no more than `count` network namespaces are left: the kernel takes them down
     behind our back, under the lock that every link operation needs."""
     end = time.monotonic() + seconds

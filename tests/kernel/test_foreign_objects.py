@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from drivers.bridge import PREDEFINED_LINK
 from drivers.objects import LINK_GROUP
 from protocol.errors import Conflict, NetdeckError
 from tests.kernel.core_in_host import kernel_dump
@@ -53,9 +54,9 @@ MORE = "ip rule; ip -6 rule; ip route show table 99; ip neigh show nud permanent
 
 def without_ours(found: dict[str, Any]) -> dict[str, Any]:
     """A dump without the table and the bridge that stay with the helper."""
-    kept = {key: [row for row in rows if "nd0" not in (row.get("ifname"), row.get("dev"))] for key, rows in found.items()
+    kept = {key: [row for row in rows if PREDEFINED_LINK not in (row.get("ifname"), row.get("dev"))] for key, rows in found.items()
             if not key.endswith("settings") and key != "firewall"}
-    kept["settings"] = [row for key, rows in found.items() if key.endswith("settings") for row in rows if "/nd0/" not in row]
+    kept["settings"] = [row for key, rows in found.items() if key.endswith("settings") for row in rows if f"/{PREDEFINED_LINK}/" not in row]
     rules = [json.loads(row) for row in found["firewall"]]
     kept["firewall"] = [row for row in rules for item in row.values()
                         if (item["family"], item.get("table", item["name"] if "table" in row else "")) != ("inet", "netdeck")]
@@ -134,7 +135,6 @@ def test_a_link_in_the_way_is_told_and_left(helper: RunningHelper) -> None:
     helper.host.run("ip -n c1 link add eth0 type bridge")
     assert helper.call("network.connect", network="a", container="netns:c1")["endpoint"]["ifname"] == "eth1"
     # Somebody takes our bridge away and puts one of his own in its place: it is his, and the next start says so.
-    helper.call("network.disconnect", network="a", container="netns:c1")
     helper.kill()
     helper.host.run("ip link del br9; ip link add br9 address 02:00:00:00:09:09 type bridge; ip addr add 203.0.113.1/24 dev br9")
     his = helper.host.run("ip -d link show br9; ip addr show br9")
@@ -142,6 +142,13 @@ def test_a_link_in_the_way_is_told_and_left(helper: RunningHelper) -> None:
     assert helper.host.run("ip -d link show br9; ip addr show br9") == his
     events = [row for row in helper.call("event.list") if row["action"] == "repair failed"]
     assert events and "br9" in events[0]["text"]
-    assert "02:00:00:00:09:09" in helper.host.run("ip link show br9")
-    helper.call("network.remove", name="a")
+    helper.call("network.disconnect", network="a", container="netns:c1")
+    with pytest.raises(Conflict, match="br9 is a bridge without netdeck's mark"):
+        helper.call("network.remove", name="a")
     assert helper.host.run("ip -d link show br9; ip addr show br9") == his
+    # Out of the way under another name, it stays, and ours comes back.
+    helper.host.run("ip link set br9 name his9")
+    helper.restart()
+    assert helper.call("network.inspect", names=["a"])[0]["IPAM"]["Config"][0]["Gateway"] in helper.host.run("ip addr show br9")
+    helper.call("network.remove", name="a")
+    assert "203.0.113.1/24" in helper.host.run("ip addr show his9")

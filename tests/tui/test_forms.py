@@ -76,7 +76,7 @@ async def go_into(user: Station, ident: str) -> None:
 async def planned(user: Station) -> None:
     form = user.app.screen
     assert isinstance(form, FormDialog)
-    await user.until(lambda: form.plan._plan is not None, "a plan is shown")
+    await user.until(lambda: form.plan.shown is not None, "a plan is shown")
 
 
 @pytest.mark.req("B2", "X1")
@@ -138,8 +138,8 @@ async def test_the_command_that_is_shown_makes_the_same(module_lab: Lab) -> None
         await go_into(user, "option-masquerade")
         await user.press("space")
         await planned(user)
-        await user.until(lambda: "--gateway" in form.plan._command and "masquerade" in form.plan._command, "all of it is in the command")
-        words = form.plan._command.split()
+        await user.until(lambda: "--gateway" in form.plan.command and "masquerade" in form.plan.command, "all of it is in the command")
+        words = form.plan.command.split()
         await user.press("ctrl+s")
         await user.until(lambda: user.app.feed.network_named("same"), "the network is there")
     shown = {key: value for key, value in inspected(module_lab, "same").items() if key not in ("Id", "Created", "Name")}
@@ -229,7 +229,7 @@ async def test_an_address_in_v6_switches_v6_on(module_lab: Lab) -> None:
         assert form.entry.ipv6
         await go_into(user, "ipv4")
         await user.press("space")
-        await user.until(lambda: "--no-ipv4" in form.plan._command, "v6 alone is asked for")
+        await user.until(lambda: "--no-ipv4" in form.plan.command, "v6 alone is asked for")
         await go_into(user, "ipv6")
         await user.press("space")
         await user.until(lambda: "families" in user.errors(), "a network needs one of them")
@@ -257,7 +257,7 @@ async def test_attach_detach_and_take_it_back(module_lab: Lab) -> None:
         await user.type("02:42:00:00:81:07")
         await go_into(user, "aliases")
         await user.type("truck")
-        await user.until(lambda: "--alias truck" in form.plan._command, "the command is shown")
+        await user.until(lambda: "--alias truck" in form.plan.command, "the command is shown")
         assert "eth1" not in inside(module_lab, "mover")
         await user.press("ctrl+s")
         await user.until(lambda: user.app.screen is not form, "it is attached")

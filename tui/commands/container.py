@@ -45,7 +45,8 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("--ip6", metavar="IP", help="Its IPv6 address on the first network.")
 @click.option("--mac-address", metavar="MAC", help="Its MAC address on the first network.")
 @click.option("--network-alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in its networks.")
-@click.option("-p", "--publish", "publish", multiple=True, metavar="PORT", help="A port; on the network host it is discarded, with a warning.")
+@click.option("-p", "--publish", "publish", multiple=True, metavar="PORT",
+              help="A port; on the network host it is discarded, with a warning.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable of its environment.")
 @click.option("-l", "--label", "labels", multiple=True, callback=pairs_or_keys, metavar="K=V", help="A label.")
 @click.option("-w", "--workdir", metavar="DIR", help="Its working directory.")
@@ -58,8 +59,8 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 def run(
     session: Session, detach: bool, auto_remove: bool, interactive: bool, tty: bool, name: str | None, hostname: str | None,
     networks: tuple[str, ...], ip: str | None, ip6: str | None, mac_address: str | None, aliases: tuple[str, ...],
-    publish: tuple[str, ...], env: tuple[str, ...], labels: tuple[tuple[str, str], ...], workdir: str | None, rootfs: str | None, sig_proxy: bool,
-    dry_run: bool, command: tuple[str, ...],
+    publish: tuple[str, ...], env: tuple[str, ...], labels: tuple[tuple[str, str], ...], workdir: str | None,
+    rootfs: str | None, sig_proxy: bool, dry_run: bool, command: tuple[str, ...],
 ) -> int:
     """Run COMMAND in a container of its own, as you, with no privilege gained."""
     arguments: dict[str, Any] = {

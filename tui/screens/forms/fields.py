@@ -24,6 +24,7 @@ class TextField(Input):
     DEFAULT_CSS = """
     TextField, TextField.-textual-compact { background: $panel; padding: 0 1; width: 1fr; }
     TextField:focus { background-tint: $foreground 8%; }
+    TextField > .input--placeholder { text-style: italic; }
     TextField.-wrong { background: $error 25%; }
     """
 
@@ -45,7 +46,7 @@ class Toggle(Widget, can_focus=True):
 
     DEFAULT_CSS = """
     Toggle { width: auto; height: 1; padding: 0 1; margin-right: 1; }
-    Toggle:focus { background: $primary; color: $text; text-style: bold; }
+    Toggle:focus { color: $primary; text-style: bold reverse; }
     Toggle:disabled { color: $text-disabled; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "flip", "Switch", show=False)]
@@ -90,7 +91,7 @@ class Choice(Widget, can_focus=True):
     Choice { width: 1fr; height: 1; padding: 0 1; }
     Choice > .choice--chosen { background: $panel; text-style: bold; }
     Choice > .choice--other { color: $text-muted; }
-    Choice:focus > .choice--chosen { background: $primary; color: $text; text-style: bold; }
+    Choice:focus > .choice--chosen { color: $primary; text-style: bold reverse; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {"choice--chosen", "choice--other"}
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -63,6 +63,8 @@ class FormDialog(Dialog[ScreenResultType]):
     FormDialog.-narrow .form-body { layout: vertical; }
     FormDialog.-narrow .form-left { width: 1fr; height: 5fr; padding-right: 0; }
     FormDialog.-narrow .form-plan { width: 1fr; height: 3fr; border-left: none; border-top: solid $panel; padding-left: 0; }
+    FormDialog .form-plan.-ascii { border-left: ascii $panel; }
+    FormDialog.-narrow .form-plan.-ascii { border-left: none; border-top: ascii $panel; }
     FormDialog .form-section { color: $text-primary; text-style: bold; margin-top: 1; height: 1; }
     FormDialog .form-said { display: none; height: auto; max-height: 4; }
     FormDialog .form-said.-said { display: block; }
@@ -70,7 +72,7 @@ class FormDialog(Dialog[ScreenResultType]):
     FormDialog.-narrow .form-bar { margin-top: 0; }
     FormDialog .form-status { width: 1fr; color: $text-muted; }
     FormDialog Button { margin-left: 2; min-width: 12; }
-    FormDialog Button:focus { text-style: bold reverse; }
+    FormDialog Button:focus { background: $foreground; color: $background; text-style: bold underline; }
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -145,6 +147,7 @@ class FormDialog(Dialog[ScreenResultType]):
 
     def on_mount(self) -> None:
         self._unsubscribe = self.workstation.feed.subscribe(self._heard)
+        self.plan.set_class(self.app.has_class("-ascii"), "-ascii")
         self.set_reachable()
         self.changed()
 

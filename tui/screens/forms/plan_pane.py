@@ -17,7 +17,7 @@ from tui.widgets.text_pane import TextPane
 
 
 class PlanPane(Vertical):
-    """Shows a plan or why there is none. left and right turn the page where it has the focus, ctrl+t does anywhere."""
+    """Shows a plan (`shown`, `command`) or why there is none. left and right turn the page where it has the focus, ctrl+t does anywhere."""
 
     DEFAULT_CSS = """
     PlanPane { width: 1fr; height: 1fr; }
@@ -30,8 +30,8 @@ class PlanPane(Vertical):
         self._tabs = Static("", classes="plan-tabs", markup=False)
         self.pane = TextPane()
         self._page = 0
-        self._plan: Mapping[str, Any] | None = None
-        self._command = ""
+        self.shown: Mapping[str, Any] | None = None
+        self.command = ""
         self._warnings: Sequence[str] = ()
         self._told: list[tuple[str, str]] = []
 
@@ -46,7 +46,7 @@ class PlanPane(Vertical):
         self.call_after_refresh(self._lay_out)
 
     def show_plan(self, plan: Mapping[str, Any], command: str, warnings: Sequence[str] = ()) -> None:
-        self._plan, self._command, self._warnings = plan, command, warnings
+        self.shown, self.command, self._warnings = plan, command, warnings
         self._lay_out()
 
     def show_words(self, text: str, tone: str = "muted") -> None:
@@ -55,7 +55,7 @@ class PlanPane(Vertical):
 
     def show_results(self, results: Sequence[tuple[str, str]]) -> None:
         """Paragraphs with their tones in the place of a plan."""
-        self._plan, self._told = None, list(results)
+        self.shown, self._told = None, list(results)
         self._lay_out()
 
     def action_turn(self) -> None:
@@ -67,7 +67,7 @@ class PlanPane(Vertical):
         width = self.pane.scrollable_content_region.width or self.pane.size.width
         if width <= 0:
             return
-        plan = self._plan
+        plan = self.shown
         counts = ("", "") if plan is None else (f" {len(plan['steps'])}", f" {len(plan['commands'])}")
         parts: list[tuple[str, str]] = []
         for index, name in enumerate(("Plan", "By hand: ip, bridge, nft")):
@@ -77,11 +77,11 @@ class PlanPane(Vertical):
         self.pane.set_lines(self._lines(max(20, width - 1)))
 
     def _lines(self, width: int) -> list[Line]:
-        if self._plan is None:
+        if self.shown is None:
             page = Page(width)
             for text, tone in self._told:
                 page.text(text, tone)
             return page.lines
         if self._page == 0:
-            return plan_lines(self._plan, self._command, width, self._warnings)
-        return command_lines(self._plan, width)
+            return plan_lines(self.shown, self.command, width, self._warnings)
+        return command_lines(self.shown, width)
