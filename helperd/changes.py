@@ -66,6 +66,7 @@ class Changes:
         self.listeners: list[Listener] = []
         self.fault: Callable[[str], None] = lambda stage: None
         self.needs_repair = asyncio.Event()
+        self._unfinished: list[int] = []  # journal entries that the store could not take back; done before the next change
 
     def places(self, change: Change) -> dict[str, NamespaceRef]:
         """The namespaces that the objects of `change` may live in."""
@@ -117,6 +118,9 @@ class Changes:
             raise
 
     async def _carry_out(self, change: Change, last: dict[tuple[str, str], str], call: CallContext) -> tuple[Step, ...]:
+        while self._unfinished:
+            self.store.abort(self._unfinished[-1])
+            self._unfinished.pop()
         steps = self.steps(change)
         places = self.places(change)
         entry = self.store.begin(change)
@@ -143,7 +147,10 @@ class Changes:
             raise Internal(f"{change.kind} failed inside netdeck ({type(error).__name__}: {error}) and was taken back") from error
         self.records.apply(change, last)
         for listener in self.listeners:
-            listener.changed(change, steps, call)
+            try:
+                listener.changed(change, steps, call)
+            except Exception:  # the change is done, whatever became of those who are told of it
+                log.exception("telling of %s", change.kind)
         return steps
 
     async def _apply(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef], call: CallContext) -> None:
@@ -167,7 +174,11 @@ class Changes:
         except Exception:
             log.exception("a change could not be taken back in one go: repairing")
             self.needs_repair.set()
-        self.store.abort(entry)
+        try:
+            self.store.abort(entry)
+        except NetdeckError as error:
+            log.error("a change was taken back in the kernel, not in the store: %s", error.message)
+            self._unfinished.append(entry)
 
 
 def _told(failed: StepFailed) -> NetdeckError:

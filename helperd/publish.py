@@ -131,13 +131,15 @@ class Watcher:
             self._wake.set()
 
     async def run(self) -> None:
+        told = ""
         while True:
             try:
                 await self.look()
-            except NetdeckError as error:
-                log.warning("looking for containers: %s", error.message)
-            except OSError as error:
-                log.warning("looking for containers: %s", error)
+                told = ""
+            except Exception as error:  # one bad look must not be the last
+                if str(error) != told:
+                    log.warning("looking for containers: %s", error, exc_info=not isinstance(error, NetdeckError | OSError))
+                told = str(error)
             try:
                 await asyncio.wait_for(self._wake.wait(), SCAN_SECONDS)
                 await asyncio.sleep(0.05)
@@ -149,10 +151,16 @@ class Watcher:
         """One scan: the containers table brought up to date, endpoints of dead ones released."""
         seen = await self._known.scan(SCAN_SECONDS / 2)
         alive = {row.inode for row in self._world.rows("namespaces") if isinstance(row, Namespace)} | set(seen)
+        failed: NetdeckError | None = None
         for container in list(self._changes.records.containers.values()):
             if container.runtime != "netdeck" and container.inode not in alive:
-                await self._release(container)
+                try:
+                    await self._release(container)
+                except NetdeckError as error:  # it is tried again at the next look; the others need not wait for it
+                    failed = error
         self._publisher.containers()
+        if failed is not None:
+            raise failed
 
     async def _release(self, container: Container) -> None:
         async with self._changes.lock:

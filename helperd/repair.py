@@ -17,6 +17,9 @@ from helperd.world import World
 from protocol.errors import NetdeckError
 
 log = logging.getLogger("netdeck.repair")
+RETRY_SECONDS = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two restorations of the table
+CALM_SECONDS = 5.0  # without a change by others, until a restoration waits for nothing again
 
 
 def _possible(steps: Sequence[Step], missing: set[tuple[str, str]]) -> tuple[Step, ...]:
@@ -50,6 +53,9 @@ class Repair:
 
     def __init__(self, changes: Changes, firewall: Firewall, world: World) -> None:
         self._changes, self._firewall, self._world = changes, firewall, world
+        self._taken: FirewallChange | None = None  # what somebody else did to the table since it was loaded
+        self._guard: asyncio.Task[None] | None = None
+        self._restored, self._pause, self._failing = 0.0, 0.0, False
 
     def places(self) -> dict[str, NamespaceRef]:
         """The namespaces of all containers that have endpoints."""
@@ -93,15 +99,33 @@ class Repair:
                 try:
                     steps = await self.reconcile()
                     self._world.log("helper", "repaired", f"{len(steps)} objects", level="notice")
+                    continue
                 except NetdeckError as error:
                     log.error("repair: %s", error.message)
-                    await asyncio.sleep(1.0)
-                    self._changes.needs_repair.set()
+                except Exception:  # a repair that fails must not end the helper
+                    log.exception("repair")
+            await asyncio.sleep(RETRY_SECONDS)
+            self._changes.needs_repair.set()
 
     def firewall_changed(self, change: FirewallChange) -> None:
         """Somebody else touched the table `inet netdeck`: load it again, and say who it was."""
         self._firewall.lost()
-        self._task = asyncio.create_task(self._restore(change))
+        self._taken = change
+        if self._guard is None or self._guard.done():
+            self._guard = asyncio.create_task(self._restore_all())
+
+    async def _restore_all(self) -> None:
+        """At once, but slower and slower while somebody takes the table again and again: another helper, say, that means to
+        have it for itself."""
+        loop = asyncio.get_running_loop()
+        while (change := self._taken) is not None:
+            self._taken = None
+            if loop.time() - self._restored > self._pause + CALM_SECONDS:
+                self._pause = 0.0
+            await asyncio.sleep(self._restored + self._pause - loop.time())
+            await self._restore(change)
+            self._restored = loop.time()
+            self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
 
     async def _restore(self, change: FirewallChange) -> None:
         who = f"{change.process} (pid {change.pid})" if change.pid else "another program"
@@ -109,8 +133,12 @@ class Repair:
             try:
                 await self.load_firewall()
             except NetdeckError as error:
-                self._world.log("helper", "failed", "firewall table inet netdeck", level="error",
-                                text=f"{who} removed it and it can't be loaded again: {error.message}")
+                if not self._failing:
+                    self._world.log("helper", "failed", "firewall table inet netdeck", level="error",
+                                    text=f"{who} removed it and it can't be loaded again: {error.message}")
+                self._failing = True
+                self._taken = self._taken or change
                 return
+        self._failing = False
         self._world.log("helper", "restored", "firewall table inet netdeck", level="warning",
                         text=f"{who} {'removed' if change.deleted else 'changed'} it; it was loaded again")

@@ -39,6 +39,7 @@ _ADJECTIVES = ("amber", "brisk", "calm", "clever", "copper", "eager", "fair", "g
                "quick", "quiet", "rapid", "silver", "steady", "swift", "vivid")
 _NOUNS = ("arp", "bridge", "cable", "frame", "gateway", "hop", "lease", "link", "mesh", "packet", "port", "prefix", "probe",
           "relay", "route", "socket", "subnet", "tap", "trunk", "vlan")
+RETRY_SECONDS = 5.0  # until the end of a container that could not be written down is tried again
 DISCARDED = "Published ports are discarded when using host network mode"  # docker's words
 _NETWORK_MODES: Mapping[str, Literal["new", "host", "none"]] = {"private": "new", "host": "host", "none": "none"}
 
@@ -190,13 +191,24 @@ class Runs:
     async def _await_end(self, container: str, sandbox: Sandbox) -> None:
         status = await sandbox.wait()
         try:
-            await self.ended(container, status)
-        except NetdeckError as error:
-            log.error("container %s ended and could not be released: %s", container[:12], error.message)
-            self._changes.needs_repair.set()
+            while True:
+                if await self._released(container, status):
+                    break
+                await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._ends.pop(container).set()
         await sandbox.close()
+
+    async def _released(self, container: str, status: ExitStatus) -> bool:
+        """Try to write down the end of a container; False where that failed and is to be tried again."""
+        try:
+            await self.ended(container, status)
+        except Exception as error:
+            log.error("container %s ended and could not be released: %s", container[:12], error,
+                      exc_info=not isinstance(error, NetdeckError))
+            self._changes.needs_repair.set()
+            return False
+        return True
 
     async def ended(self, ident: str, status: ExitStatus | None) -> None:
         """A container of ours has ended: its endpoints are released, its record says how it ended, or goes."""
@@ -245,8 +257,9 @@ class Runs:
         terminal = Terminal(request.rows, request.columns) if request.tty else None
         target: Mapping[str, Any] = {"exec_in": ExecTarget(container.pid, container.starttime)} if container.pid else {
             "network": Join(path=container.path, inode=container.inode)}
-        spec = SandboxSpec(id=container.id[:12], run_dir="", argv=request.command, hostname=container.hostname, **_account(call),
-                           env=_environment(request.env, call, container.hostname, tty=request.tty), terminal=terminal,
+        user = _inside_user(container, call)
+        spec = SandboxSpec(id=container.id[:12], run_dir="", argv=request.command, hostname=container.hostname, **_account(user),
+                           env=_environment(request.env, user, container.hostname, tty=request.tty), terminal=terminal,
                            interactive=request.interactive, **target)
         try:
             sandbox = await Sandbox.start(spec)
@@ -331,6 +344,18 @@ class Runs:
             task.cancel()
         for sandbox in self._sandboxes.values():
             await sandbox.close()
+
+
+def _inside_user(container: Container, call: CallContext) -> CallContext:
+    """As whom a command is executed in `container`: in one of ours always as its owner. Its files may be the owner's own
+    (`rootfs`), so a command of root's would be a program of the owner's with root's rights."""
+    if container.runtime != "netdeck" or call.uid == container.uid:
+        return call
+    try:
+        gid = pwd.getpwuid(container.uid).pw_gid
+    except KeyError:
+        gid = container.uid
+    return msgspec.structs.replace(call, uid=container.uid, gid=gid)
 
 
 def _account(call: CallContext) -> dict[str, Any]:

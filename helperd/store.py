@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -77,7 +77,7 @@ class Store:
     def __init__(self, directory: Path) -> None:
         """Open or make ``state.db`` in `directory` (0700). Raises Unavailable when it is of a later version or damaged."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = directory / "state.db"
+        self._path = path = directory / "state.db"
         old = os.umask(0o077)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -101,16 +101,25 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
+        """Whole or not at all. Raises Conflict, and Unavailable where the file can't be written (a full disk)."""
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield self._db
-        except sqlite3.IntegrityError as error:
-            self._db.execute("ROLLBACK")
-            raise Conflict(f"the store refuses the change, something with the same name or address exists: {error}") from error
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.IntegrityError):
+                raise Conflict(f"the store refuses the change, something with the same name or address exists: {error}") from error
+            if isinstance(error, sqlite3.Error):
+                raise Unavailable(f"the helper's store {self._path} can't be written: {error}. Nothing was changed; see to it that "
+                                  "its disk has room and works", path=str(self._path)) from error
             raise
-        self._db.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        # After some errors, a full disk among them, SQLite has rolled back by itself.
+        if self._db.in_transaction:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
 
     def _meta(self, name: str, default: str) -> str:
         with self._transaction() as db:

@@ -32,7 +32,8 @@ async def _outputs(output: Output, stream: Stream) -> None:
 async def _inputs(sandbox: Sandbox, stream: Stream) -> None:
     """Ends when the caller is gone. Input to a command that does not read any more is dropped."""
     while (message := await stream.next_input()) is not None:
-        with contextlib.suppress(ConnectionError, ProcessLookupError, BrokenPipeError):
+        # A signal that no system knows is no reason to hear nothing more of the caller.
+        with contextlib.suppress(ConnectionError, ProcessLookupError, ValueError):
             if message.data:
                 await sandbox.write_stdin(message.data)
             if message.resize is not None:

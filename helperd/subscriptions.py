@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Protocol
 
 from helperd.frames import (
@@ -23,6 +24,8 @@ from helperd.live import Live
 from helperd.world import Change
 from protocol.errors import BadRequest, to_wire
 from protocol.messages import COUNTERS, TOPICS
+
+log = logging.getLogger("netdeck.subscriptions")
 
 
 class Front(Protocol):
@@ -45,7 +48,11 @@ class Subscriptions:
     async def run(self) -> None:
         """Send what waits, in order, as fast as the front takes it."""
         while True:
-            await self._front.send(await self._outbox.get())
+            frame = await self._outbox.get()
+            try:
+                await self._front.send(frame)
+            except Exception:  # what can't be sent must not keep the rest from being sent
+                log.exception("a %s for the front was dropped", type(frame).__name__)
 
     def _changed(self, changes: list[Change]) -> None:
         for frame in change_frames(changes):

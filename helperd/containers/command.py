@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# What Docker leaves to uid 0 (moby, oci/caps/defaults.go), by number of linux/capability.h, and NET_ADMIN, which
-# reaches no further than the container's own network namespace.
+# What Docker leaves to uid 0 (moby, oci/caps/defaults.go), by number of linux/capability.h, and NET_ADMIN for the container's
+# own network. There is no user namespace in between: root in a container is the host's root with fewer rights, not a stranger.
+# With NET_ADMIN it reaches the host's links too, by the namespace id that its veth knows them by (IFLA_TARGET_NETNSID).
 ROOT_CAPABILITIES = frozenset(
     {
         0,  # CHOWN
@@ -114,6 +115,8 @@ def run(spec: SpecWire) -> None:
     """Change the directory and execve the command. Returns never; raises Failure with 126 or 127."""
     try:
         os.chdir(spec["cwd"])
+    except ValueError as error:
+        raise Failure(f"working directory {spec['cwd']!r}: {error}", NOT_FOUND) from None
     except OSError as error:
         code = NOT_EXECUTABLE if error.errno == errno.EACCES else NOT_FOUND
         raise Failure(f"working directory {spec['cwd']!r}: {os.strerror(error.errno or 0)}", code) from None

@@ -149,9 +149,14 @@ def _allow_ping(gid: int) -> list[str]:
 def _join(target: ExecWire) -> list[str]:
     """Enter the namespaces of a running container; its PID namespace was entered before the fork, by `enter_pids`."""
     pidfd = _open_target(target)
+    kinds = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWNET
     try:
-        syscalls.setns(pidfd, syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWNET)
-    except ProcessLookupError:
+        if os.stat(f"/proc/{target['pid']}/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino:
+            # Its root is not ours: a command in there may be a program of that user's, who must not get our rights by it.
+            os.setgroups([])
+            kinds |= syscalls.CLONE_NEWUSER
+        syscalls.setns(pidfd, kinds)
+    except (ProcessLookupError, FileNotFoundError):
         raise Failure("the container has ended") from None
     finally:
         os.close(pidfd)

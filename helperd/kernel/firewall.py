@@ -17,7 +17,7 @@ from helperd.kernel.namespaces import NamespaceRef, NamespaceThread
 from helperd.kernel.nft import Command, Nft, NftRefused
 from helperd.kernel.step_errors import RunFailed, doing
 from helperd.plan import Step
-from protocol.errors import InvalidValue, KernelRefused, NetdeckError
+from protocol.errors import Conflict, InvalidValue, KernelRefused, NetdeckError
 
 T = TypeVar("T")
 Item = Chain | Jump
@@ -48,6 +48,7 @@ class Firewall:
         self._nft: Nft | None = None
         self._model: Model = {}
         self._loaded = False
+        self._known = False  # whether a table of that name is known to be ours
         self._latest: _Counted = {}  # what the kernel's rules said when last read
         self._before: _Counted = {}  # what rules that were replaced by others had counted
 
@@ -124,6 +125,8 @@ class Firewall:
         commands = nft_json.whole_table(wanted.values())
         if self._loaded:
             self._read_counters()
+        elif not self._known:
+            self._refuse_strangers()
         try:
             self._library().run(commands)
         except NftRefused as refusal:
@@ -135,7 +138,18 @@ class Firewall:
             ) from refusal
         self._keep_counters(lambda chain: True)
         self._model = wanted
-        self._loaded = True
+        self._loaded = self._known = True
+
+    def _refuse_strangers(self) -> None:
+        """Raise Conflict where the table is there and holds what a helper never puts in. A helper's own always has its maps."""
+        try:
+            listed = self._library().run([nft_json.list_table()])
+        except NftRefused:
+            return
+        maps = {entry["map"]["name"] for entry in listed if "map" in entry}
+        if any("chain" in entry for entry in listed) and not {item.name for item in VERDICT_MAPS} <= maps:
+            raise Conflict(f"there is a firewall table inet {TABLE} that netdeck did not make, which is never changed: see it with "
+                           f"`nft list table inet {TABLE}`, and give it another name or delete it", name=f"inet {TABLE}")
 
     def _apply(self, steps: Sequence[Step], *, alone: bool) -> None:
         try:

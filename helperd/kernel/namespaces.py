@@ -285,6 +285,15 @@ class NamespaceThread:
 _shared = NamespaceThread()
 
 
+def _after_fork() -> None:
+    """A child has the object and not its thread: it gets one of its own."""
+    global _shared
+    _shared = NamespaceThread()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def in_namespace(target: NamespaceRef | int | None, function: Callable[[], T]) -> T:
     """Run `function` inside `target` on the shared thread, and wait for it."""
     return _shared.run(target, function)

@@ -62,7 +62,14 @@ def test_exact_for_both_ends_and_for_links_without_a_host_end(host: SimulatedHos
             sh("ping -q -c 5 -i 0.01 127.0.0.1", "web")
             places = {"": own_inode(), "web": inode("web"), "db": inode("db")}
             feed.watch([(place, link.ifindex) for place in places.values() for link in it.world.links(place)], 0.1)
-            await until(lambda: all(_held(it, numbers, place) == _ip(name) for name, place in places.items()), 15)
+
+            def exact() -> bool:
+                """Errors and drops of a mirrored end are read once a minute only; all else at the pace asked for."""
+                pairs = [(_held(it, numbers, place), _ip(name)) for name, place in places.items()]
+                return all(held.keys() == said.keys() and all(held[link][:4 if link == "e0" else 8] == said[link][:4 if link == "e0" else 8]
+                                                              for link in said) for held, said in pairs)
+
+            await until(exact, 30)
             inner, near = _held(it, numbers, places["web"])["e0"], _held(it, numbers, places[""])["h0"]
             assert inner[:4] == (near[1], near[0], near[3], near[2]) and inner[2] > 23
             assert _held(it, numbers, places["db"])["mv0"][3] >= 7

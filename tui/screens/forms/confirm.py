@@ -24,7 +24,7 @@ class Confirm(Dialog[bool]):
     Confirm TextPane { height: 1fr; }
     Confirm .confirm-bar { height: 1; margin-top: 1; align-horizontal: right; }
     Confirm Button { margin-left: 2; min-width: 12; }
-    Confirm Button:focus { background: $foreground; color: $background; text-style: bold underline; }
+    Confirm Button:focus { background: $foreground; color: $background; text-style: bold underline !important; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab,shift+tab,left,right", "other", "Other button", show=False),

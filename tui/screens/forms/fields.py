@@ -24,7 +24,7 @@ class TextField(Input):
     DEFAULT_CSS = """
     TextField, TextField.-textual-compact { background: $panel; padding: 0 1; width: 1fr; }
     TextField:focus { background-tint: $foreground 8%; }
-    TextField > .input--placeholder { text-style: italic; }
+    TextField > .input--placeholder, TextField:ansi > .input--placeholder { text-style: italic !important; }
     TextField.-wrong { background: $error 25%; }
     """
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tui.workstation import Workstation
 
 DEBOUNCE: Final = 0.3  # seconds from the last key to the check
+_BREADTHS: Final = ((0, "-narrow"), (100, "-normal"), (160, "-wide"))  # columns, and the class of the layout for them
 
 
 class Placed(Protocol):
@@ -72,9 +73,9 @@ class FormDialog(Dialog[ScreenResultType]):
     FormDialog.-narrow .form-bar { margin-top: 0; }
     FormDialog .form-status { width: 1fr; color: $text-muted; }
     FormDialog Button { margin-left: 2; min-width: 12; }
-    FormDialog Button:focus { background: $foreground; color: $background; text-style: bold underline; }
+    FormDialog Button:focus { background: $foreground; color: $background; text-style: bold underline !important; }
     """
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (160, "-wide")]
+    HORIZONTAL_BREAKPOINTS = list(_BREADTHS)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+enter,ctrl+s", "submit", "Do it", show=False, priority=True),
         Binding("ctrl+t", "turn_plan", "Other page of the plan", show=False),
@@ -133,6 +134,9 @@ class FormDialog(Dialog[ScreenResultType]):
         return app
 
     def compose_body(self) -> ComposeResult:
+        # The first frame already has the right layout: Textual sets these classes only when the size is told.
+        for _, name in _BREADTHS:
+            self.set_class(name == self._breadth(), name)
         with Vertical(classes="form-body"):
             with Vertical(classes="form-left"):
                 with Vertical(classes="form-fields"):
@@ -144,6 +148,9 @@ class FormDialog(Dialog[ScreenResultType]):
             yield self._status
             yield Button("Cancel", id="cancel", compact=True)
             yield self._submit
+
+    def _breadth(self) -> str:
+        return next(name for least, name in reversed(_BREADTHS) if self.app.size.width >= least)
 
     def on_mount(self) -> None:
         self._unsubscribe = self.workstation.feed.subscribe(self._heard)
