@@ -34,6 +34,8 @@ def main() -> int:
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, stream=sys.stderr,
                         format="netdeck helper: %(levelname)s %(message)s")
     os.umask(0o077)
+    # The writer lets go of the interpreter at each system call; with the usual 5 ms it would wait that long to get it back.
+    sys.setswitchinterval(0.0005)
     try:
         return asyncio.run(serve(options))
     except NetdeckError as error:

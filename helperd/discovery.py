@@ -207,6 +207,9 @@ class Discovery:
     def resolve(self, ref: str) -> Sighting:
         """Return what `ref` (`docker:web`, `netns:blue`, `pid:123` …) names now. Raises DiscoveryError."""
         before = self._sightings
+        known = [item for item in before.values() if item.ref == ref]
+        if len(known) == 1 and _is_there(known[0]):
+            return known[0]
         scheme, colon, name = ref.partition(":")
         if "/" in ref:
             raise DiscoveryError("path_not_name", f"{_shown(ref)} is a path: give a name, such as netns:NAME or pid:N")
@@ -328,6 +331,17 @@ def _look(pid: int, process: _Process | None, host: int, now: float) -> _Process
     if process is not None and (process.inode, process.starttime) == (inode, starttime):
         return process
     return _Process(inode, starttime, now)
+
+
+def _is_there(sighting: Sighting) -> bool:
+    """Whether what was seen then is still so, told by a look at its own process or mount and at nothing else."""
+    try:
+        if sighting.pid is not None:
+            there = os.stat(f"/proc/{sighting.pid}/ns/net").st_ino
+            return there == sighting.inode and _start_time(sighting.pid) == sighting.starttime
+        return os.stat(sighting.paths[0]).st_ino == sighting.inode
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def _start_time(pid: int) -> int:

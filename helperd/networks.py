@@ -11,6 +11,7 @@ import msgspec
 
 from drivers.commands import planned
 from drivers.driver import find, parse_options
+from drivers.objects import HOST
 from helperd.changes import CallContext, Changes
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
@@ -98,10 +99,16 @@ class Networks:
 
     def plan(self, change: Change) -> Plan:
         """The plan of `change` as clients see it."""
-        containers = {**self._records.containers, **{item.id: item for item in change.containers}}
-        names = {ident: (f"netns:{item.path.rsplit('/', 1)[1]}" if item.path.startswith("/run/netns/") else f"pid:{item.pid}")
-                 for ident, item in containers.items()}
-        return planned(self._changes.steps(change), names)
+        steps = self._changes.steps(change)
+        fresh = {item.id: item for item in change.containers}
+        places = {place for step in steps for place in (step.object.place, getattr(step.object, "peer_place", HOST))}
+        names: dict[str, str] = {}
+        for ident in places:
+            item = fresh.get(ident) or self._records.containers.get(ident)
+            if item is not None:
+                inside = item.path.startswith("/run/netns/")
+                names[ident] = f"netns:{item.path.rsplit('/', 1)[1]}" if inside else f"pid:{item.pid}"
+        return planned(steps, names)
 
     async def listing(self, request: NetworkList, call: CallContext, stream: Stream) -> Any:
         rows = sorted(self._records.networks.values(), key=lambda item: (not item.predefined, item.created))

@@ -87,8 +87,14 @@ class Publisher:
             before = self._world.get("containers", ident)
             if isinstance(before, Container) and before.runtime == "netdeck":
                 self._world.log("container", "removed", before.ref, where=before.ref, actor=call.user)
-        self.containers()
         touched = {item.container for item in change.endpoints} | {item.id for item in change.containers}
+        if change.drop_containers or not touched <= self._shown:
+            self.containers()
+        else:
+            for ident in touched:
+                now = self._records.containers.get(ident)
+                if now is not None and self._world.get("containers", ident) != now:
+                    self._world.put("containers", ident, now)
         for ident in touched:
             container = self._records.containers.get(ident)
             if container is not None and container.runtime == "netdeck" and container.status == "running":

@@ -103,10 +103,7 @@ class Records:
         for item in self.containers.values():
             if name == item.ref:
                 return item
-        try:
-            return _find(self.containers.values(), name, "container")
-        except NotFound:
-            return None
+        return _match(self.containers.values(), name, "container")
 
     def network_objects(self, network: Network) -> tuple[AnyObject, ...]:
         return find(self.drivers, network.driver).network_objects(network, self.instance)
@@ -132,15 +129,25 @@ class Records:
 
 def _find(items: Iterable[_Named], name: str, what: str) -> _Named:
     known = list(items)
+    found = _match(known, name, what)
+    if found is None:
+        shown = display_text(name)
+        raise NotFound(f"no {what} {shown!r}{suggestion(name, (item.name for item in known))}", name=shown)
+    return found
+
+
+def _match(items: Iterable[_Named], name: str, what: str) -> _Named | None:
+    """By name, id, or unambiguous prefix of an id. A near miss is only looked for by those who tell of it: it takes long."""
+    known = list(items)
     for item in known:
         if name in (item.name, item.id):
             return item
     found = [item for item in known if len(name) >= 2 and item.id.startswith(name)]
     if len(found) == 1:
         return found[0]
-    shown = display_text(name)
     if found:
+        shown = display_text(name)
         names = ", ".join(sorted(item.name for item in found))
         raise Conflict(f"{what} id {shown!r} is ambiguous: it begins the ids of {names}. Give more of it, or the name",
                        name=shown, candidates=names)
-    raise NotFound(f"no {what} {shown!r}{suggestion(name, (item.name for item in known))}", name=shown)
+    return None

@@ -100,9 +100,12 @@ class Store:
         self._db.close()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Whole or not at all. Raises Conflict, and Unavailable where the file can't be written (a full disk)."""
+    def _transaction(self, *, lasting: bool = True) -> Iterator[sqlite3.Connection]:
+        """Whole or not at all. With `lasting` it is on the disk when this returns, else at the latest with the next that is.
+
+        Raises Conflict, and Unavailable where the file can't be written (a full disk)."""
         try:
+            self._db.execute("PRAGMA synchronous=" + ("FULL" if lasting else "NORMAL"))
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._db.execute("COMMIT")
@@ -154,7 +157,8 @@ class Store:
 
     def begin(self, change: Change) -> int:
         """Transaction one: write `change` in its interim state with its leases."""
-        with self._transaction() as db:
+        # This need not outlive the machine, which takes the kernel's objects with it; the death of the process it does outlive.
+        with self._transaction(lasting=False) as db:
             for network in change.networks:
                 self._insert(db, "networks", network.id, ("name",), (network.name,), network)
             for container in change.containers:
