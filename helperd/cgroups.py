@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 MAX_TEXT = 64 << 10  # more of a cgroup file than this is not looked at
 
@@ -21,13 +21,15 @@ class Identity:
 
     `runtime` is docker, podman, containerd, kubernetes, lxc, nspawn or systemd, and empty when unknown. `id` is the
     runtime's own (64 hex digits where it has such), `name` what the runtime calls it where the path holds a name (for
-    Kubernetes the pod's uid). `cgroup` is the path it was taken from.
+    Kubernetes the pod's uid). `cgroup` is the path it was taken from. `delegated` says that the component stands below one
+    that was handed to a user or a container, who may have given it any id: it proves nothing about the host's own runtimes.
     """
 
     runtime: str = ""
     name: str = ""
     id: str = ""
     cgroup: str = ""
+    delegated: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ _CONTAINERS = (
     _rule("nspawn", r"machine-(?!qemu-|lxc-|libpod)(?P<name>[^/]+)\.scope"),
 )
 _POD = re.compile(r"(?:.*-)?pod(?P<uid>[0-9a-f]{8}[-_](?:[0-9a-f]{4}[-_]){3}[0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?")
+_USERS = re.compile(r"user-\d+\.slice|user@\d+\.service", re.ASCII)
 _UNIT = re.compile(r"(?P<name>[^/]+\.service)")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _PREFERRED = ("0::", "name=systemd", "pids")
@@ -93,17 +96,26 @@ def _paths(text: str) -> Iterator[str]:
 def _container(path: str) -> Identity | None:
     parts = path.split("/")
     for index in range(len(parts) - 1, -1, -1):
-        part = _unescaped(parts[index])
-        before = parts[index - 1] if index else ""
-        for rule in _CONTAINERS:
-            if rule.parent is not None and not rule.parent.fullmatch(before):
-                continue
-            if match := rule.pattern.fullmatch(part):
-                return _named(rule.runtime, match.groupdict(), parts[:index], path)
+        found = _match(parts, index)
+        if found is not None:
+            delegated = any(_USERS.fullmatch(parts[above]) or _match(parts, above) for above in range(index))
+            return replace(_named(*found, parts[:index], path), delegated=delegated)
     return None
 
 
-def _named(runtime: str, groups: dict[str, str | None], above: list[str], path: str) -> Identity | None:
+def _match(parts: list[str], index: int) -> tuple[str, dict[str, str | None]] | None:
+    """Runtime and groups where a component is one that a runtime would have made."""
+    part = _unescaped(parts[index])
+    before = parts[index - 1] if index else ""
+    for rule in _CONTAINERS:
+        if rule.parent is not None and not rule.parent.fullmatch(before):
+            continue
+        if match := rule.pattern.fullmatch(part):
+            return rule.runtime, match.groupdict()
+    return None
+
+
+def _named(runtime: str, groups: dict[str, str | None], above: list[str], path: str) -> Identity:
     ident, name = groups.get("id") or "", groups.get("name") or ""
     pod = next((match["uid"] for part in reversed(above) if (match := _POD.fullmatch(part))), None)
     if pod is not None and ident and any("kubepods" in part for part in above):

@@ -187,7 +187,7 @@ class Discovery:
             ident, name = self._own[inode]
             return replace(base, runtime="netdeck", id=ident, name=name, ref=name)
         if identity.runtime not in ("", "systemd"):
-            return self._as(base, identity.runtime, identity.name, identity.id)
+            return self._as(base, identity.runtime, self._called(identity), identity.id)
         named = [path.rpartition("/")[2] for path in paths if not path.startswith("/run/docker/")]
         if named:
             return self._as(base, "netns", named[0])
@@ -201,6 +201,12 @@ class Discovery:
     def _as(self, base: Sighting, runtime: str, name: str, ident: str = "") -> Sighting:
         name = name or self._names.name(runtime, ident)
         return replace(base, runtime=runtime, name=name, id=ident, ref=f"{_PREFIX[runtime]}:{name}")
+
+    def _called(self, identity: cgroups.Identity) -> str:
+        """The name of a container. Who may make control groups may take any id, but not the name that the host has for it."""
+        if identity.name or identity.delegated:
+            return identity.name or identity.id[:12]
+        return self._names.name(identity.runtime, identity.id)
 
     # Names ------------------------------------------------------------------------------------------------------------
 
@@ -265,8 +271,7 @@ class Discovery:
             identity = _identity(pid)
             if identity.runtime != runtime:
                 continue
-            called = identity.name or self._names.name(runtime, identity.id)
-            if called != name and not (identity.id and identity.id.startswith(name)):
+            if self._called(identity) != name and not (identity.id and identity.id.startswith(name)):
                 continue
             if process.inode == host:
                 raise DiscoveryError("host_namespace", f"{_shown(name)} uses the host's own network namespace: use the network host")

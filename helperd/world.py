@@ -1,13 +1,14 @@
 """The state of everything that clients can subscribe to, and what changes in it.
 
-Tables of structs, fed by the monitor's observations and by `put` and `delete` of the engine. Changes are gathered for
-30 ms; what is handed out then is the difference to what was handed out before, so that whatever flapped back in
+Tables of structs, fed by the monitor's observations and by `put` and `delete` of the engine. The first change after a quiet
+while is handed out at once (its reader may be a person who waits for it), those that follow are gathered for 30 ms; what is handed out then is the difference to what was handed out before, so that whatever flapped back in
 between, and what no struct shows, costs nothing. All of it belongs to one thread, the event loop's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -53,6 +54,7 @@ class World:
         self._entries: list[Change] = []
         self._subscribers: list[Callable[[list[Change]], None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._flushed = -math.inf
         self.links_changed = False  # set when a link came, went or has another peer; whoever acts on it resets it
 
     # Reading
@@ -143,6 +145,7 @@ class World:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._flushed = asyncio.get_running_loop().time()
         pending, self._pending = self._pending, {}
         changes: list[Change] = []
         for (topic, key), (inode, before) in pending.items():
@@ -161,7 +164,8 @@ class World:
 
     def _wake(self) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER, self.flush)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, self._flushed + GATHER - loop.time()), self.flush)
 
     def _changed(self, topic: str, key: str, inode: int, before: Model | None) -> None:
         if self._subscribers:

@@ -304,3 +304,5 @@ class Workstation(SpeakingApp[int]):
             await action.load()(self, arguments)
         except NetdeckError as error:
             self.show_error(error)
+        except Exception as error:
+            self.show_error(f"{action.help} failed inside netdeck: {type(error).__name__}: {error}")

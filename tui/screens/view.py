@@ -120,6 +120,7 @@ class View(Container):
         if key in self.model.rows.slots and self.model.row_of(key) is None and self.model.filter_text:
             self.table.set_filter("")
         self._wanted_key = None if self.table.move_to(key) else key
+        self._settled = True
 
     def focus_table(self) -> None:
         self.table.focus()
