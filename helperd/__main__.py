@@ -44,6 +44,9 @@ def main() -> int:
     except PermissionError as error:
         print(f"netdeck helper: {error}. The helper runs as root: sudo ./netdeck helper", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"netdeck helper: {error}", file=sys.stderr)
+        return 1
 
 
 async def serve(options: argparse.Namespace) -> int:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
+from itertools import takewhile
 
 from protocol.model import LogEntry
 
 KEPT = 10_000
+OURS = frozenset({"helper", "network", "endpoint", "container"})  # kinds of entries about what this helper did
 
 
 class EventLog:
-    """A bounded ring of entries, numbered from 1 without gaps."""
+    """Two bounded rings of entries with one numbering from 1: what this helper did, and what the kernel told. Whoever has a
+    namespace can make the kernel tell as much as he likes; it must not push out what was done here, and by whom."""
 
     def __init__(self, kept: int = KEPT, clock: Callable[[], float] = time.time) -> None:
-        self._entries: deque[LogEntry] = deque(maxlen=kept)
+        self._done: deque[LogEntry] = deque(maxlen=kept)
+        self._heard: deque[LogEntry] = deque(maxlen=kept)
         self._clock = clock
         self._last = 0
 
@@ -25,12 +28,11 @@ class EventLog:
         """Append an entry, made now; see `LogEntry` for what the fields hold."""
         self._last += 1
         entry = LogEntry(self._last, self._clock(), kind, action, subject, where, text, level, actor)
-        self._entries.append(entry)
+        (self._done if kind in OURS else self._heard).append(entry)
         return entry
 
     def since(self, seq: int = 0, limit: int | None = None) -> tuple[LogEntry, ...]:
         """Return the entries after `seq` that are still kept, oldest first; with `limit` only the latest of them."""
-        wanted = min(len(self._entries), max(0, self._last - seq))
-        if limit is not None:
-            wanted = min(wanted, limit)
-        return tuple(islice(self._entries, len(self._entries) - wanted, None))
+        found = [entry for ring in (self._done, self._heard) for entry in takewhile(lambda entry: entry.seq > seq, reversed(ring))]
+        found.sort(key=lambda entry: entry.seq)
+        return tuple(found if limit is None else found[max(0, len(found) - limit):])

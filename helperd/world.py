@@ -1,8 +1,9 @@
 """The state of everything that clients can subscribe to, and what changes in it.
 
 Tables of structs, fed by the monitor's observations and by `put` and `delete` of the engine. The first change after a quiet
-while is handed out at once (its reader may be a person who waits for it), those that follow are gathered for 30 ms; what is handed out then is the difference to what was handed out before, so that whatever flapped back in
-between, and what no struct shows, costs nothing. All of it belongs to one thread, the event loop's.
+while is handed out at once (its reader may be a person who waits for it), those that follow are gathered for 30 ms; what is
+handed out then is the difference to what was handed out before, so that whatever flapped back in between, and what no struct
+shows, costs nothing. All of it belongs to one thread, the event loop's.
 """
 
 from __future__ import annotations
