@@ -24,7 +24,8 @@ pytest_plugins = ("tests.kernel.helper_fixtures",)
 
 def own_state(helper: RunningHelper, enter: str) -> str:
     """What a container's own engine gave it: eth0, its routes, its loopback."""
-    return helper.host.run(f"{enter} sh -c 'ip addr show eth0; ip addr show lo; ip route; ip -6 route | grep -v fe80' | sed 's/ tentative//'", check=False)
+    look = "ip addr show eth0; ip addr show lo; ip route; ip -6 route | grep -v fe80"
+    return helper.host.run(f"{enter} sh -c '{look}' | sed 's/ tentative//'", check=False)
 
 
 # Anything that has a namespace -----------------------------------------------------------------------------------------------

@@ -54,7 +54,11 @@ def test_python_runs_in_a_namespace_of_the_host(host: SimulatedHost) -> None:
 
 def test_signals_reach_the_process_itself(host: SimulatedHost) -> None:
     process = host.popen(["sleep", "1000"])
-    assert Path(f"/proc/{process.inner_pid}/comm").read_text() == "sleep\n"
+    comm = Path(f"/proc/{process.inner_pid}/comm")
+    deadline = time.monotonic() + 5
+    while comm.read_text() != "sleep\n" and time.monotonic() < deadline:
+        time.sleep(0.01)  # between fork and exec it still has its parent's name
+    assert comm.read_text() == "sleep\n"
     process.kill()
     assert process.wait(5) == -signal.SIGKILL
 
