@@ -58,6 +58,11 @@ log = logging.getLogger("netdeck.core")
 PROGRAM = "netdeck 0.1.0"
 
 
+def boot_id() -> str:
+    """Another one after each start of the machine (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 class Settings(msgspec.Struct, frozen=True):
     """What the command line of the helper decides."""
 
@@ -123,7 +128,13 @@ class Core:
         await self.known.scan()
         await self.repair.load_firewall()
         await self.runs.reconnect()
-        await self.watcher.look()
+        if self.store.flag(f"boot {boot_id()}"):
+            # The machine was restarted: numbers of namespaces and processes of before now mean others.
+            self.watcher.lost.update(self.records.containers)
+        try:
+            await self.watcher.look()
+        except NetdeckError as error:  # a container of before that can't be released, say: it is tried again and again
+            log.warning("looking for containers: %s", error.message)
         async with self.changes.lock:
             steps = await self.repair.reconcile()
         for entry in self.cut_off:

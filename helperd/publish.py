@@ -130,6 +130,7 @@ class Watcher:
         self._changes, self._endpoints, self._known = changes, endpoints, known
         self._publisher, self._world = publisher, world
         self._wake = asyncio.Event()
+        self.lost: set[str] = set()  # containers that are gone, even if there is a namespace of that number
         world.subscribe(self._heard)
 
     def _heard(self, changes: list[WorldChange]) -> None:
@@ -159,9 +160,10 @@ class Watcher:
         alive = {row.inode for row in self._world.rows("namespaces") if isinstance(row, Namespace)} | set(seen)
         failed: NetdeckError | None = None
         for container in list(self._changes.records.containers.values()):
-            if container.runtime != "netdeck" and container.inode not in alive:
+            if container.runtime != "netdeck" and (container.inode not in alive or container.id in self.lost):
                 try:
                     await self._release(container)
+                    self.lost.discard(container.id)
                 except NetdeckError as error:  # it is tried again at the next look; the others need not wait for it
                     failed = error
         self._publisher.containers()

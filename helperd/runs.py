@@ -12,7 +12,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,24 +182,31 @@ class Runs:
 
     def _watch(self, container: Container, sandbox: Sandbox) -> None:
         self._sandboxes[container.id] = sandbox
-        self._ends[container.id] = asyncio.Event()
+        self._in_background(container.id, self._await_end(container.id, sandbox))
+
+    def _in_background(self, container: str, end: Coroutine[Any, Any, None]) -> None:
+        self._ends[container] = asyncio.Event()
         # In a context of its own: its end is no part of the call that started it, which may have been cancelled by then.
-        task = asyncio.create_task(self._await_end(container.id, sandbox), context=contextvars.Context())
+        task = asyncio.create_task(end, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _await_end(self, container: str, sandbox: Sandbox) -> None:
-        status = await sandbox.wait()
+        await self._let_go(container, await sandbox.wait())
+        await sandbox.close()
+
+    async def _let_go(self, container: str, status: ExitStatus | None) -> None:
+        """Write down the end of a container, sooner or later."""
         try:
             while True:
                 if await self._released(container, status):
                     break
+                self._ends[container].set()  # who waits for it need not wait for better times
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
             self._ends.pop(container).set()
-        await sandbox.close()
 
-    async def _released(self, container: str, status: ExitStatus) -> bool:
+    async def _released(self, container: str, status: ExitStatus | None) -> bool:
         """Try to write down the end of a container; False where that failed and is to be tried again."""
         try:
             await self.ended(container, status)
@@ -328,10 +335,12 @@ class Runs:
                 try:
                     self._watch(container, await Sandbox.reconnect(directory))
                 except SandboxGone as error:
-                    await self.ended(container.id, error.status)
+                    self._in_background(container.id, self._let_go(container.id, error.status))
+                    await self._settled(container.id)
             elif container.status == "created":
                 await kill_all(directory)
-                await self.ended(container.id, None)
+                self._in_background(container.id, self._let_go(container.id, None))
+                await self._settled(container.id)
         known = {self.directory(ident).name for ident in self._records.containers}
         for path in self._run_dir.iterdir():
             if path.name not in known:

@@ -118,7 +118,7 @@ class ContainerRun(Request, frozen=True):
 
 
 class ContainerExec(Request, frozen=True):
-    """Run a command in a container that runs; streams as `ContainerRun`. Result: ``{exit_code}``."""
+    """Run a command in a container that runs, as its owner; streams as `ContainerRun`. Result: ``{exit_code}``."""
 
     container: Name
     command: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=1024)]

@@ -118,7 +118,10 @@ class Sandbox:
 
         Raises SandboxGone when there is none that answers; what was left of the container has then been ended.
         """
-        directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:  # it goes with a restart of the machine
+            raise SandboxGone(f"the container of {run_dir} is gone ({error.strerror})", None) from None
         try:
             reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/shim.sock")
         except OSError as error:
