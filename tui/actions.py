@@ -60,7 +60,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
            needs_selection=True, hint=5),
     Action("container.remove", "D,delete", "remove", "Remove containers of netdeck's own",
            "tui.screens.forms.remove_container:open_form", ("containers",), needs_selection=True, hint=5),
-    Action("change.undo", "u", "undo", "Take the last detaching back", "tui.screens.forms.undo:take_back", (), "undo"),
+    Action("change.undo", "u", "undo", "Take the last attaching or detaching back", "tui.screens.forms.undo:take_back", (), "undo"),
 )
 
 

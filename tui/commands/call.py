@@ -38,6 +38,8 @@ def call(session: Session, operation: str, arguments: str) -> None:
         parsed: Any = json.loads(text)
     except ValueError as error:
         raise InvalidValue(f"the arguments are no JSON: {error}", field="arguments") from error
+    except RecursionError as error:
+        raise InvalidValue("the arguments are nested too deeply", field="arguments") from error
     if not isinstance(parsed, dict):
         raise InvalidValue(f"the arguments must be a JSON object, not {type(parsed).__name__}", field="arguments")
     click.echo(as_json(connection.call(session.socket, operation, parsed)), nl=False)

@@ -30,13 +30,19 @@ def columns() -> tuple[Column, ...]:
 
 
 def state_of(feed: Feed, network: Network) -> str:
-    """What becomes of it while it is made or removed, else the state of the link that carries it."""
+    """What becomes of it while it is made or removed, else the state of the link that carries it. A bridge without a port has
+    no carrier: a network that nobody uses yet is ready and not down."""
     if network.state != "ready":
         return network.state
     if not network.link:
         return "ready"
     link = feed.link_named(feed.host_inode, network.link)
-    return "missing" if link is None else state_word(link)
+    if link is None:
+        return "missing"
+    state = state_word(link)
+    if state == "down" and link.flags & FLAG_UP and not feed.endpoints_of(network=network.id):
+        return "ready"
+    return state
 
 
 def options_text(network: Network) -> str:

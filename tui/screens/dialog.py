@@ -11,6 +11,8 @@ from textual.content import Content
 from textual.screen import ModalScreen, ScreenResultType
 
 from protocol.names import display_text
+from tui.text import drawn
+from tui.widgets.glyphs import ASCII
 
 
 class Dialog(ModalScreen[ScreenResultType | None]):
@@ -28,11 +30,14 @@ class Dialog(ModalScreen[ScreenResultType | None]):
 
     def __init__(self, title: str, subtitle: str = "esc leaves") -> None:
         super().__init__()
+        self._subtitle = display_text(subtitle)
         self._frame = Vertical(classes="dialog")
         self._frame.border_title = Content(display_text(title))
-        self._frame.border_subtitle = Content(display_text(subtitle))
+        self._frame.border_subtitle = Content(self._subtitle)
 
     def compose(self) -> ComposeResult:
+        if self.app.has_class("-ascii"):
+            self._frame.border_subtitle = Content(drawn(self._subtitle, ASCII))
         with self._frame:
             yield from self.compose_body()
 

@@ -22,7 +22,7 @@ def plan_lines(plan: Mapping[str, Any], command: str, width: int, warnings: Sequ
         page.blank()
         page.text(f"! {warning}", "warn")
     steps = plan["steps"]
-    page.heading("In the kernel", f"{len(steps)} objects" if steps else "")
+    page.heading("In the kernel", "1 object" if len(steps) == 1 else f"{len(steps)} objects" if steps else "")
     if not steps:
         page.text("nothing to do", "muted")
     for step in steps:
