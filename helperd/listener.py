@@ -64,7 +64,8 @@ def open_listener(path: str | os.PathLike[str], group: str = ADMIN_GROUP, mode: 
     except OSError as error:
         if lock >= 0:
             os.close(lock)
-        raise Unavailable(f"can't listen at {target}: {error.strerror}", path=str(target)) from error
+        remedy = " (the helper needs root: use sudo)" if isinstance(error, PermissionError) and os.geteuid() else ""
+        raise Unavailable(f"can't listen at {target}: {error.strerror}{remedy}", path=str(target)) from error
     except BaseException:
         if lock >= 0:
             os.close(lock)

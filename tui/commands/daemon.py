@@ -49,12 +49,20 @@ def _info(session: Session) -> dict[str, Any]:
     return dict(call(session.socket, "info", {}))
 
 
+def _shown(key: str, value: str | int | float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key == "memory" and isinstance(value, int):
+        return f"{value / (1 << 20):.1f} MiB"
+    return str(value)
+
+
 def _status(session: Session) -> int:
     info = _info(session)
     if session.format == "json":
         click.echo(as_json(info), nl=False)
     else:
-        rows = [(str(key), str(value)) for key, value in info.items() if isinstance(value, str | int | float)]
+        rows = [(str(key), _shown(key, value)) for key, value in info.items() if isinstance(value, str | int | float)]
         click.echo(table(("HELPER", socket_path(session.socket)), rows), nl=False)
     return 0
 

@@ -7,7 +7,7 @@ import math
 from protocol.model import Endpoint, Network
 from tui.feed import Batch, Feed
 from tui.rows.interfaces import state_word
-from tui.rows.words import SPARKLINE_WIDTH, rate_tone
+from tui.rows.words import FLAG_UP, SPARKLINE_WIDTH, rate_tone
 from tui.widgets.table_columns import Column, Kind
 
 

@@ -30,14 +30,14 @@ class Dialog(ModalScreen[ScreenResultType | None]):
 
     def __init__(self, title: str, subtitle: str = "esc leaves") -> None:
         super().__init__()
-        self._subtitle = display_text(subtitle)
+        self._foot = display_text(subtitle)
         self._frame = Vertical(classes="dialog")
         self._frame.border_title = Content(display_text(title))
-        self._frame.border_subtitle = Content(self._subtitle)
+        self._frame.border_subtitle = Content(self._foot)
 
     def compose(self) -> ComposeResult:
         if self.app.has_class("-ascii"):
-            self._frame.border_subtitle = Content(drawn(self._subtitle, ASCII))
+            self._frame.border_subtitle = Content(drawn(self._foot, ASCII))
         with self._frame:
             yield from self.compose_body()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tui.workstation import Workstation
 
 DEBOUNCE: Final = 0.3  # seconds from the last key to the check
-_BREADTHS: Final = ((0, "-narrow"), (100, "-normal"), (160, "-wide"))  # columns, and the class of the layout for them
+_BREADTHS: Final = ((0, "-narrow"), (116, "-normal"), (160, "-wide"))  # columns, and the class of the layout for them
 
 
 class Placed(Protocol):
