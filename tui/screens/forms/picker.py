@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from tui.filter import FilterError
 from tui.screens.forms.fields import TextField
-from tui.text import plain
+from tui.text import drawn, plain
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.live_table import LiveTable
 from tui.widgets.table_columns import Column
@@ -64,6 +64,7 @@ class Picker(Vertical):
         super().__init__()
         self.place = place
         self.field = FilterField(placeholder="filter", id="filter")
+        self.help = drawn(self.help, glyphs)
         self.table = LiveTable(TableModel(columns, sort=sort), glyphs=glyphs, id="picks")
         self._error = Static(plain(""), classes="field-error")
         self._keys: tuple[str, ...] = ()
