@@ -143,7 +143,8 @@ def _wait_for(child: int) -> int:
             for pid, status in _reap():
                 if pid == child:
                     return status
-        elif received.si_code != _SI_KERNEL:
+        # A terminal that hangs up tells the leader of its session alone, and that may be the lab.
+        elif received.si_code != _SI_KERNEL or received.si_signo == signal.SIGHUP:
             os.kill(child, received.si_signo)
 
 

@@ -6,6 +6,9 @@ Focus reports (`?1004h`) are never asked for: Textual restyles the whole screen 
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol, runtime_checkable
@@ -18,6 +21,7 @@ from textual.messages import TerminalSupportsSynchronizedOutput
 
 from tui.terminal.pacing import Answer
 
+WATCH_SECONDS: Final = 2.0  # between two looks whether the terminal is still there
 _LEFT_OUT: Final = frozenset({"\x1b[?1004h"})
 _MOUSE_ON: Final = "\x1b[?1000h\x1b[?1002h\x1b[?1006h"
 _MOUSE_OFF: Final = "\x1b[?1006l\x1b[?1002l\x1b[?1000l"
@@ -85,6 +89,20 @@ class QuickDriver(LinuxDriver):
         if self._writer_thread is not None:
             self.active = True
             self._call(self._listener.terminal_started)
+            if os.isatty(self.fileno):
+                self._call(self._watch_terminal)
+
+    def _watch_terminal(self) -> None:
+        """End as by SIGHUP when the terminal is gone: the signal itself goes to the session's leader alone, and the input
+        thread would read the end of file for ever."""
+        if not self.active:
+            return
+        poll = select.poll()
+        poll.register(self.fileno, 0)
+        if any(state & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, state in poll.poll(0)):
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGHUP)
+        self._loop.call_later(WATCH_SECONDS, self._watch_terminal)
 
     def stop_application_mode(self) -> None:
         self.active = False
