@@ -209,6 +209,8 @@ class FrontService:
 
     def _input(self, client: Client, message: Input) -> None:
         if message.id in client.calls:  # else it is over: a race and no fault
+            # Its bytes cost nothing: the core's window bounds them, and ends the call of a client that does not keep to it.
+            client.tokens += len(message.data or b"") / 1024
             self._post(InputFrame(client.caller(), message))
 
     def _cancel(self, client: Client, message: Cancel) -> None:
