@@ -22,6 +22,7 @@ from protocol.messages import (
     Result,
     Welcome,
 )
+from protocol.requests import repeatable
 
 DEADLINE_GRACE = 5.0
 
@@ -67,8 +68,8 @@ class BlockingClient:
     ) -> Any:
         """Do `op` and return its result as plain values. Raises the NetdeckError that the helper answered.
 
-        Where the helper is started anew meanwhile, a call with a `key` is sent again; another raises Unavailable with
-        `maybe_done`. An exception here (Ctrl-C too) asks the helper to give the call up.
+        Where the helper is started anew meanwhile, a call with a `key`, or one that changes nothing, is sent again; another raises
+        Unavailable with `maybe_done`. An exception here (Ctrl-C too) asks the helper to give the call up.
         """
         plain = msgspec.to_builtins(args, builtin_types=(bytes,)) if isinstance(args, msgspec.Struct) else dict(args or {})
         call = Call(next(self._ids), op, plain, key, deadline)
@@ -93,21 +94,26 @@ class BlockingClient:
                         on_progress(message)
                 case Result(id=call.id):
                     return message.value
+                case ErrorMessage(id=call.id) if _asks_for_hello(message):
+                    # The call itself met a front that was started anew, which did nothing with it.
+                    self.welcome = self._hello()
+                    self._socket.send(call)
                 case ErrorMessage(id=call.id):
                     raise from_wire(message.error)
                 case ErrorMessage(id=None):
-                    self._lost_call(call, from_wire(message.error))
+                    self._lost_call(call, message)
                 case _:
                     pass  # an answer to an older call that was given up
 
-    def _lost_call(self, call: Call, error: NetdeckError) -> None:
+    def _lost_call(self, call: Call, message: ErrorMessage) -> None:
         """The helper does not know us any more, or dropped messages."""
+        error = from_wire(message.error)
         if isinstance(error, TooMuch):
             raise error
-        if not (isinstance(error, BadRequest) and error.details.get("hello")):
+        if not _asks_for_hello(message):
             return
         self.welcome = self._hello()
-        if call.key is None:
+        if not repeatable(call.op, call.key):
             text = f"the helper was started anew during {call.op}: it may have been done or not"
             raise Unavailable(text, path=self.path, maybe_done=True)
         self._socket.send(call)
@@ -123,7 +129,13 @@ class BlockingClient:
                     raise Unavailable(text, path=self.path)
                 case Welcome():
                     return message
-                case ErrorMessage(id=None) if not message.error.get("details", {}).get("hello"):
+                case ErrorMessage(id=None) if not _asks_for_hello(message):
                     raise from_wire(message.error)
                 case _:
                     pass
+
+
+def _asks_for_hello(message: ErrorMessage) -> bool:
+    """Whether the front that answered does not know this client: it is another than the one that was greeted."""
+    error = from_wire(message.error)
+    return isinstance(error, BadRequest) and bool(error.details.get("hello"))

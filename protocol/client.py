@@ -34,7 +34,7 @@ from protocol.messages import (
     Resync,
     Welcome,
 )
-from protocol.requests import OPERATIONS
+from protocol.requests import repeatable
 
 __all__ = ["CallStream", "Client", "ConnectionState", "Subscription", "unpack_counters"]
 
@@ -248,9 +248,7 @@ class Client:
         """
         async with self._slots:
             await self._until_up()
-            known = OPERATIONS.get(op)
-            repeatable = key is not None or (known is not None and known[1] == "view" and not known[2])
-            pending = PendingCall(Call(next(self._ids), op, _plain(args), key, deadline), repeatable, on_progress)
+            pending = PendingCall(Call(next(self._ids), op, _plain(args), key, deadline), repeatable(op, key), on_progress)
             ident = pending.call.id
             self._calls[ident] = pending
             try:

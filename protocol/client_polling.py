@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 
 import zmq
@@ -13,6 +14,7 @@ from protocol.messages import MAX_MESSAGE, FromClient, FromHelper, Ping
 
 PING_SECONDS = 2.0
 SILENCE_SECONDS = 12.0
+_EVENT = struct.Struct("=Hi")
 
 
 def end_in(seconds: float) -> float:
@@ -30,7 +32,7 @@ class PollingSocket:
         self._path = path
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._dealer = open_dealer(self._context)
-        self._monitor = self._dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+        self._monitor = self._dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_DISCONNECTED)
         self._poller = zmq.Poller()
         self._poller.register(self._dealer, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
@@ -53,6 +55,10 @@ class PollingSocket:
         except zmq.Again as error:
             raise Unavailable(f"the helper at {self._path} reads nothing", path=self._path) from error
 
+    def _event(self) -> int:
+        number: int = _EVENT.unpack(self._monitor.recv_multipart()[0])[0]
+        return number
+
     def receive(self, end: float | None, ping: bool = True) -> FromHelper | None:
         """The next message; None at `end`. While nothing comes it pings, and says so when the helper is not there."""
         heard = time.monotonic()
@@ -64,7 +70,7 @@ class PollingSocket:
             ready = dict(self._poller.poll(int(wait * 1000) + 1))
             if self._dealer in ready:
                 return decode_from_helper(self._dealer.recv())
-            if self._monitor in ready:
+            if self._monitor in ready and self._event() != zmq.EVENT_DISCONNECTED:
                 raise reason_refused(self._path)
             if now - heard > SILENCE_SECONDS:
                 raise Unavailable(f"the helper at {self._path} has gone silent", path=self._path, maybe_done=True)

@@ -197,3 +197,9 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "driver.list": (DriverList, "view", False),
     "info": (Info, "view", False),
 }
+
+
+def repeatable(op: str, key: str | None) -> bool:
+    """Whether a call that may have been carried out can be sent once more: it has a key, or `op` changes nothing."""
+    known = OPERATIONS.get(op)
+    return key is not None or (known is not None and known[1] == "view" and not known[2])

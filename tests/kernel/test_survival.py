@@ -83,14 +83,7 @@ def test_a_front_that_dies_is_started_anew_and_nobody_notices(helper: RunningHel
     helper.call("network.create", name="a")
     fronts = helper.host.run(["pgrep", "-f", "helperd.front"]).split()
     helper.host.run(["kill", "-9", *fronts])
-    end = time.monotonic() + 15
-    while time.monotonic() < end:
-        with contextlib.suppress(NetdeckError):
-            assert "a" in {item["name"] for item in helper.call("network.list")}
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail(f"no answer after the front was killed:\n{helper.log()}")
+    assert "a" in {item["name"] for item in helper.call("network.list")}
     assert not set(fronts) & set(helper.host.run(["pgrep", "-f", "helperd.front"]).split())
 
 

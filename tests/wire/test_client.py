@@ -170,6 +170,32 @@ async def test_the_blocking_client_lives_over_a_new_front(core: SmallCore) -> No
     assert await asyncio.wait_for(task, 20) == ({"a": 1}, True)
 
 
+async def test_a_call_that_reaches_a_new_front_first_is_done_there(core: SmallCore) -> None:
+    """Nothing was sent to the front that greeted: the call itself is what tells that there is another."""
+
+    def use(greeted: threading.Event, replaced: threading.Event) -> object:
+        with BlockingClient(core.path) as client:
+            values = []
+            for _ in range(3):
+                greeted.set()
+                replaced.wait()
+                values.append([client.call("info", {"n": 1}), client.call("echo", {"a": 1}, key="k")])
+                replaced.clear()
+        return values
+
+    greeted, replaced = threading.Event(), threading.Event()
+    task = asyncio.create_task(asyncio.to_thread(use, greeted, replaced))
+    for _ in range(3):
+        await until(greeted.is_set)
+        greeted.clear()
+        starts = core.front.starts
+        os.kill(core.front.pid, 9)
+        await until(lambda: core.front.starts > starts and core.front.ready.is_set())  # noqa: B023 - waited for here
+        await asyncio.sleep(0.2)  # libzmq connects again meanwhile
+        replaced.set()
+    assert await asyncio.wait_for(task, 20) == [[{"n": 1}, {"a": 1}]] * 3
+
+
 @pytest.mark.req("W9")
 def test_the_blocking_client_loads_little() -> None:
     """The command line starts with it."""
