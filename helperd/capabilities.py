@@ -1,7 +1,7 @@
 """The capabilities that the core keeps, each with its reason (capabilities(7)).
 
-The core's own sets hold the fewest. The bounding set keeps in addition what a container of root may hold, since a capability
-that is dropped there can't come back in a child.
+The core's own sets hold the fewest. The bounding set keeps in addition what its children may hold, since a capability that is
+dropped there can't come back in them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ CORE: Mapping[int, str] = {
 CONTAINERS: Mapping[int, str] = {
     0: "CAP_CHOWN", 1: "CAP_DAC_OVERRIDE", 3: "CAP_FOWNER", 4: "CAP_FSETID", 27: "CAP_MKNOD", 29: "CAP_AUDIT_WRITE", 31: "CAP_SETFCAP",
 }
+FRONT: Mapping[int, str] = {2: "CAP_DAC_READ_SEARCH: modules in a directory that only root may enter, until all is loaded"}
+_CHILDREN = CONTAINERS.keys() | FRONT.keys()
 _VERSION_3 = 0x20080522
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 
@@ -63,7 +65,7 @@ def keep_needed() -> None:
                           "or try `./netdeck lab`, which needs no privilege", missing=missing)
     libc = ctypes.CDLL(None, use_errno=True)
     for number in range(64):
-        if number not in CORE and number not in CONTAINERS and libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1:
+        if number not in CORE and number not in _CHILDREN and libc.prctl(_PR_CAPBSET_READ, number, 0, 0, 0) == 1:
             libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
     mask = _mask(CORE) & have
     data = (_Data * 2)(_Data(mask & 0xFFFFFFFF, mask & 0xFFFFFFFF, 0), _Data(mask >> 32, mask >> 32, 0))

@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -85,6 +86,25 @@ def test_a_front_that_dies_is_started_anew_and_nobody_notices(helper: RunningHel
     helper.host.run(["kill", "-9", *fronts])
     assert "a" in {item["name"] for item in helper.call("network.list")}
     assert not set(fronts) & set(helper.host.run(["pgrep", "-f", "helperd.front"]).split())
+
+
+@pytest.mark.req("W3")
+def test_it_works_from_a_directory_that_only_root_may_enter(host: SimulatedHost, tmp_path: Path) -> None:
+    """A checkout in root's home: the front has another user, and of the core's few capabilities none that reads there."""
+    home = tmp_path / "home"
+    for room in ("protocol", "drivers", "helperd"):
+        shutil.copytree(ROOT / room, home / room, ignore=shutil.ignore_patterns("__pycache__"))
+    home.chmod(0o700)
+    helper = RunningHelper(host, tmp_path)
+    try:
+        helper.start({"PYTHONPATH": str(home), "PYTHONSAFEPATH": "1"})
+        (front,) = helper.host.run(["pgrep", "-f", "helperd.front"]).split()
+        status = helper.host.run(["cat", f"/proc/{front}/status"])
+        assert re.search(r"^CapEff:\s0+$", status, re.M) and not re.search(r"^Uid:\s0\b", status, re.M), status
+        ran = helper.call("container.run", command=["grep", "CapBnd", "/proc/self/status"], networks=["none"])
+        assert ran["exit_code"] == 0
+    finally:
+        helper.close()
 
 
 async def check(core: Core) -> None:
