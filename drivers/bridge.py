@@ -33,6 +33,7 @@ _OPTIONS = (
         minimum=68,
         maximum=65535,
         long_names=("com.docker.network.driver.mtu",),
+        changeable=True,
     ),
     OptionInfo(
         "icc",
@@ -40,6 +41,7 @@ _OPTIONS = (
         "true",
         "containers of this network may talk to each other",
         long_names=("com.docker.network.bridge.enable_icc",),
+        changeable=True,
     ),
     OptionInfo(
         "masquerade",
@@ -47,6 +49,7 @@ _OPTIONS = (
         "true",
         "packets to the outside get the host's address as source",
         long_names=("com.docker.network.bridge.enable_ip_masquerade",),
+        changeable=True,
     ),
     OptionInfo(
         "name",
@@ -54,6 +57,7 @@ _OPTIONS = (
         "",
         "name of the bridge on the host; one that exists is used and kept",
         long_names=("com.docker.network.bridge.name",),
+        fixed="every container hangs on the bridge that was made with the network",
     ),
     OptionInfo(
         "host_binding_ipv4",
@@ -61,6 +65,7 @@ _OPTIONS = (
         "",
         "the host's address that published ports are bound to",
         long_names=("com.docker.network.bridge.host_binding_ipv4",),
+        changeable=True,
     ),
     OptionInfo(
         "host_ipv4",
@@ -68,6 +73,7 @@ _OPTIONS = (
         "",
         "source address of IPv4 packets to the outside, in place of masquerade",
         long_names=("com.docker.network.host_ipv4",),
+        changeable=True,
     ),
     OptionInfo(
         "host_ipv6",
@@ -75,6 +81,7 @@ _OPTIONS = (
         "",
         "source address of IPv6 packets to the outside, in place of masquerade",
         long_names=("com.docker.network.host_ipv6",),
+        changeable=True,
     ),
     OptionInfo(
         "inhibit_ipv4",
@@ -82,6 +89,7 @@ _OPTIONS = (
         "false",
         "the bridge gets no IPv4 address: the gateway is somebody else",
         long_names=("com.docker.network.bridge.inhibit_ipv4",),
+        changeable=True,
     ),
     OptionInfo(
         "container_iface_prefix",
@@ -89,6 +97,7 @@ _OPTIONS = (
         "eth",
         "what interfaces in containers are called, before their number",
         long_names=("com.docker.network.container_iface_prefix",),
+        changeable=True,
     ),
 )
 
@@ -105,6 +114,7 @@ class BridgeDriver:
             "Containers on different bridges can't reach each other.",
             "aux-addresses named DefaultGatewayIPv4 and DefaultGatewayIPv6 become the gateway of the containers.",
         ),
+        changeable=("subnets", "internal"),
     )
 
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
@@ -140,6 +150,14 @@ class BridgeDriver:
             )
         return _adopt(network, link, found.mtu, found.addresses)
 
+    def check_update(self, before: Network, after: Network, host: HostView, others: Sequence[Network]) -> Network:
+        """`after`, which keeps its bridge, or InvalidValue."""
+        _check_options(after)
+        found = host.links.get(after.link)
+        if not after.made_link and found is not None and _mtu(after) > found.mtu:
+            raise _too_large(after, after.link, found.mtu)
+        return after
+
     def network_objects(self, network: Network, instance: str) -> tuple[AnyObject, ...]:
         """The bridge with its settings, unless it was there before; its addresses; chains and jumps."""
         objects: list[AnyObject] = []
@@ -149,9 +167,8 @@ class BridgeDriver:
                     HOST, network.link, mark(instance, "network", network.id), _mtu(network), derived_mac(network.id)
                 )
             )
-            settings = (
-                {"accept_ra": "0", "disable_ipv6": "0", "forwarding": "1"} if network.ipv6 else {"disable_ipv6": "1"}
-            )
+            # All of them without IPv6 too: so the family can come and go later by one setting.
+            settings = {"accept_ra": "0", "disable_ipv6": "0" if network.ipv6 else "1", "forwarding": "1"}
             objects += (Sysctl(HOST, f"net.ipv6.conf.*.{key}", value, network.link) for key, value in settings.items())
             objects.append(Up(HOST, network.link))
         objects += (Address(HOST, network.link, prefix) for prefix in _gateway_prefixes(network))
@@ -321,12 +338,7 @@ def _adopt(network: Network, link: str, mtu: int, addresses: tuple[str, ...]) ->
     default = next(option.default for option in _OPTIONS if option.name == "mtu")
     if _mtu(network) > mtu:
         if network.options.get("mtu", default) != default:
-            raise InvalidValue(
-                f"option mtu={network.options['mtu']} is more than the bridge {link} has: expected at most {mtu}",
-                field="mtu",
-                value=network.options["mtu"],
-                expected=str(mtu),
-            )
+            raise _too_large(network, link, mtu)
         if network.ipv6 and mtu < _IPV6_MIN_MTU:
             raise InvalidValue(
                 f"the bridge {link} has MTU {mtu}, which is too small for IPv6: expected at least {_IPV6_MIN_MTU}",
@@ -335,6 +347,15 @@ def _adopt(network: Network, link: str, mtu: int, addresses: tuple[str, ...]) ->
             )
         network = msgspec.structs.replace(network, options={**network.options, "mtu": str(mtu)})
     return msgspec.structs.replace(network, link=link, made_link=False, kept_addresses=addresses)
+
+
+def _too_large(network: Network, link: str, mtu: int) -> InvalidValue:
+    return InvalidValue(
+        f"option mtu={_mtu(network)} is more than the bridge {link} has, which is not netdeck's: expected at most {mtu}",
+        field="mtu",
+        value=str(_mtu(network)),
+        expected=str(mtu),
+    )
 
 
 def _mtu(network: Network) -> int:

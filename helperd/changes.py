@@ -70,8 +70,7 @@ class Changes:
 
     def places(self, change: Change) -> dict[str, NamespaceRef]:
         """The namespaces that the objects of `change` may live in."""
-        ids = {item.container for item in change.endpoints}
-        ids |= {self.records.endpoints[ident].container for ident in change.drop_endpoints if ident in self.records.endpoints}
+        ids = self._touched(change)
         fresh = {item.id: item for item in change.containers}
         found = {ident: fresh.get(ident) or self.records.containers.get(ident) for ident in ids}
         return {ident: place_of(item) for ident, item in found.items() if item is not None and item.inode}
@@ -98,6 +97,10 @@ class Changes:
 
     def _touched(self, change: Change) -> list[str]:
         touched = dict.fromkeys(item.container for item in change.endpoints)
+        for network in change.networks:
+            old = self.records.networks.get(network.id)
+            if old is not None and msgspec.structs.replace(old, labels=network.labels) != network:
+                touched |= dict.fromkeys(item.container for item in self.records.endpoints_of(network=network.id))
         for ident in change.drop_endpoints:
             if ident in self.records.endpoints:
                 touched[self.records.endpoints[ident].container] = None

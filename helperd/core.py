@@ -40,6 +40,7 @@ from helperd.kernel.observer import Observer
 from helperd.kernel.writer import Writer
 from helperd.listener import Listener
 from helperd.live import Live, namespace_refs
+from helperd.network_update import NetworkUpdates
 from helperd.networks import Networks
 from helperd.operations import Dispatcher, Handler, table
 from helperd.publish import Publisher, Watcher
@@ -92,6 +93,7 @@ class Core:
         self.facts = HostFacts(self.live.world, own_inode())
         self.repair = Repair(self.changes, self.firewall, self.live.world)
         self.networks = Networks(self.changes, self.facts)
+        self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
         self.endpoints = Endpoints(self.changes, self.networks, self.known, self.facts)
         self.publisher = Publisher(self.changes, self.live.world, self.known)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.known, self.facts, settings.run_dir)
@@ -115,8 +117,9 @@ class Core:
         networks, endpoints, runs, views = self.networks, self.endpoints, self.runs, self.views
         return {
             "network.create": networks.create, "network.list": networks.listing, "network.inspect": networks.inspect,
-            "network.remove": networks.remove, "network.prune": networks.prune, "network.connect": endpoints.connect,
-            "network.disconnect": endpoints.disconnect, "container.run": runs.run, "container.exec": runs.execute,
+            "network.update": self.updates.update, "network.remove": networks.remove, "network.prune": networks.prune,
+            "network.connect": endpoints.connect, "network.disconnect": endpoints.disconnect,
+            "container.run": runs.run, "container.exec": runs.execute,
             "container.stop": runs.stop, "container.remove": runs.remove, "container.list": views.containers,
             "container.inspect": views.inspect, "interface.list": views.interfaces, "event.list": views.events,
             "driver.list": views.drivers, "info": self.info,

@@ -10,12 +10,13 @@ from helperd.changes import CallContext, Changes, place_of
 from helperd.containers_known import KnownContainers
 from helperd.endpoints import Endpoints
 from helperd.kernel.announce import announce
+from helperd.network_difference import differences
 from helperd.plan import Step
 from helperd.store import Change
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.errors import NetdeckError
-from protocol.model import Container, Endpoint, Namespace
+from protocol.model import Container, Endpoint, Namespace, Network
 
 log = logging.getLogger("netdeck.publish")
 SCAN_SECONDS = 1.0
@@ -53,8 +54,11 @@ class Publisher:
     def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None:
         """A change was committed."""
         for network in change.networks:
+            before = self._world.get("networks", network.id)
             self._world.put("networks", network.id, network)
-            self._world.log("network", "created", network.name, text=f"driver {network.driver}", actor=call.user)
+            known = isinstance(before, Network)
+            text = "; ".join(differences(before, network)) if isinstance(before, Network) else f"driver {network.driver}"
+            self._world.log("network", "changed" if known else "created", network.name, text=text, actor=call.user)
         for ident in change.drop_networks:
             gone = self._world.get("networks", ident)
             self._world.delete("networks", ident)

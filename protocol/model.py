@@ -207,6 +207,8 @@ class OptionInfo(Model, frozen=True):
     minimum: int | None = None
     maximum: int | None = None
     long_names: tuple[str, ...] = ()
+    changeable: bool = False  # can get another value while the network exists, with containers on it
+    fixed: str = ""  # why it can't, where it can't
 
 
 class DriverInfo(Model, frozen=True):
@@ -219,3 +221,4 @@ class DriverInfo(Model, frozen=True):
     creatable: bool = True  # False for host and none: there is only the predefined one
     internal: bool = True  # takes --internal
     notes: tuple[str, ...] = ()
+    changeable: tuple[str, ...] = ()  # what else of a network can be changed while it exists: "subnets", "internal"

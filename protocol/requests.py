@@ -60,6 +60,27 @@ class NetworkRemove(Request, frozen=True):
     dry_run: bool = False
 
 
+class NetworkUpdate(Request, frozen=True):
+    """Change a network in place, with its containers running. What is not given stays. An option of "" gets its default back.
+
+    `subnets` are added. A gateway, ip-range or aux-address belongs to the subnet that contains it, be it new or old; an aux-address
+    whose name is known is moved. Result: ``{network, changes, warnings, plan}``: `changes` is what differs, a line each.
+    """
+
+    name: Name
+    options: Options = {}
+    labels: Options = {}
+    remove_labels: Names = ()
+    subnets: Annotated[tuple[Text, ...], msgspec.Meta(max_length=32)] = ()
+    remove_subnets: Names = ()
+    gateways: Names = ()
+    ip_ranges: Names = ()
+    aux: Options = {}
+    remove_aux: Names = ()
+    internal: bool | None = None
+    dry_run: bool = False
+
+
 class NetworkPrune(Request, frozen=True):
     """Remove all networks that no container uses, except the predefined. Result: ``{removed, plan}``."""
 
@@ -183,6 +204,7 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "network.list": (NetworkList, "view", False),
     "network.inspect": (NetworkInspect, "view", False),
     "network.remove": (NetworkRemove, "operate", False),
+    "network.update": (NetworkUpdate, "operate", False),
     "network.prune": (NetworkPrune, "operate", False),
     "network.connect": (NetworkConnect, "operate", False),
     "network.disconnect": (NetworkDisconnect, "operate", False),

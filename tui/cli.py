@@ -35,7 +35,7 @@ class Place:
 
 
 COMMANDS: Mapping[str, Place] = {
-    "network": Place("tui.commands.network", "network", "Create, list, inspect, remove networks; connect containers."),
+    "network": Place("tui.commands.network", "network", "Create, change, list, remove networks; connect containers."),
     "run": Place("tui.commands.container", "run", "Run a command in a container of its own."),
     "ps": Place("tui.commands.container", "ps", "List containers."),
     "exec": Place("tui.commands.container", "exec_", "Run a command in a running container."),

@@ -11,6 +11,7 @@ import errno
 import random
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from drivers.objects import LINK_GROUP, Bridge, Veth
 from helperd.kernel.link_messages import delete_group, delete_link, new_bridge, new_veth, set_link, set_port
@@ -195,37 +196,78 @@ class _kernel:
             raise refused(self.step, error) from error
 
 
-def change_link(places: OpenPlaces, step: Step) -> None:
-    """Change a link in place; if any part is refused, all parts are put back."""
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """The requests of one change: at the near end, at the far one, and those that put all back."""
+
+    near: Sequence[tuple[socket.socket, bytes]]
+    far: Sequence[tuple[socket.socket, bytes]]
+    back: Sequence[tuple[socket.socket, bytes]]
+    lowers: bool
+
+
+def change_links(places: OpenPlaces, run: Sequence[Step]) -> None:
+    """Change links of one place; where it can't be done with all of them, with those before the one that can't.
+
+    A packet passes where every link on its way takes it, and a bridge drops without a word what is too large for a port. So what
+    sends is lowered before what carries, and raised after it: containers first on the way down, bridge and ports first on the
+    way up, each for all containers of the run together. Only between two containers, of which one end is changed a moment before
+    the other, can a packet be lost that no longer or not yet passes.
+    """
+    prepared: list[_Change] = []
+    failure: NetdeckError | None = None
+    for step in run:
+        try:
+            prepared.append(_prepared(places, step))
+        except NetdeckError as error:
+            failure = error
+            break
+    try:
+        _change_all(run, prepared)
+    except NetdeckError:
+        for number in range(len(prepared)):
+            try:
+                _change_all(run[number:], prepared[number : number + 1])
+            except NetdeckError as error:
+                raise RunFailed(number, error) from error
+    if failure is not None:
+        raise RunFailed(len(prepared), failure)
+
+
+def _prepared(places: OpenPlaces, step: Step) -> _Change:
     item, before = _link(step), step.before
     sock = places.socket(item.place)
     state = read_link(sock, item.name)
     if state is None:
         raise Gone(f"link {item.name} is gone", name=item.name)
     _require_mark(step, state, item.alias, before.alias if isinstance(before, Link) else item.alias)
-    work = [(sock, request) for request in _settings(sock, step, item, state)]
-    back = [
-        (
-            sock,
-            set_link(
-                state.index, alias=state.alias, mtu=state.mtu, group=state.group, master=state.master, up=state.up
-            ),
-        )
-    ]
+    near = [(sock, request) for request in _settings(sock, step, item, state)]
+    old = set_link(state.index, alias=state.alias, mtu=state.mtu, group=state.group, master=state.master, up=state.up)
+    back = [(sock, old)]
     if state.master:
         back.append((sock, set_port(state.index, state.isolated)))
+    far: list[tuple[socket.socket, bytes]] = []
     if isinstance(item, Veth):
         peer_sock, peer = _peer(places, step, item, state)
-        work.append((peer_sock, set_link(peer.index, alias=item.alias, mtu=item.mtu)))
+        far.append((peer_sock, set_link(peer.index, alias=item.alias, mtu=item.mtu)))
         back.append((peer_sock, set_link(peer.index, alias=peer.alias, mtu=peer.mtu)))
+    return _Change(near, far, back, item.mtu < state.mtu)
+
+
+def _change_all(run: Sequence[Step], changes: Sequence[_Change]) -> None:
+    """All of `changes`, which are those of the first steps of `run`, or none."""
+    first = [(step, request) for step, change in zip(run, changes, strict=False) if change.lowers for request in change.far]
+    then = [(step, request) for step, change in zip(run, changes, strict=False) for request in change.near]
+    last = [(step, request) for step, change in zip(run, changes, strict=False) if not change.lowers for request in change.far]
     try:
-        with _kernel(step):
-            for where, request in work:
-                one(where, request)
+        for step, (sock, request) in (*first, *then, *last):
+            with _kernel(step):
+                one(sock, request)
     except NetdeckError:
-        for where, request in back:
-            with contextlib.suppress(Refusal):
-                one(where, request)
+        for change in reversed(changes):
+            for sock, request in change.back:
+                with contextlib.suppress(Refusal):
+                    one(sock, request)
         raise
 
 

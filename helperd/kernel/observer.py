@@ -191,15 +191,18 @@ def _first(found: Iterable[T | None]) -> T | None:
 
 def _veth(host: _Seen, link: LinkState, end: tuple[_Seen, LinkState] | None, known: Bridge | Veth | None) -> Veth:
     place = name = mac = ""
+    mtu = link.mtu
     if end is not None:
         there, peer = end
         name = peer.name
+        # Ends that differ are what a change left behind that was cut off in its middle: neither is as it should be.
+        mtu = peer.mtu if known is not None and link.mtu == known.mtu else link.mtu
         place = there.places[0]
         if isinstance(known, Veth):
             place = known.peer_place if known.peer_place in there.places else place
             mac = peer.mac if known.peer_mac else ""
     master = host.links[link.master].name if link.master in host.links else ""
-    return Veth(HOST, link.name, link.alias, place, name, link.mtu, mac, master, link.isolated)
+    return Veth(HOST, link.name, link.alias, place, name, mtu, mac, master, link.isolated)
 
 
 def _same(known: Bridge | Veth | None, found: Bridge | Veth) -> Bridge | Veth:

@@ -28,7 +28,7 @@ def missing(refs: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject]) -> tu
     read: dict[str, _Read] = {}
     with OpenPlaces(refs) as places:
         for item in wanted:
-            if not _present(places, read.setdefault(item.place, _Read()), item):
+            if not _present(places, read, item):
                 absent.append(item)
     return tuple(absent)
 
@@ -39,11 +39,20 @@ def _link(places: OpenPlaces, read: _Read, place: str, name: str) -> LinkState |
     return read.links[name]
 
 
-def _present(places: OpenPlaces, read: _Read, item: AnyObject) -> bool:
+def _veth_present(places: OpenPlaces, reads: dict[str, _Read], item: Veth, link: LinkState) -> bool:
+    """The near end as a port, and the far end's MTU: packets are as large as both take."""
+    far = _link(places, reads.setdefault(item.peer_place, _Read()), item.peer_place, item.peer_name)
+    return far is not None and far.mtu == item.mtu and (not item.master or link.isolated == item.isolated)
+
+
+def _present(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject) -> bool:
+    read = reads.setdefault(item.place, _Read())
     match item:
         case Bridge() | Veth():
             link = _link(places, read, item.place, item.name)
-            return link is not None and link.alias == item.alias and link.mtu == item.mtu
+            if link is None or link.alias != item.alias or link.mtu != item.mtu:
+                return False
+            return isinstance(item, Bridge) or _veth_present(places, reads, item, link)
         case Up():
             link = _link(places, read, item.place, item.link)
             return link is not None and link.up

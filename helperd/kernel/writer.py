@@ -4,7 +4,8 @@ A netlink send does its work under the kernel's RTNL lock before it returns, up 
 
 Steps that belong together go to the kernel together. The kernel goes on behind a message that it refuses, so only such
 creations share a sendmsg as can be taken back without a trace; when one is refused, what was made behind it is deleted again.
-Deletions and changes go one by one, save links, which are deleted as a group that goes wholly or not at all.
+Deletions and changes go one by one, save those of links: they are deleted as a group that goes wholly or not at all, and
+changed in the order that loses the fewest packets.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from drivers.objects import Address, AnyObject, Bridge, Chain, Jump, Route, Sysc
 from helperd.kernel import sysctl
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import change_route, create_ip, delete_ip
-from helperd.kernel.link_steps import change_link, create_links, delete_links
+from helperd.kernel.link_steps import change_links, create_links, delete_links
 from helperd.kernel.namespaces import NamespaceRef
 from helperd.kernel.netlink_batch import LIMIT, Refusal
 from helperd.kernel.open_places import OpenPlaces
@@ -153,15 +154,17 @@ def _kind(step: Step) -> tuple[str, ...]:
 def _together(steps: Sequence[Step], start: int) -> Sequence[Step]:
     first = steps[start]
     kind = _kind(first)
-    if kind[:2] in (("ip", "delete"), ("ip", "change"), ("link", "change")):
+    if kind[:2] in (("ip", "delete"), ("ip", "change")):
         return steps[start : start + 1]
     end = start + 1
     names = {first.object.key[-1]}
     # What can't fail in its middle may be of any length.
-    whole = kind[0] == "firewall" or kind[:2] == ("link", "delete")
+    whole = kind[0] == "firewall" or kind[:2] in (("link", "delete"), ("link", "change"))
     limit = len(steps) if whole else min(len(steps), start + LIMIT)
     while end < limit and _kind(steps[end]) == kind:
         item = steps[end].object
+        if kind[:2] == ("link", "change") and item.key[-1] in names:
+            break
         if kind[:2] == ("ip", "create") and isinstance(item, Up):
             break
         if kind[:2] == ("link", "create") and isinstance(item, Veth) and item.master in names:
@@ -214,7 +217,7 @@ def _change_firewall(writer: Writer, places: OpenPlaces, run: Sequence[Step]) ->
 
 _RUNS: dict[tuple[str, str], _Run] = {
     ("link", "create"): _all(create_links),
-    ("link", "change"): _each(change_link),
+    ("link", "change"): _all(change_links),
     ("link", "delete"): _all(delete_links),
     ("sysctl", "create"): _all(_set_sysctls),
     ("sysctl", "change"): _all(_set_sysctls),

@@ -15,7 +15,7 @@ from helperd.changes import CallContext
 from helperd.core import Core, Settings
 from helperd.listener import open_listener
 from helperd.streams import Stream
-from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, Request
+from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, NetworkUpdate, Request
 
 CALL = CallContext(user="root")
 STREAM = Stream(lambda name, data: None, lambda size: None)
@@ -36,7 +36,7 @@ async def core_in(folder: Path) -> AsyncIterator[Core]:
 
 async def do(core: Core, request: Request) -> Any:
     """Carry a request out as root."""
-    handlers = {NetworkCreate: core.networks.create, NetworkRemove: core.networks.remove,
+    handlers = {NetworkCreate: core.networks.create, NetworkRemove: core.networks.remove, NetworkUpdate: core.updates.update,
                 NetworkConnect: core.endpoints.connect, NetworkDisconnect: core.endpoints.disconnect}
     return await handlers[type(request)](request, CallContext(user="root"), STREAM)  # type: ignore[operator]
 

@@ -24,6 +24,7 @@ from protocol.requests import (
     NetworkDisconnect,
     NetworkPrune,
     NetworkRemove,
+    NetworkUpdate,
     Request,
     SubnetRequest,
 )
@@ -85,6 +86,14 @@ SCENARIOS: dict[str, tuple[list[Request], Request]] = {
     "disconnect the one without": ([DUAL, SECOND, CONNECT, CONNECT_SECOND], NetworkDisconnect(network="b", container="netns:c1")),
     "remove": ([DUAL, SECOND], REMOVE),
     "remove from a bridge that stays": ([ADOPTED_MORE], REMOVE),
+    "update everything": ([DUAL, CONNECT, OTHER_CONTAINER], NetworkUpdate(
+        name="a", options={"mtu": "1400", "icc": "false", "host_ipv4": "192.0.2.9"}, subnets=("10.8.0.0/24", "fd00:8::/64"),
+        gateways=("10.8.0.254",))),
+    "update with a family more": ([V4, CONNECT], NetworkUpdate(name="a", subnets=("fd00:8::/64",))),
+    "update to internal": ([DUAL, SECOND, CONNECT, CONNECT_SECOND], NetworkUpdate(name="a", internal=True)),
+    "update from internal": ([INTERNAL, SECOND, CONNECT, CONNECT_SECOND], NetworkUpdate(name="a", internal=False)),
+    "update the gateway of the containers": ([SUBNETS, CONNECT], NetworkUpdate(name="a", aux={"DefaultGatewayIPv4": "10.8.0.7"})),
+    "update a bridge that is there": ([ADOPTED, CONNECT], NetworkUpdate(name="a", options={"mtu": "1300"}, subnets=("10.78.0.0/24",))),
     "prune": ([DUAL, SECOND, CONNECT_SECOND], NetworkPrune()),
 }
 

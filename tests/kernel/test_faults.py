@@ -11,7 +11,7 @@ import pytest
 from helperd.changes import Changes
 from helperd.plan import Step
 from protocol.errors import Internal, KernelRefused, NetdeckError
-from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, Request, SubnetRequest
+from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, NetworkUpdate, Request, SubnetRequest
 from tests.kernel.core_in_host import core_in, do, kernel_dump, stored
 from tests.simulated_host import SimulatedHost
 
@@ -27,6 +27,12 @@ SCENARIOS: dict[str, tuple[list[Request], Request]] = {
     "disconnect the one with the route": ([CREATE, OTHER, CONNECT, NetworkConnect(network="b", container="netns:c1")],
                                           NetworkDisconnect(network="a", container="netns:c1")),
     "remove": ([CREATE], NetworkRemove(name="a")),
+    "update": ([CREATE, OTHER, CONNECT, NetworkConnect(network="b", container="netns:c1")], NetworkUpdate(
+        name="a", options={"mtu": "1400", "icc": "true", "masquerade": "false"}, labels={"x": "y"}, subnets=("10.10.0.0/24",),
+        aux={"printer": "10.8.0.9"})),
+    "update to internal": ([CREATE, CONNECT], NetworkUpdate(name="a", internal=True)),
+    "update with a family more": ([OTHER, NetworkConnect(network="b", container="netns:c1")],
+                                  NetworkUpdate(name="b", subnets=("fd00:9::/64",))),
 }
 
 

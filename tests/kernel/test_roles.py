@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "network.create": {"name": "made", "dry_run": True},
     "network.inspect": {"names": ["bridge"]},
     "network.remove": {"name": "nothere"},
+    "network.update": {"name": "nothere"},
     "network.connect": {"network": "bridge", "container": "netns:nothere"},
     "network.disconnect": {"network": "bridge", "container": "netns:nothere"},
     "container.run": {"command": ["true"], "networks": ["nothere"]},

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from protocol.errors import InvalidValue
+from protocol.names import display_text
 from tui.commands.names import complete_container, complete_driver, complete_network, each
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session
@@ -18,12 +19,10 @@ from tui.tables import as_json, plan_text, short_id, table, terminal_width
 
 @click.group()
 def network() -> None:
-    """Create, list, inspect and remove networks; connect containers to them."""
+    """Create, change, list, inspect and remove networks; connect containers to them."""
 
 
 def _warn(warnings: Sequence[str]) -> None:
-    from protocol.names import display_text
-
     for warning in warnings:
         click.echo(f"netdeck: warning: {display_text(warning)}", err=True)
 
@@ -73,6 +72,44 @@ def create(
         "internal": internal, "ipv4": ipv4, "ipv6": ipv6, "dry_run": dry_run,
     }, title=f"network create {name}")
     _show_change(session, result, dry_run, "" if dry_run else str(result["network"]["id"]))
+
+
+@network.command(cls=DockerCommand)
+@click.argument("name", metavar="NETWORK", shell_complete=complete_network)
+@click.option("-o", "--opt", "options", multiple=True, callback=pairs, metavar="KEY=VALUE",
+              help="An option of the driver; KEY= gives it its default back.")
+@click.option("--label", "labels", multiple=True, callback=pairs_or_keys, metavar="K=V", help="Set a label.")
+@click.option("--label-rm", "remove_labels", multiple=True, metavar="K", help="Remove a label.")
+@click.option("--subnet", "subnets", multiple=True, metavar="CIDR", help="Add a subnet.")
+@click.option("--subnet-rm", "remove_subnets", multiple=True, metavar="CIDR", help="Remove a subnet that no container is in.")
+@click.option("--gateway", "gateways", multiple=True, metavar="IP", help="The gateway of a subnet that no container is in.")
+@click.option("--ip-range", "ip_ranges", multiple=True, metavar="CIDR",
+              help="Give out only addresses of this part of a subnet; the whole subnet lifts the limit.")
+@click.option("--aux-address", "aux", multiple=True, callback=pairs, metavar="NAME=IP",
+              help="An address that something else uses: never given out.")
+@click.option("--aux-address-rm", "remove_aux", multiple=True, metavar="NAME", help="Give such an address free.")
+@click.option("--internal/--no-internal", default=None, help="Whether there is a way to the outside.")
+@dry_run_option
+@format_option
+@pass_session
+def update(
+    session: Session, name: str, options: tuple[tuple[str, str], ...], labels: tuple[tuple[str, str], ...], remove_labels: tuple[str, ...],
+    subnets: tuple[str, ...], remove_subnets: tuple[str, ...], gateways: tuple[str, ...], ip_ranges: tuple[str, ...],
+    aux: tuple[tuple[str, str], ...], remove_aux: tuple[str, ...], internal: bool | None, dry_run: bool,
+) -> None:
+    """Change a network while its containers run, and print what differs.
+
+    Each --gateway, --ip-range and --aux-address belongs to the subnet that contains it, be it new or old.
+    """
+    result = call(session.socket, "network.update", {
+        "name": name, "options": dict(options), "labels": dict(labels), "remove_labels": remove_labels, "subnets": subnets,
+        "remove_subnets": remove_subnets, "gateways": gateways, "ip_ranges": ip_ranges, "aux": dict(aux), "remove_aux": remove_aux,
+        "internal": internal, "dry_run": dry_run,
+    }, title=f"network update {name}")
+    if session.format == "table":
+        for line in result["changes"] or ("nothing differs",):
+            click.echo(display_text(line))
+    _show_change(session, result, dry_run and bool(result["changes"]), "")
 
 
 _FILTERS = ("name", "id", "driver", "label", "type")
