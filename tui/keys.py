@@ -58,6 +58,7 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("app.copy", "y", "copy", "Copy the name of the selected object, or the page that the details show", EVERYWHERE, "copy", 8),
     Key("app.export", "e", "export", "Write the list as shown to a file: CSV, JSON or Markdown, by its suffix", EVERYWHERE, "export", 9),
     Key("app.refresh", "ctrl+l", "repaint", "Paint the whole screen again", EVERYWHERE),
+    Key("app.suspend", "ctrl+z", "suspend", "Back to the shell for a while; fg goes on", EVERYWHERE),
     Key("app.theme", "t", "theme", "Next theme: dark, light, the terminal's own colours", EVERYWHERE, "next_theme"),
     Key("app.help", "question_mark", "help", "This page", EVERYWHERE, "help", 4),
     Key("app.quit", "q,ctrl+q", "quit", "Leave the workstation; the networks stay", EVERYWHERE, "quit", 7),

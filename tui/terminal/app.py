@@ -28,7 +28,7 @@ class QuickApp(CellDiffOutput[ReturnType]):
     - `paint_data(callback, key=…)` instead of refreshing widgets directly when *data* changed;
     - `round_trip`: seconds to the terminal and back, smoothed; None where it is not known;
     - `copy_text(text)`: onto the clipboard of the user's terminal;
-    - `set_mouse(on)`, and ctrl+l paints everything again;
+    - `set_mouse(on)`; ctrl+l paints everything again; ctrl+z stops the job that it runs in;
     - `terminal_check`: why all this may be switched off.
 
     `data_interval` is the shortest time between two frames of data, in seconds.
@@ -36,6 +36,7 @@ class QuickApp(CellDiffOutput[ReturnType]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+l", "repaint", "Repaint", id="app.repaint", show=False, system=True),
+        Binding("ctrl+z", "suspend_process", "Suspend", id="app.suspend", show=False, system=True, priority=True),
     ]
 
     mouse_at_start: bool = False
@@ -93,6 +94,14 @@ class QuickApp(CellDiffOutput[ReturnType]):
         """Write the whole screen again, whatever the terminal is thought to show."""
         self.forget_terminal()
         self.refresh()
+
+    def action_suspend_process(self) -> None:
+        """Stop the whole job, as ctrl+z does where the terminal itself minds it. `fg` paints everything again."""
+        if isinstance(self._driver, QuickDriver):
+            self._suspend_signal()
+            self._driver.stop_job()
+        else:
+            super().action_suspend_process()
 
     def on_resize(self, event: events.Resize) -> None:
         # Terminals move and cut lines when they change size. Textual paints all anew only when the size differs.
