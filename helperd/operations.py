@@ -19,6 +19,7 @@ from helperd.store import Store
 from helperd.streams import Stream
 from protocol.errors import BadRequest, Cancelled, Forbidden, Internal, NetdeckError
 from protocol.names import display_text, suggestion
+from protocol.reading import read_request
 from protocol.requests import OPERATIONS, ROLES, Request
 
 log = logging.getLogger("netdeck.operations")
@@ -65,10 +66,7 @@ class Dispatcher:
         if not allowed(role, operation.role):
             raise Forbidden(f"{op} needs the role {operation.role}, yours is {role}: ask who administers this host to add you "
                             "to the group netdeck or to [roles] in the helper's configuration", needed=operation.role, role=role)
-        try:
-            return operation, msgspec.convert(dict(args), operation.request, strict=True)
-        except msgspec.ValidationError as error:
-            raise BadRequest(f"{op}: {error}", operation=op) from None
+        return operation, read_request(op, args, operation.request)
 
     async def call(self, op: str, args: Mapping[str, Any], role: str, context: CallContext, stream: Stream,
                    deadline: float | None = None) -> Any:

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from protocol.errors import InvalidValue
 
 IFNAMSIZ = 16  # linux/if.h, with the closing NUL
+SHOWN = 40  # characters of a value that an error repeats
+NAME_RULE = "1 to 63 of A-Z a-z 0-9 _ . - and a letter or digit first"
+ALIAS_RULE = "1 to 63 of A-Z a-z 0-9 _ . - not ending in . or -"
 _NETWORK = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _LINK = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
 _LABEL_KEY = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_./-]{0,127}\Z")
@@ -44,21 +47,27 @@ def display_text(value: str) -> str:
     return "".join(out)
 
 
+def shortened(value: str) -> str:
+    """`value` for an error that repeats it: displayed, and cut where it is longer than anybody reads."""
+    text = display_text(value[: SHOWN + 1])
+    return text if len(value) <= SHOWN and len(text) <= 2 * SHOWN else f"{text[:SHOWN]}..."
+
+
 def _checked(pattern: re.Pattern[str], value: str, field: str, expected: str) -> str:
     if pattern.match(value):
         return value
-    raise InvalidValue(f"{field} {display_text(value)!r} is not allowed: expected {expected}",
-                       field=field, value=display_text(value), expected=expected)
+    raise InvalidValue(f"{field} '{shortened(value)}' is not allowed: expected {expected}; choose another",
+                       field=field, value=shortened(value), expected=expected)
 
 
 def network_name(value: str) -> str:
     """`value` if it may name a network. Raises InvalidValue."""
-    return _checked(_NETWORK, value, "network name", "1 to 63 of A-Z a-z 0-9 _ . - and a letter or digit first")
+    return _checked(_NETWORK, value, "network name", NAME_RULE)
 
 
 def container_name(value: str) -> str:
     """`value` if it may name a container of ours. Raises InvalidValue."""
-    return _checked(_NETWORK, value, "container name", "1 to 63 of A-Z a-z 0-9 _ . - and a letter or digit first")
+    return _checked(_NETWORK, value, "container name", NAME_RULE)
 
 
 def link_name(value: str, field: str = "link name") -> str:
@@ -73,7 +82,7 @@ def link_name(value: str, field: str = "link name") -> str:
 
 def alias_name(value: str) -> str:
     """`value` if it may be a network alias of an endpoint (a DNS label or dotted name). Raises InvalidValue."""
-    return _checked(_ALIAS, value, "alias", "1 to 63 of A-Z a-z 0-9 _ . - not ending in . or -")
+    return _checked(_ALIAS, value, "alias", ALIAS_RULE)
 
 
 def label_key(value: str) -> str:
@@ -83,7 +92,7 @@ def label_key(value: str) -> str:
 
 def aux_name(value: str) -> str:
     """`value` if it may name an auxiliary address. Raises InvalidValue."""
-    return _checked(_NETWORK, value, "aux-address name", "1 to 63 of A-Z a-z 0-9 _ . - and a letter or digit first")
+    return _checked(_NETWORK, value, "aux-address name", NAME_RULE)
 
 
 def mac_address(value: str) -> str:

@@ -7,7 +7,7 @@ failed read have corrupted memory (CVE-2026-57585).
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import msgpack
 import msgspec
@@ -15,6 +15,8 @@ import msgspec
 from protocol.errors import BadRequest, NetdeckError, TooMuch
 from protocol.limits import MAX_ID_TEXT, U64, check
 from protocol.messages import MAX_DATA, MAX_DEPTH, MAX_ITEMS, MAX_MESSAGE, MAX_TEXT, CallId, FromClient
+from protocol.names import shortened, suggestion
+from protocol.reading import refusal
 
 MAX_ITEMS_IN_ALL = 16_384  # of all arrays and maps of one message together: what bounds the time that a message takes
 
@@ -119,6 +121,19 @@ def readable_id(value: Any) -> CallId | None:
     return None
 
 
+_KINDS = {kind.__struct_config__.tag: kind for kind in get_args(FromClient)}
+
+
+def _not_a_message(value: Any, error: Exception) -> BadRequest:
+    tag = value.get("type") if isinstance(value, dict) else None
+    kind = _KINDS.get(tag) if isinstance(tag, str) else None
+    if kind is None:
+        known = sorted(map(str, _KINDS))
+        what = "`type` is missing" if tag is None else f"`type` {shortened(str(tag))!r} is not known{suggestion(str(tag)[:64], known)}"
+        return BadRequest(f"not a message of this wire: {what}: expected {', '.join(known)}; see SPEC.md", field="type", expected=known)
+    return refusal(str(tag), {name: one for name, one in value.items() if name != "type"}, kind, str(error))
+
+
 def decode_from_client(body: bytes) -> FromClient:
     """The message that `body` holds. Raises Refused, whatever the bytes."""
     try:
@@ -134,5 +149,5 @@ def decode_from_client(body: bytes) -> FromClient:
     except NetdeckError as error:
         raise Refused(error, readable_id(value)) from error
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise Refused(BadRequest(f"not a message of this wire: {str(error)[:300]}"), readable_id(value)) from error
+        raise Refused(_not_a_message(value, error), readable_id(value)) from error
     return message

@@ -170,11 +170,11 @@ async def test_wrong_messages_get_an_error_with_their_id(core: SmallCore) -> Non
     with RawClient(core.path) as raw:
         await raw.receive_type("welcome")
         for message, ident, code, word in (
-            ({"type": "call", "id": "a", "op": 5}, "a", "bad_request", "$.op"),
+            ({"type": "call", "id": "a", "op": 5}, "a", "bad_request", "`op` 5 is"),
             ({"type": "call", "id": 7, "op": "x", "uid": 0}, 7, "bad_request", "uid"),
             ({"type": "nonsense", "id": 8}, 8, "bad_request", "nonsense"),
             ({"type": "subscribe", "id": 9, "topics": ["secrets"]}, 9, "bad_request", "secrets"),
-            ({"type": "call", "id": {"no": 1}, "op": "x"}, None, "bad_request", "$.id"),
+            ({"type": "call", "id": {"no": 1}, "op": "x"}, None, "bad_request", "`id` is a map"),
             ({"type": "watch", "id": 12, "links": []}, 12, "not_found", "12"),
             ([1, 2], None, "bad_request", "map"),
         ):
