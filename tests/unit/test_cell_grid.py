@@ -133,3 +133,16 @@ def test_a_sign_of_doubtful_width_leaves_no_remains() -> None:
 )
 def test_shortest_change_of_style(old: Face, new: Face, expected: str) -> None:
     assert transition(old, new) == expected
+
+
+def test_half_of_a_wide_character_at_the_edge_is_a_space_and_hides_what_was_there() -> None:
+    grid, terminal = _grid(), Terminal()
+    reverse = grid.faces.number(Style.parse("reverse"))
+    grid.put(12, 0, "世世世世", reverse)
+    terminal.stream.feed(grid.render((0, 0)))
+    grid.put(15, 0, "aaaa世", 0)
+    terminal.stream.feed(grid.render((0, 0)))
+    fresh, shown = Terminal(), terminal.cells()
+    grid.forget()
+    fresh.stream.feed(grid.render((0, 0)))
+    assert shown == fresh.cells() and shown[0][19] == (" ", "default")

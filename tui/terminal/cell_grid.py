@@ -205,6 +205,10 @@ class CellGrid:
                 for continuation in range(x + 1, x + width):
                     self._text[y][continuation] = ""
                     self._face[y][continuation] = face
+            elif inside:  # half of it is outside: the other half is a space
+                for half in range(max(x, 0), min(x + width, self.width)):
+                    self._text[y][half] = " "
+                    self._face[y][half] = face
             x += width
         if inside:
             self._touch(y, start, min(x, self.width))
