@@ -1,17 +1,19 @@
 """A lab: a private host with a helper of its own, and one command run on it. ``python -m helperd.lab [--demo] -- COMMAND…``
 
 The process that the caller started leaves the host's namespaces and forks; the child is the first process of a new pid
-namespace: it furnishes the host, starts the helper, runs COMMAND and ends with it, which ends everything else. Exit codes:
+namespace: it furnishes the host, starts the helper, again where it dies, runs COMMAND and ends with it, which ends everything
+else. Exit codes:
 COMMAND's own (128 + N after signal N, 126 and 127 where it can't be run), 1 where the lab can't be made, 2 for wrong usage.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +22,8 @@ from helperd.kernel.lab_mounts import die_with_parent
 from protocol.errors import NetdeckError, Unavailable
 
 START_TIMEOUT = 30.0  # seconds; a slow machine under emulation needs ten times the usual second
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a dead helper is started again
+LIVED = 60.0  # seconds after which a helper that died is not one that can't start
 HELPER_LOG = f"{lab_host.RUN_DIR}/helper.log"
 DEMO_LOG = f"{lab_host.RUN_DIR}/demo.log"
 USAGE = "usage: python -m helperd.lab [--demo] -- COMMAND…"
@@ -59,11 +63,11 @@ def _first_process(command: Sequence[str], demo: bool) -> NoReturn:
     try:
         die_with_parent(signal.SIGKILL)
         lab_host.furnish()
-        helper = _start_helper()
-        _wait_until_helper_answers(helper)
+        helper = Helper(_start_helper())
+        _wait_until_helper_answers(helper.pid)
         if demo:
             _spawn([sys.executable, "-P", "-m", "helperd.lab_demo"], lab_host.environment(), log=DEMO_LOG)
-        code = _run(command)
+        code = _run(command, helper)
     except NetdeckError as error:
         code = _failed(error)
     finally:
@@ -125,24 +129,77 @@ def _last_words() -> str:
     return lines[-1] if lines else "it said nothing"
 
 
-def _run(command: Sequence[str]) -> int:
+class Helper:
+    """The lab's helper, started again after it has died. The networks and containers go on meanwhile, and come back to it
+    from its store.
+
+    The pause before a start doubles from `FIRST_PAUSE` to `LONGEST_PAUSE` seconds, and is short again after a helper that lived.
+    """
+
+    def __init__(self, pid: int, start: Callable[[], int] = _start_helper, clock: Callable[[], float] = time.monotonic) -> None:
+        self.pid = pid
+        self._start, self._clock = start, clock
+        self._started = clock()
+        self._pause = FIRST_PAUSE
+        self._due: float | None = None
+
+    @property
+    def waits(self) -> float | None:
+        """Seconds until it is started again; None while it runs."""
+        return None if self._due is None else max(0.0, self._due - self._clock())
+
+    def ended(self, code: int) -> None:
+        """It was reaped."""
+        now = self._clock()
+        if now - self._started > LIVED:
+            self._pause = FIRST_PAUSE
+        _note(f"the helper ended with exit code {code}: it is started again in {self._pause:g} s")
+        self.pid, self._due = 0, now + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def start_again_if_due(self) -> None:
+        """Start it where its pause is over."""
+        if self.waits != 0:
+            return
+        self._started, self._due = self._clock(), None
+        try:
+            self.pid = self._start()
+        except OSError as error:
+            _note(f"the helper can't be started: {error.strerror}")
+            self.ended(127)
+
+
+def _note(text: str) -> None:
+    """A line in the helper's log, which is all that is left to read when something is wrong with it."""
+    with contextlib.suppress(OSError), open(HELPER_LOG, "a", encoding="utf-8") as file:
+        file.write(f"netdeck lab: WARNING {text}\n")
+
+
+def _run(command: Sequence[str], helper: Helper) -> int:
     environment = {**os.environ, "NETDECK_SOCKET": lab_host.SOCKET, "NETDECK_LAB": "1"}
     try:
         child = _spawn(command, environment)
     except OSError as error:
         print(f"netdeck: {command[0]}: {error.strerror}", file=sys.stderr)
         return 127 if isinstance(error, FileNotFoundError) else 126
-    return _wait_for(child)
+    return _wait_for(child, helper)
 
 
-def _wait_for(child: int) -> int:
+def _wait_for(child: int, helper: Helper | None = None) -> int:
     """Reap whatever ends until `child` has; hand it the signals that were meant for it. Return its exit code."""
     while True:
-        received = signal.sigwaitinfo(_WATCHED)
+        pause = None if helper is None else helper.waits
+        received = signal.sigwaitinfo(_WATCHED) if pause is None else signal.sigtimedwait(_WATCHED, pause)
+        if helper is not None:
+            helper.start_again_if_due()
+        if received is None:
+            continue
         if received.si_signo == signal.SIGCHLD:
             for pid, status in _reap():
                 if pid == child:
                     return status
+                if helper is not None and pid == helper.pid:
+                    helper.ended(status)
         # A terminal that hangs up tells the leader of its session alone, and that may be the lab.
         elif received.si_code != _SI_KERNEL or received.si_signo == signal.SIGHUP:
             os.kill(child, received.si_signo)
