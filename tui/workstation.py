@@ -195,6 +195,11 @@ class Workstation(SpeakingApp[int]):
             self.view.set_filter("")
         self._close_prompt()
 
+    def on_prompt_bar_moved(self, message: PromptBar.Moved) -> None:
+        """Outcomes are told above the line that is typed, never on it."""
+        for rack in self.screen_stack[0].query("#textual-toastrack"):
+            rack.styles.margin = (0, 0, 1 + message.lines, 0)
+
     def _close_prompt(self) -> None:
         self.prompt.close()
         self.view.focus_table()

@@ -52,7 +52,8 @@ def test_the_pause_grows_while_it_dies_at_once_and_is_short_again_after_one_that
 ) -> None:
     log = tmp_path / "helper.log"
     monkeypatch.setattr(lab_module, "HELPER_LOG", str(log))
-    clock, started = Clock(), []
+    clock = Clock()
+    started: list[float] = []
 
     def start() -> int:
         started.append(clock.now)
@@ -61,7 +62,7 @@ def test_the_pause_grows_while_it_dies_at_once_and_is_short_again_after_one_that
         return 100 + len(started)
 
     helper = Helper(100, start, clock)
-    pauses = []
+    pauses: list[float] = []
     for _ in range(10):
         assert helper.waits is None
         helper.ended(1)

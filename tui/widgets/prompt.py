@@ -77,6 +77,13 @@ class PromptBar(Vertical):
     class Left(PromptMessage):
         """Escape; the text is what stood there when it was opened."""
 
+    class Moved(Message):
+        """It takes another number of lines now; 0 while it is closed."""
+
+        def __init__(self, lines: int) -> None:
+            super().__init__()
+            self.lines = lines
+
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:
         super().__init__(id="prompt")
         self._glyphs = glyphs
@@ -112,9 +119,16 @@ class PromptBar(Vertical):
         self.input.cursor_position = len(text)
         self.input.focus()
         self.post_message(self.Changed(sign, text))
+        self.call_after_refresh(self.on_resize)  # one that is closed and opened at once has not changed its size
 
     def close(self) -> None:
-        self.remove_class("-open")
+        if self.is_open:
+            self.remove_class("-open")
+            self.post_message(self.Moved(0))
+
+    def on_resize(self) -> None:
+        if self.is_open:
+            self.post_message(self.Moved(self.outer_size.height))
 
     def say(self, text: str, error: bool = False) -> None:
         """What stands under the field."""
