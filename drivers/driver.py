@@ -69,15 +69,18 @@ class Driver(Protocol):
 
 
 def registry(extra: Mapping[str, Driver] | None = None) -> dict[str, Driver]:
-    """All drivers by name: those built in, and those that packages register. A name that is taken is refused by `ValueError`."""
+    """All drivers by name: those built in, and those that packages register.
+
+    One that can't be used (`drivers.unusable`) is there too and says why; where its name is another's, under its package's.
+    """
+    from drivers.unusable import load
+
     found: dict[str, Driver] = dict(builtin())
-    for entry in entry_points(group=GROUP):
-        if entry.name in found:
-            if entry.value.partition(":")[0].startswith("drivers."):
-                continue
-            raise ValueError(f"driver {entry.name!r} of package {entry.value!r} has the name of one that is built in")
-        driver: Driver = entry.load()
-        found[entry.name] = driver
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        if entry.name in found and entry.value.partition(":")[0].startswith("drivers."):
+            continue
+        driver = load(entry, found)
+        found[driver.name] = driver
     found.update(extra or {})
     return found
 

@@ -22,7 +22,7 @@ from helperd.kernel.writer import StepFailed, Writer
 from helperd.plan import Step, plan, undo
 from helperd.records import Records
 from helperd.store import Change, Store
-from protocol.errors import Cancelled, Internal, KernelRefused, NetdeckError
+from protocol.errors import Cancelled, Conflict, Internal, KernelRefused, NetdeckError
 from protocol.model import Container
 
 log = logging.getLogger("netdeck.changes")
@@ -133,7 +133,7 @@ class Changes:
             await self._apply(steps, places, call)
             done = steps
             self.fault("verify")
-            await self._verify(steps, places)
+            await self._verify(steps, places, change)
             self.fault("finish")
             if call.cancelled:
                 raise Cancelled(f"{change.kind} was cancelled ({call.cancelled}) and taken back")
@@ -164,9 +164,14 @@ class Changes:
             # A few steps are done before anybody could read of them, and to tell of each costs more than to carry it out.
             await self.writer.apply(steps, places, told if len(steps) > FEW else None)
 
-    async def _verify(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef]) -> None:
+    async def _verify(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef], change: Change) -> None:
         wanted = [step.object for step in steps if step.action != "delete"]
-        missing = await self.observer.missing(wanted, places) if wanted else ()
+        joined = {item.network for item in change.endpoints if item.network in self.records.networks}
+        carriers = [item for ident in joined if (item := self.records.carrier(self.records.networks[ident])) is not None]
+        missing = await self.observer.missing(wanted, places, carriers) if wanted else ()
+        if missing and missing[0] in carriers:
+            raise Conflict(f"{missing[0].key[2]} on this host is gone, or is not the link that netdeck made: {change.kind} was taken back",
+                           with_=missing[0].key[2])
         if missing:
             raise KernelRefused(f"the kernel took the change but does not show it: {missing[0]}", object=str(missing[0]))
 

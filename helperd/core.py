@@ -40,6 +40,7 @@ from helperd.kernel.observer import Observer
 from helperd.kernel.writer import Writer
 from helperd.listener import Listener
 from helperd.live import Live, namespace_refs
+from helperd.network_health import NetworkHealth
 from helperd.network_update import NetworkUpdates
 from helperd.networks import Networks
 from helperd.operations import Dispatcher, Handler, table
@@ -92,10 +93,11 @@ class Core:
         self.live = Live(lambda: namespace_refs(scanner.scan().values()), self._firewall_changed)
         self.facts = HostFacts(self.live.world, own_inode())
         self.repair = Repair(self.changes, self.firewall, self.live.world)
-        self.networks = Networks(self.changes, self.facts)
+        self.health = NetworkHealth(self.changes, self.repair, self.live.world)
+        self.networks = Networks(self.changes, self.facts, self.health)
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
         self.endpoints = Endpoints(self.changes, self.networks, self.known, self.facts)
-        self.publisher = Publisher(self.changes, self.live.world, self.known)
+        self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.known, self.facts, settings.run_dir)
         self.publisher.etc_changed = self.runs.rewrite_etc_files
         self.watcher = Watcher(self.changes, self.endpoints, self.known, self.publisher, self.live.world)
@@ -146,13 +148,21 @@ class Core:
         if steps:
             self.live.world.log("helper", "repaired", f"{len(steps)} objects", level="notice")
         await self.networks.ensure_predefined()
+        self._tell_unusable()
+        await self.health.look()
         self.publisher.everything()
         self.live.world.log("helper", "started", PROGRAM, text=f"pid {os.getpid()}")
+
+    def _tell_unusable(self) -> None:
+        for driver in self.records.drivers.values():
+            if driver.info.problem:
+                log.warning("driver %s can't be used: %s", driver.name, driver.info.problem)
+                self.live.world.log("helper", "unusable", f"driver {driver.name}", text=driver.info.problem, level="warning")
 
     async def run(self) -> None:
         """Serve until cancelled."""
         tasks = [asyncio.create_task(job) for job in
-                 (self.front.run(), self.subscriptions.run(), self.watcher.run(), self.repair.run())]
+                 (self.front.run(), self.subscriptions.run(), self.watcher.run(), self.repair.run(), self.health.run())]
         try:
             await asyncio.gather(*tasks)
         finally:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from drivers.driver import find
+from drivers.unusable import require_usable
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import Inside, KnownContainers
 from helperd.host_facts import HostFacts
@@ -116,6 +117,7 @@ class Endpoints:
         async with self._changes.lock:
             network = self._records.network(request.network)
             self._refuse_fixed(network)
+            mended = await self._networks.health.ready(network, dry_run=request.dry_run)
             container = await self._known.running(request.container)
             if container.mode in ("host", "none"):
                 raise InvalidValue(f"container {container.ref} runs on the network {container.mode!r}, which goes with no other: "
@@ -129,7 +131,7 @@ class Endpoints:
             plan = self._networks.plan(change)
             if not request.dry_run:
                 await self._changes.carry_out(change, last)
-        warnings = [*self._facts.warnings(network), *_kept(container, network, endpoints[0])]
+        warnings = [*mended, *self._facts.warnings(network), *_kept(container, network, endpoints[0])]
         return {"endpoint": endpoints[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
                 "dry_run": request.dry_run}
 
@@ -158,6 +160,7 @@ class Endpoints:
                                            for item in self._records.endpoints_of(network=network.id))) or "none"
                 raise NotFound(f"container {request.container!r} is not connected to network {network.name}: "
                                f"connected are {members}", name=request.container)
+            require_usable(find(self._records.drivers, network.driver))
             change = self.detachment(found, call.uid)
             plan = self._networks.plan(change)
             if not request.dry_run:

@@ -71,6 +71,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "Predefined": network.predefined,
             "Owner": network.owner,
             "Notes": list(notes),
+            "Problem": network.problem,
         },
     }
 

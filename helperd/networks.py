@@ -12,9 +12,11 @@ import msgspec
 from drivers.commands import planned
 from drivers.driver import find, parse_options
 from drivers.objects import HOST
+from drivers.unusable import problem, require_usable
 from helperd.changes import CallContext, Changes
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
+from helperd.network_health import NetworkHealth
 from helperd.store import Change
 from helperd.streams import Stream
 from helperd.subnets import check_subnets, default_pools
@@ -36,8 +38,8 @@ PREDEFINED = (("bridge", "bridge"), ("host", "host"), ("none", "none"))
 class Networks:
     """The operations on networks."""
 
-    def __init__(self, changes: Changes, facts: HostFacts) -> None:
-        self._changes, self._records, self._facts = changes, changes.records, facts
+    def __init__(self, changes: Changes, facts: HostFacts, health: NetworkHealth) -> None:
+        self._changes, self._records, self._facts, self.health = changes, changes.records, facts, health
 
     async def ensure_predefined(self) -> None:
         """Make `bridge`, `host` and `none` where they are missing. A `bridge` that can't be made is told in the log."""
@@ -61,6 +63,7 @@ class Networks:
         if any(item.name == name for item in others):
             raise Conflict(f"a network with the name {name} exists already: choose another name, or remove it first",
                            name=name, with_=name)
+        require_usable(driver)
         if not driver.info.creatable and not predefined:
             raise InvalidValue(f"driver {driver.name} has only its predefined network {driver.name!r}: use that one",
                                field="driver", value=driver.name)
@@ -75,7 +78,8 @@ class Networks:
         ours = frozenset(item.link for item in others if item.made_link and item.link)
         subnets = check_subnets(name, request.subnets, ipv4=request.ipv4, ipv6=request.ipv6, networks=others,
                                 host=self._facts.ranges(ours), pools=default_pools(records.instance),
-                                own_link=self._adopted(options.get("name", ""))) if driver.info.subnets else ()
+                                own_link=self._adopted(options.get("name", "")),
+                                automatic_gateway=driver.info.automatic_gateway) if driver.info.subnets else ()
         families = {6 if ":" in item.subnet else 4 for item in subnets}
         network = Network(id=ident, name=name, driver=driver.name, created=time.time(), subnets=subnets,
                           options=options, labels=dict(request.labels),
@@ -112,11 +116,11 @@ class Networks:
 
     async def listing(self, request: NetworkList, call: CallContext, stream: Stream) -> Any:
         rows = sorted(self._records.networks.values(), key=lambda item: (not item.predefined, item.created))
-        return [{**msgspec.to_builtins(item), "containers": self._records.endpoint_count(item.id)} for item in rows]
+        return [{**msgspec.to_builtins(self.health.shown(item)), "containers": self._records.endpoint_count(item.id)} for item in rows]
 
     async def inspect(self, request: NetworkInspect, call: CallContext, stream: Stream) -> Any:
         found = [self._records.network(name) for name in request.names]
-        return [network_document(item, self._records.endpoints_of(network=item.id), self._records.containers,
+        return [network_document(self.health.shown(item), self._records.endpoints_of(network=item.id), self._records.containers,
                                  find(self._records.drivers, item.driver).info.notes) for item in found]
 
     def _members(self, network: Network) -> list[str]:
@@ -130,6 +134,7 @@ class Networks:
     def _removal(self, network: Network, uid: int) -> Change:
         if network.predefined:
             raise InvalidValue(f"network {network.name} is predefined and can't be removed", field="name", value=network.name)
+        require_usable(find(self._records.drivers, network.driver))
         members = self._members(network)
         if members:
             shown = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
@@ -148,7 +153,8 @@ class Networks:
 
     async def prune(self, request: NetworkPrune, call: CallContext, stream: Stream) -> Any:
         async with self._changes.lock:
-            unused = [item for item in self._records.networks.values() if not item.predefined and not self._members(item)]
+            unused = [item for item in self._records.networks.values() if not item.predefined and not self._members(item)
+                      and not problem(self._records.drivers, item.driver)]
             change = Change("network.prune", call.uid, drop_networks=tuple(item.id for item in unused))
             plan = self.plan(change)
             if change.drop_networks and not request.dry_run:

@@ -11,6 +11,7 @@ from helperd.containers_known import KnownContainers
 from helperd.endpoints import Endpoints
 from helperd.kernel.announce import announce
 from helperd.network_difference import differences
+from helperd.network_health import NetworkHealth
 from helperd.plan import Step
 from helperd.store import Change
 from helperd.world import Change as WorldChange
@@ -25,8 +26,8 @@ SCAN_SECONDS = 1.0
 class Publisher:
     """Keeps the tables that clients see in step with the records, writes the log, announces addresses."""
 
-    def __init__(self, changes: Changes, world: World, known: KnownContainers) -> None:
-        self._records, self._world, self._known = changes.records, world, known
+    def __init__(self, changes: Changes, world: World, known: KnownContainers, health: NetworkHealth) -> None:
+        self._records, self._world, self._known, self._health = changes.records, world, known, health
         self._shown: set[str] = set()
         self._announcing: set[asyncio.Task[int]] = set()
         self.etc_changed: Callable[[Container], None] = lambda container: None
@@ -36,7 +37,7 @@ class Publisher:
         """The first state, after a start."""
         records = self._records
         for network in records.networks.values():
-            self._world.put("networks", network.id, network)
+            self._world.put("networks", network.id, self._health.shown(network))
         for endpoint in records.endpoints.values():
             self._world.put("endpoints", endpoint.id, endpoint)
         self.containers()

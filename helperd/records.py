@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from drivers.default_route import choose_default_routes
-from drivers.driver import Driver, find
-from drivers.objects import AnyObject
+from drivers.driver import Driver, builtin, find
+from drivers.objects import HOST, AnyObject, Bridge, Veth
+from drivers.unusable import settle
 from helperd.store import Change, Store, lease_address
 from protocol.errors import Conflict, NotFound
 from protocol.model import Container, Endpoint, Network
@@ -21,8 +22,9 @@ class Records:
 
     def __init__(self, store: Store, drivers: Mapping[str, Driver]) -> None:
         self.instance = store.instance
-        self.drivers = drivers
         self.networks: dict[str, Network] = {item.id: item for item in store.networks()}
+        endpoints = store.endpoints()
+        self.drivers = settle(drivers, builtin(), self.networks.values(), endpoints, store.instance)
         self.containers: dict[str, Container] = {item.id: item for item in store.containers()}
         self.endpoints: dict[str, Endpoint] = {}
         self._last: dict[str, dict[str, str]] = {}
@@ -31,7 +33,8 @@ class Records:
         self._of_network: dict[str, dict[str, Endpoint]] = {}
         self._of_container: dict[str, dict[str, Endpoint]] = {}
         self._leases: dict[str, dict[str, str]] = {}
-        for endpoint in store.endpoints():
+        self._carriers: dict[str, Bridge | Veth | None] = {}
+        for endpoint in endpoints:
             self._put_endpoint(endpoint)
 
     def apply(self, change: Change, last: Mapping[tuple[str, str], str]) -> None:
@@ -45,6 +48,8 @@ class Records:
             self._of_network.pop(ident, None)
             self._leases.pop(ident, None)
             self._last.pop(ident, None)
+        for ident in (*change.drop_networks, *(item.id for item in change.networks)):
+            self._carriers.pop(ident, None)
         self.networks.update((item.id, item) for item in change.networks)
         self.containers.update((item.id, item) for item in change.containers)
         for endpoint in change.endpoints:
@@ -107,6 +112,13 @@ class Records:
 
     def network_objects(self, network: Network) -> tuple[AnyObject, ...]:
         return find(self.drivers, network.driver).network_objects(network, self.instance)
+
+    def carrier(self, network: Network) -> Bridge | Veth | None:
+        """The link of `network` on the host as netdeck makes it, None where it has none of ours."""
+        if network.id not in self._carriers:
+            self._carriers[network.id] = next((item for item in self.network_objects(network) if isinstance(item, Bridge | Veth)
+                                               and (item.place, item.name) == (HOST, network.link)), None)
+        return self._carriers[network.id]
 
     def container_objects(self, endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> list[AnyObject]:
         """All objects of one container's `endpoints`, default routes among them."""

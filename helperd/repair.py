@@ -13,6 +13,7 @@ from helperd.kernel.firewall_watch import FirewallChange
 from helperd.kernel.namespaces import NamespaceRef
 from helperd.kernel.writer import StepFailed
 from helperd.plan import Step, plan
+from helperd.unusable_networks import without_theirs
 from helperd.world import World
 from protocol.errors import NetdeckError
 
@@ -77,7 +78,7 @@ class Repair:
         observed = await self._changes.observer.observe(places, desired)
         tried: list[Step] = []
         missing: set[tuple[str, str]] = set()
-        steps = plan(desired, observed)
+        steps = plan(desired, without_theirs(self._changes.records, observed, desired))
         while steps:
             try:
                 await self._changes.writer.apply(steps, places)

@@ -173,6 +173,7 @@ class Runs:
             for wish in wishes:
                 if wish.network.id not in self._records.networks:
                     raise NotFound(f"network {wish.network.name} was removed while the container started", name=wish.network.name)
+                await self._networks.health.ready(wish.network)
             running = msgspec.structs.replace(
                 container, status="running", pid=sandbox.pid, starttime=sandbox.starttime, networks=names, attached=bool(wishes),
                 inode=0 if container.mode == "host" else sandbox.netns_inode)

@@ -45,6 +45,7 @@ class Network(Model, frozen=True):
     made_link: bool = True  # False where `link` was there before and is not ours
     kept_addresses: tuple[str, ...] = ()  # prefixes that such a `link` had before, which stay when the network goes
     state: str = "ready"  # ready | creating | removing
+    problem: str = ""  # what of it is not as it should be, in words, "" where all is well; never stored
 
 
 class Endpoint(Model, frozen=True):
@@ -222,3 +223,5 @@ class DriverInfo(Model, frozen=True):
     internal: bool = True  # takes --internal
     notes: tuple[str, ...] = ()
     changeable: tuple[str, ...] = ()  # what else of a network can be changed while it exists: "subnets", "internal"
+    automatic_gateway: bool = True  # False: a subnet has a gateway only where one was asked for, the driver may choose one itself
+    problem: str = ""  # why it can't be used, "" where it can

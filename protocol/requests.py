@@ -189,7 +189,7 @@ class EventList(Request, frozen=True):
 
 
 class DriverList(Request, frozen=True):
-    """The drivers with their options, as maps of `protocol.model.DriverInfo`."""
+    """The drivers with their options, as maps of `protocol.model.DriverInfo`. One that can't be used says why in `problem`."""
 
 
 class Info(Request, frozen=True):

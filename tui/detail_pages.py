@@ -70,6 +70,8 @@ def _network_summary(context: Context, key: str, network: Network) -> list[Line]
     page.field("id", network.id[:12], "muted")
     page.field("driver", network.driver)
     _state(page, context, networks.state_of(feed, network))
+    if network.problem:
+        page.field("problem", network.problem, "warn")
     page.field("link", network.link + ("" if network.made_link or not network.link else "  (was there before: never changed or deleted)"))
     page.field("kind", networks.options_text(network))
     page.field("created", _when(network.created), "muted")

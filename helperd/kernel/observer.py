@@ -27,6 +27,7 @@ from helperd.kernel.link_state import (
     all_links,
     all_routes,
     nsid_of,
+    read_link,
 )
 from helperd.kernel.namespaces import NamespaceRef, own_inode
 from helperd.kernel.open_places import OpenPlaces
@@ -97,12 +98,19 @@ class Observer:
         found = await work
         return found | (self._firewall.objects() if self._firewall is not None else frozenset())
 
-    async def missing(self, wanted: Iterable[AnyObject], places: Mapping[str, NamespaceRef]) -> tuple[AnyObject, ...]:
-        """Those of `wanted` that are not there as they should be; looks only where they say."""
+    async def missing(
+        self, wanted: Iterable[AnyObject], places: Mapping[str, NamespaceRef], carriers: Iterable[Bridge | Veth] = ()
+    ) -> tuple[AnyObject, ...]:
+        """Those of `wanted` that are not there as they should be; looks only where they say. Of `carriers`, those that are gone
+        or not ours, whatever their settings."""
         work = asyncio.get_running_loop().run_in_executor(
-            self._executor, verification.missing, dict(places), tuple(wanted)
+            self._executor, verification.missing, dict(places), tuple(wanted), tuple(carriers)
         )
         return await work
+
+    async def host_links(self, names: Iterable[str]) -> dict[str, LinkState]:
+        """The links of the host with these names; those that are not there are left out."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _host_links, tuple(names))
 
     async def close(self) -> None:
         """End the thread."""
@@ -173,6 +181,12 @@ class Observer:
             elif ours and known is not None:
                 found.add(known)
         return found
+
+
+def _host_links(names: tuple[str, ...]) -> dict[str, LinkState]:
+    with OpenPlaces({}) as places:
+        found = {name: read_link(places.socket(HOST), name) for name in names}
+    return {name: state for name, state in found.items() if state is not None}
 
 
 def _namespaces(refs: Mapping[str, NamespaceRef]) -> list[tuple[str, ...]]:

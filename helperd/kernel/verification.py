@@ -22,14 +22,22 @@ class _Read:
     routes: list[RouteState] | None = None
 
 
-def missing(refs: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject]) -> tuple[AnyObject, ...]:
-    """Those of `wanted` (links, addresses, routes, up states, settings) that are not there as they should be. Blocking."""
+def missing(
+    refs: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject], carriers: Iterable[Bridge | Veth] = ()
+) -> tuple[AnyObject, ...]:
+    """Those of `wanted` (links, addresses, routes, up states, settings) that are not there as they should be, and those of
+    `carriers` at whose name is nothing, or not what we made. Blocking."""
     absent: list[AnyObject] = []
     read: dict[str, _Read] = {}
     with OpenPlaces(refs) as places:
         for item in wanted:
             if not _present(places, read, item):
                 absent.append(item)
+        for carrier in carriers:
+            link = _link(places, read.setdefault(carrier.place, _Read()), carrier.place, carrier.name)
+            kind = "bridge" if isinstance(carrier, Bridge) else "veth"
+            if link is None or link.kind != kind or not link.marked(carrier.alias):
+                absent.append(carrier)
     return tuple(absent)
 
 

@@ -173,6 +173,7 @@ def list_(session: Session, quiet: bool, filters: tuple[tuple[str, str], ...], n
 
 def _traits(row: Mapping[str, Any]) -> list[str]:
     traits = [word for word in ("predefined", "internal") if row[word]]
+    traits += ["damaged"] if row["problem"] else []
     return traits if row["state"] == "ready" else [*traits, str(row["state"])]
 
 

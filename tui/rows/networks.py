@@ -34,6 +34,8 @@ def state_of(feed: Feed, network: Network) -> str:
     no carrier: a network that nobody uses yet is ready and not down."""
     if network.state != "ready":
         return network.state
+    if network.problem:
+        return "damaged"
     if not network.link:
         return "ready"
     link = feed.link_named(feed.host_inode, network.link)

@@ -64,6 +64,7 @@ STATES: Final[Mapping[str, State]] = {
     "dormant": _WARNING,
     "testing": _WARNING,
     "degraded": _WARNING,
+    "damaged": _WARNING,
     "paused": _WARNING,
 }
 

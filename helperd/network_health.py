@@ -1,0 +1,146 @@
+"""Whether what carries a network is still there and still ours: shown on the network, and looked at before a container joins it.
+
+The link that carries a network can be deleted behind our back, and somebody else's can be given its name. The first is made
+good by the same plan as at a start; the second is told, and nothing of it is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from drivers.driver import find
+from drivers.objects import LINK_GROUP, Bridge, Veth
+from drivers.unusable import problem as driver_problem
+from drivers.unusable import require_usable
+from helperd.changes import Changes
+from helperd.repair import Repair
+from helperd.world import Change as WorldChange
+from helperd.world import World
+from protocol.errors import Conflict
+from protocol.model import Link, Network
+
+SETTLE = 0.2  # seconds in which further changes of links are waited for
+
+
+class Carrier(NamedTuple):
+    """What is seen at the name of a network's link."""
+
+    kind: str
+    alias: str
+    group: int
+
+
+def damage(network: Network, wanted: Bridge | Veth | None, seen: Carrier | None) -> str:
+    """What is wrong with the link of `network`, in words, "" where nothing. `wanted` is the link as netdeck makes it, None where it
+    is somebody else's from the beginning."""
+    link = network.link
+    if wanted is None:
+        if seen is None:
+            return f"the bridge {link} that carries it is gone, and was not netdeck's: make it again"
+        return "" if seen.kind == "bridge" else f"{link}, which carries it, is no bridge any more but {_kind(seen.kind)}"
+    what = "bridge" if isinstance(wanted, Bridge) else "link"
+    if seen is None:
+        return f"its {what} {link} is gone; it is made again when a container is connected, or at the next start of the helper"
+    ours = LINK_GROUP in (seen.group, seen.group >> 16) and seen.alias in ("", wanted.alias)
+    if ours and seen.kind == ("bridge" if isinstance(wanted, Bridge) else "veth"):
+        return ""
+    return (f"its {what} {link} was replaced by {_kind(seen.kind)} that is not netdeck's and is left alone: delete or rename that one, "
+            "then connect a container or start the helper again")
+
+
+def _kind(kind: str) -> str:
+    return f"a {kind}" if kind else "a device"
+
+
+class NetworkHealth:
+    """Knows what is wrong with each network, and tells when that changes."""
+
+    def __init__(self, changes: Changes, repair: Repair, world: World) -> None:
+        self._changes, self._repair, self._world = changes, repair, world
+        self._wake = asyncio.Event()
+        world.subscribe(self._heard)
+
+    def problem(self, network: Network) -> str:
+        """What is wrong with `network` as far as is known, "" where nothing."""
+        return self._judged(network, self._carriers({network.link}))
+
+    def shown(self, network: Network) -> Network:
+        """`network` with its problem, as clients see it."""
+        found = self.problem(network)
+        return msgspec.structs.replace(network, problem=found) if found else network
+
+    def _carriers(self, names: set[str]) -> dict[str, Carrier]:
+        return {link.name: Carrier(link.kind, link.alias, link.group) for link in self._world.links(self._world.host)
+                if link.name in names}
+
+    def _judged(self, network: Network, carriers: Mapping[str, Carrier]) -> str:
+        unusable = driver_problem(self._changes.records.drivers, network.driver)
+        if unusable:
+            return f"its driver {network.driver} can't be used: {unusable}"
+        if not network.link:
+            return ""
+        wanted = self._changes.records.carrier(network)
+        return "" if wanted is None and network.made_link else damage(network, wanted, carriers.get(network.link))
+
+    async def _now(self, network: Network) -> str:
+        """As `problem`, by a look at the kernel."""
+        states = await self._changes.observer.host_links((network.link,))
+        return self._judged(network, {name: Carrier(state.kind, state.alias, state.group) for name, state in states.items()})
+
+    async def ready(self, network: Network, *, dry_run: bool = False) -> list[str]:
+        """See to it that `network` can take a container; returns what is to be told. Raises Conflict where it can't.
+
+        The caller holds the lock of changes."""
+        require_usable(find(self._changes.records.drivers, network.driver))
+        if not self.problem(network) or not (found := await self._now(network)):
+            return []
+        gone = self._changes.records.carrier(network) is not None and not await self._changes.observer.host_links((network.link,))
+        if gone and not dry_run:
+            await self._repair.reconcile()
+            found = await self._now(network)
+        if found and not (gone and dry_run):
+            raise Conflict(f"network {network.name} is damaged: {found}", name=network.name, with_=network.link)
+        return [f"{network.link}, which carries network {network.name}, was gone: it is made again first"]
+
+    # Telling
+
+    def _heard(self, changes: list[WorldChange]) -> None:
+        host = f"{self._world.host}/"
+        links = {item.link for item in self._changes.records.networks.values()} if changes else set()
+        for topic, _, key, value in changes:
+            if topic == "links" and key.startswith(host) and (not isinstance(value, Link) or value.name in links):
+                self._wake.set()
+                return
+
+    async def run(self) -> None:
+        """Look at the networks whenever a link of the host came or went."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(SETTLE)
+            self._wake.clear()
+            await self.look()
+
+    async def look(self) -> None:
+        """Bring what clients see of each network's problem up to date."""
+        records = self._changes.records
+        carriers = self._carriers({item.link for item in records.networks.values()})
+        for network in list(records.networks.values()):
+            if self._judged(network, carriers) == self._told(network):
+                continue
+            async with self._changes.lock:  # a change under way takes links and puts them back
+                if records.networks.get(network.id) != network:
+                    continue
+                found = await self._now(network) if network.link else self.problem(network)
+            if found != self._told(network):
+                self._world.put("networks", network.id, msgspec.structs.replace(network, problem=found))
+                action, level = ("damaged", "warning") if found else ("mended", "notice")
+                self._world.log("network", action, network.name, text=found, level=level)
+
+    def _told(self, network: Network) -> str:
+        return getattr(self._world.get("networks", network.id), "problem", "")
+
+
