@@ -53,12 +53,15 @@ async def serve(options: argparse.Namespace) -> int:
     from helperd.capabilities import keep_needed
     from helperd.configuration import roles_from
     from helperd.listener import open_listener
+    from helperd.roles import Roles
+    from helperd.socket_access import Admitted
 
-    with open_listener(options.socket) as listener:
+    roles = roles_from(options.config)
+    with open_listener(options.socket, admitted=Admitted.by(Roles.from_config(roles))) as listener:
         keep_needed()
         from helperd.core import Core, Settings  # what it imports is large: a second helper must fail before it
 
-        core = Core(Settings(options.state_dir, options.run_dir, options.lab, roles_from(options.config)), listener)
+        core = Core(Settings(options.state_dir, options.run_dir, options.lab, roles), listener)
         await core.start()
         job = asyncio.create_task(core.run())
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -149,6 +149,8 @@ class Core:
             self.live.world.log("helper", "repaired", f"{len(steps)} objects", level="notice")
         await self.networks.ensure_predefined()
         self._tell_unusable()
+        for text in self.front.listener.warnings:
+            self.live.world.log("helper", "unreachable", "socket", text=text, level="warning")
         await self.health.look()
         self.publisher.everything()
         self.live.world.log("helper", "started", PROGRAM, text=f"pid {os.getpid()}")

@@ -56,7 +56,7 @@ class FrontProcess:
         on_frame: Callable[[FromFront], Awaitable[None]],
         users: Sequence[str] = (),
     ) -> None:
-        self._listener = listener
+        self.listener = listener
         self._config = config
         self._on_frame = on_frame
         self._users = tuple(users)
@@ -125,7 +125,7 @@ class FrontProcess:
             await self._forget_clients()
 
     async def _start(self, theirs: socket.socket) -> asyncio.subprocess.Process:
-        listening = self._listener.fileno()
+        listening = self.listener.fileno()
         users = [word for user in self._users for word in ("--user", user)]
         return await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-s", "-m", "helperd.front",

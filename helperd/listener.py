@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import socket
 import stat
@@ -16,20 +17,27 @@ from pathlib import Path
 
 from helperd.accounts import group_number
 from helperd.roles import ADMIN_GROUP
+from helperd.socket_access import Admitted, admit, has_list
 from protocol.errors import Conflict, InvalidValue, Unavailable
 
 LOCK_NAME = "helper.lock"
+DIRECTORY_NAME = "netdeck"
 DIRECTORY_MODE = 0o750
 SOCKET_MODE = 0o660
 BACKLOG = 128
 MAX_PATH = 107  # bytes of sun_path without the closing zero, unix(7)
 
+log = logging.getLogger("netdeck.listener")
+
 
 class Listener:
-    """The listening socket. Its fd is lent to each front in turn, so clients find it while a front is being replaced."""
+    """The listening socket. Its fd is lent to each front in turn, so clients find it while a front is being replaced.
 
-    def __init__(self, path: Path, sock: socket.socket, lock: int) -> None:
+    `warnings` say who has a role and can't reach it."""
+
+    def __init__(self, path: Path, sock: socket.socket, lock: int, warnings: tuple[str, ...] = ()) -> None:
         self.path = path
+        self.warnings = warnings
         self.socket = sock
         self._lock = lock
 
@@ -46,8 +54,10 @@ class Listener:
 
 
 @contextlib.contextmanager
-def open_listener(path: str | os.PathLike[str], group: str = ADMIN_GROUP, mode: int = SOCKET_MODE) -> Iterator[Listener]:
-    """Lock the directory of `path` and listen at `path`; both belong to `group` where it exists.
+def open_listener(path: str | os.PathLike[str], group: str = ADMIN_GROUP, mode: int = SOCKET_MODE,
+                  admitted: Admitted | None = None) -> Iterator[Listener]:
+    """Lock the directory of `path` and listen at `path`; both belong to `group` where it exists, and let in who is `admitted` (None:
+    nothing is done about that).
 
     A missing directory is made (0750). Raises Conflict where another helper holds the lock or something that is no socket is at
     the path, InvalidValue for a path that is too long, Unavailable where the directory can't be made or written.
@@ -58,9 +68,10 @@ def open_listener(path: str | os.PathLike[str], group: str = ADMIN_GROUP, mode: 
     gid = group_number(group)
     lock = -1
     try:
-        _make_directory(target.parent, gid)
+        own = _make_directory(target.parent, gid)
         lock = _take_lock(target.parent / LOCK_NAME)
         sock = _listen(target, gid, mode)
+        warnings = [] if admitted is None else admit(target.parent, target, admitted, own=own)
     except OSError as error:
         if lock >= 0:
             os.close(lock)
@@ -70,19 +81,28 @@ def open_listener(path: str | os.PathLike[str], group: str = ADMIN_GROUP, mode: 
         if lock >= 0:
             os.close(lock)
         raise
-    listener = Listener(target, sock, lock)
+    for text in warnings:
+        log.warning("%s", text)
+    listener = Listener(target, sock, lock, tuple(warnings))
     try:
         yield listener
     finally:
         listener.close()
 
 
-def _make_directory(directory: Path, gid: int | None) -> None:
+def _make_directory(directory: Path, gid: int | None) -> bool:
+    """Make it where it is missing. Returns whether it is netdeck's own, whose rights are netdeck's to give."""
     if directory.is_dir():
-        return
+        state = directory.stat()
+        before = stat.S_IMODE(state.st_mode) == DIRECTORY_MODE or has_list(directory)
+        own = before and state.st_uid == os.geteuid() and (state.st_gid == gid or directory.name == DIRECTORY_NAME)
+        if own:
+            _give(directory, gid)  # one that was made before the helper started has its maker's group
+        return own
     directory.mkdir(mode=DIRECTORY_MODE, parents=True)
     _give(directory, gid)
     directory.chmod(DIRECTORY_MODE)
+    return True
 
 
 def _give(path: Path, gid: int | None) -> None:
