@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
@@ -17,6 +18,7 @@ from helperd.event_log import EventLog
 from helperd.kernel.observations import (
     EventsLost,
     NamespaceEnded,
+    NamespaceLimits,
     NamespaceRead,
     NamespaceSeen,
     Observation,
@@ -30,6 +32,7 @@ from protocol.model import Container, Endpoint, Link, LogEntry, Model, Namespace
 from protocol.names import display_text
 
 GATHER = 0.03  # seconds
+WARN_AGAIN = 60.0  # seconds between two lines of the log on one thing that is too much
 LOG_SNAPSHOT = 1_000  # entries of the log that a new subscriber gets
 INNER = ("links", "addresses", "routes", "neighbours", "rules")  # topics whose objects live in a namespace
 
@@ -49,6 +52,8 @@ class World:
         }
         self._seen: dict[int, NamespaceSeen] = {}
         self._read: set[int] = set()
+        self._limits: dict[int, NamespaceLimits] = {}
+        self._warned: dict[tuple[int, str], float] = {}  # → when
         self._relations = LinkRelations(host)
         self._log = EventLog()
         self._pending: dict[tuple[str, str], tuple[int, Model | None]] = {}  # → namespace, value that was handed out
@@ -214,6 +219,8 @@ class World:
                     self._seen_now(item)
                 case NamespaceEnded():
                     self._ended(item.inode)
+                case NamespaceLimits():
+                    self._limits_now(item)
                 case PeersKnown():
                     self._relabel(self._relations.peers_known(item.inode, item.inodes, lambda this: self.link(*this)))
                 case EventsLost():
@@ -308,7 +315,24 @@ class World:
         if seen is not None:
             names = tuple(display_text(name) for name in seen.names)
             container = "" if seen.host else self._relations.refs.get(inode, "")
-            self._flat_set("namespaces", str(inode), Namespace(inode, seen.nsid, names, seen.host, container, seen.pid))
+            limits = self._limits.get(inode, NamespaceLimits(inode, {}, ()))
+            self._flat_set("namespaces", str(inode), Namespace(inode, seen.nsid, names, seen.host, container, seen.pid,
+                                                               dict(limits.left_out), limits.noisy))
+
+    def _limits_now(self, item: NamespaceLimits) -> None:
+        """What of a namespace is too much is shown on it, and told, but not each time that it comes and goes."""
+        before = self._limits.get(item.inode, NamespaceLimits(item.inode, {}, ()))
+        self._limits[item.inode] = item
+        self._show_namespace(item.inode)
+        words = [(topic, "crowded", f"{count} or more of its {topic} are left out: there are too many")
+                 for topic, count in item.left_out.items() if topic not in before.left_out]
+        words += [(topic, "noisy", f"its {topic} change too often to follow each change: they are read about once a second")
+                  for topic in item.noisy if topic not in before.noisy]
+        now = time.monotonic()
+        for topic, action, text in words:
+            if now - self._warned.get((item.inode, action + topic), -math.inf) > WARN_AGAIN:
+                self._warned[item.inode, action + topic] = now
+                self.log("namespace", action, self.place(item.inode), self.place(item.inode), text, "warning")
 
     def _ended(self, inode: int) -> None:
         if inode not in self._seen:
@@ -322,6 +346,8 @@ class World:
                 self._set(topic, inode, key, value, None)
             self._inner[topic].pop(inode, None)
         self._relations.end(inode)
+        self._limits.pop(inode, None)
+        self._warned = {key: moment for key, moment in self._warned.items() if key[0] != inode}
         self._read.discard(inode)
         del self._seen[inode]
         self._flat_set("namespaces", str(inode), None)

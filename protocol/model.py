@@ -100,6 +100,8 @@ class Namespace(Model, frozen=True):
     host: bool = False
     container: str = ""  # ref of the container that lives in it, "" if unknown
     pid: int = 0
+    left_out: dict[str, int] = {}  # topic → rows that are not shown, at least, since there are too many
+    noisy: tuple[str, ...] = ()  # topics that change too often to follow each change: they are read once a second
 
 
 class Link(Model, frozen=True):

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 
+from helperd.kernel.event_limits import PERIOD
 from helperd.kernel.event_socket import RECEIVE_BUFFER, Datagram, EventSocket
 from helperd.kernel.firewall_watch import FirewallChange, FirewallWatch
 from helperd.kernel.namespace_dump import TOPICS
@@ -23,7 +24,7 @@ from helperd.kernel.namespace_watch import DIRECTORIES, NamespaceWatch
 from helperd.kernel.namespaces import NamespaceGone, NamespaceRef
 from helperd.kernel.netlink import DecodeError, DumpInterrupted, Message, messages
 from helperd.kernel.nsids import event_nsid
-from helperd.kernel.observations import EventsLost, NamespaceEnded, Observation
+from helperd.kernel.observations import EventsLost, NamespaceEnded, NamespaceRead, Observation
 from helperd.kernel.rtnetlink import (
     IFF_UP,
     RTM_DELADDR,
@@ -34,6 +35,7 @@ from helperd.kernel.rtnetlink import (
     Record,
     decode,
 )
+from helperd.kernel.rtnetlink import TOPICS as TOPIC_OF
 from helperd.kernel.tracked import TrackedNamespaces
 
 log = logging.getLogger(__name__)
@@ -213,10 +215,28 @@ class Monitor:
             return
         if inode not in self._read:
             return
+        topic = TOPIC_OF.get(message.kind)
+        if topic is None:
+            return
+        if not tracked.limits.admits(inode, topic, time.monotonic()):
+            self._pass_over(inode, topic)
+            return
         records = decode(datagram.data, message, inode)
         self._batch += records
         for record in records:
             self._consequences(datagram.data, message, inode, record)
+
+    def _pass_over(self, inode: int, topic: str) -> None:
+        waiting = self._unread.get(inode)
+        if waiting is None or topic not in waiting[1]:
+            # With a link go addresses, routes and neighbours, of which not all is told.
+            self._read_again(inode, TOPICS if topic == "links" else (topic, "routes") if topic == "addresses" else (topic,), PERIOD)
+            self._tell_limits(inode)
+
+    def _tell_limits(self, inode: int) -> None:
+        news = self._tracked.limits.news(inode, TOPICS)
+        if news is not None:
+            self._batch.append(news)
 
     def _take_nsid(self, datagram: Datagram, message: Message, inode: int | None) -> None:
         if datagram.nsid is not None:
@@ -320,6 +340,8 @@ class Monitor:
 
     def _read_again(self, inode: int, topics: Iterable[str], delay: float) -> None:
         moment = time.monotonic() + delay
+        if delay:
+            moment = max(moment, self._tracked.limits.earliest(inode))
         before = self._unread.get(inode)
         if before is None:
             self._unread[inode] = (moment, set(topics))
@@ -334,17 +356,23 @@ class Monitor:
             self._hear()
             if inode not in self._tracked:
                 continue
+            limits, began = self._tracked.limits, time.monotonic()
+            if again := limits.begin(inode, topics, began):
+                self._read_again(inode, again, PERIOD)
             try:
-                news = self._tracked.read(inode, topics)
+                found = self._tracked.read(inode, topics)
             except NamespaceGone as error:
                 self._fail(inode, error)
             except (DumpInterrupted, OSError, DecodeError) as error:
                 log.info("namespace %d is read again: %s", inode, error)
+                limits.end(inode, {}, {}, began, time.monotonic())
                 self._read_again(inode, topics, REREAD_DELAY)
             else:
                 self._read.add(inode)
-                self._batch.append(news)
-                if any(record.link_nsid is not None for record in news.records):
+                self._batch.append(NamespaceRead(inode, tuple(topics), found.records, found.left_out))
+                limits.end(inode, found.rows, found.left_out, began, time.monotonic())
+                self._tell_limits(inode)
+                if any(record.link_nsid is not None for record in found.records):
                     self._peers_due.add(inode)
 
     def _fail(self, inode: int, error: NamespaceGone) -> None:

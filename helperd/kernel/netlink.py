@@ -34,7 +34,7 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _INT = struct.Struct("=i")
 _RECEIVE = 1 << 18
-_ATTEMPTS = 8
+ATTEMPTS = 8  # to have a list that nothing changed meanwhile
 
 
 class DecodeError(ValueError):
@@ -142,18 +142,20 @@ def dump(sock: socket.socket, kind: int, body: bytes) -> list[tuple[int, bytes]]
 
     Raises OSError when the kernel refuses, `DumpInterrupted` when no try was undisturbed.
     """
-    for sequence in range(1, _ATTEMPTS + 1):
-        sock.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, body))
-        answers, disturbed = _collect(sock, sequence)
-        if not disturbed:
-            return answers
-    raise DumpInterrupted(f"the list of kind {kind} changed during each of {_ATTEMPTS} tries")
+    for sequence in range(1, ATTEMPTS + 1):
+        parts = list(dump_parts(sock, kind, body, sequence))
+        if not any(disturbed for _, disturbed in parts):
+            return [answer for answers, _ in parts for answer in answers]
+    raise DumpInterrupted(f"the list of kind {kind} changed during each of {ATTEMPTS} tries")
 
 
-def _collect(sock: socket.socket, sequence: int) -> tuple[list[tuple[int, bytes]], bool]:
-    answers: list[tuple[int, bytes]] = []
-    disturbed = False
+def dump_parts(sock: socket.socket, kind: int, body: bytes, sequence: int) -> Iterator[tuple[list[tuple[int, bytes]], bool]]:
+    """One try of `dump`, in parts as they come, each with whether it was disturbed. Whoever does not take all of them must close the
+    socket: the kernel goes on with one list at a time."""
+    sock.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, body))
     while True:
+        answers: list[tuple[int, bytes]] = []
+        disturbed = False
         data = sock.recv(_RECEIVE)
         for found in messages(data):
             if found.sequence != sequence:
@@ -162,8 +164,10 @@ def _collect(sock: socket.socket, sequence: int) -> tuple[list[tuple[int, bytes]
                 disturbed = True
             if found.kind == NLMSG_DONE:
                 _raise_error(data, found)
-                return answers, disturbed
+                yield answers, disturbed
+                return
             if found.kind == NLMSG_ERROR:
                 _raise_error(data, found)
                 continue
             answers.append((found.kind, data[found.start : found.end]))
+        yield answers, disturbed

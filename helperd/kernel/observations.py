@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from helperd.kernel.rtnetlink import Record
 
@@ -28,11 +28,13 @@ class NamespaceEnded:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceRead:
-    """All objects of `topics` in a namespace: what is known of these topics there and isn't among them is gone."""
+    """All objects of `topics` in a namespace: what is known of these topics there and isn't among them is gone. `left_out`: how many
+    more there are of a topic, at least, where they are too many."""
 
     inode: int
     topics: tuple[str, ...]
     records: Sequence[Record]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +52,13 @@ class EventsLost:
     epoch: int
 
 
-Observation = Record | NamespaceSeen | NamespaceEnded | NamespaceRead | PeersKnown | EventsLost
+@dataclass(frozen=True, slots=True)
+class NamespaceLimits:
+    """What of a namespace is too much: rows that are left out, by topic, and topics that change too often to follow each event."""
+
+    inode: int
+    left_out: Mapping[str, int]
+    noisy: tuple[str, ...]
+
+
+Observation = Record | NamespaceSeen | NamespaceEnded | NamespaceRead | PeersKnown | EventsLost | NamespaceLimits

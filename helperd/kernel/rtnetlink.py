@@ -203,7 +203,7 @@ def _route(data: bytes, start: int, end: int, inode: int, put: bool) -> list[Rec
         return []
     destination = "default" if length == 0 else f"{_ip(found[1] if 1 in found else _zeros(family))}/{length}"  # RTA_DST
     metric = _u32(found, 6)  # RTA_PRIORITY
-    source = _ip(found[7]) if 7 in found else ""  # RTA_PREFSRC
+    source = intern(_ip(found[7])) if 7 in found else ""  # RTA_PREFSRC
     what = _ROUTE_KINDS.get(kind, "unicast")
     records = []
     for gateway, index in _next_hops(found):
@@ -220,7 +220,7 @@ def _zeros(family: int) -> bytes:
 
 def _gateway(found: Mapping[int, bytes]) -> str:
     if 5 in found:  # RTA_GATEWAY
-        return _ip(found[5])
+        return intern(_ip(found[5]))  # many routes share it
     via = found.get(18)  # RTA_VIA: family and address, for IPv4 routes over IPv6
     return _ip(via[2:]) if via else ""
 
@@ -301,6 +301,12 @@ _DECODERS: Mapping[int, tuple[_Decoder, bool]] = {
     RTM_NEWNEIGH: (_neighbour, True), RTM_DELNEIGH: (_neighbour, False),
     RTM_NEWRULE: (_rule, True), RTM_DELRULE: (_rule, False),
 }
+
+TOPICS: Mapping[int, str] = {
+    RTM_NEWLINK: "links", RTM_DELLINK: "links", RTM_NEWADDR: "addresses", RTM_DELADDR: "addresses", RTM_NEWROUTE: "routes",
+    RTM_DELROUTE: "routes", RTM_NEWNEIGH: "neighbours", RTM_DELNEIGH: "neighbours", RTM_NEWRULE: "rules", RTM_DELRULE: "rules",
+}
+"""What the messages are about."""
 
 DUMPS: Mapping[str, tuple[tuple[int, bytes], ...]] = {
     "links": ((RTM_GETLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + integer(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)),),

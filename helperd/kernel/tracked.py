@@ -10,9 +10,11 @@ import os
 from collections.abc import Iterable, Iterator
 
 from helperd.kernel import namespace_dump, nsids
+from helperd.kernel.event_limits import EventLimits
+from helperd.kernel.namespace_dump import Found
 from helperd.kernel.namespaces import NamespaceGone, NamespaceRef, netlink_socket, open_namespace, own_namespace
 from helperd.kernel.netlink import DecodeError
-from helperd.kernel.observations import NamespaceRead, NamespaceSeen, PeersKnown
+from helperd.kernel.observations import NamespaceSeen, PeersKnown
 from protocol.names import decode_kernel_text
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class TrackedNamespaces:
         self._refs: dict[int, tuple[NamespaceRef, ...]] = {own.inode: (own,)}
         self._told: dict[int, NamespaceSeen] = {}
         self._peers: dict[int, dict[int, int]] = {}
+        self.limits = EventLimits(own.inode)
         self._socket = netlink_socket()
         self._socket.settimeout(_TIMEOUT)
 
@@ -66,6 +69,7 @@ class TrackedNamespaces:
     def forget(self, inode: int) -> None:
         """A namespace is gone."""
         self._refs.pop(inode, None)
+        self.limits.forget(inode)
         self._told.pop(inode, None)
         self._peers.pop(inode, None)
         self.unresolved.discard(inode)
@@ -91,7 +95,7 @@ class TrackedNamespaces:
         self._told[inode] = news
         return news
 
-    def read(self, inode: int, topics: Iterable[str]) -> NamespaceRead:
+    def read(self, inode: int, topics: Iterable[str]) -> Found:
         """Read a namespace by the first way that still leads there. Raises `NamespaceGone`, OSError, `DumpInterrupted`."""
         wanted = tuple(topics)
         *others, last = self._refs[inode]
@@ -102,9 +106,12 @@ class TrackedNamespaces:
                 continue
         return self._read(last, wanted)
 
-    def _read(self, ref: NamespaceRef, topics: tuple[str, ...]) -> NamespaceRead:
-        with namespace_dump.dump_socket(None if ref.inode == self.host else ref) as sock:
-            return NamespaceRead(ref.inode, topics, namespace_dump.read(sock, ref.inode, topics))
+    def _read(self, ref: NamespaceRef, topics: tuple[str, ...]) -> Found:
+        found = Found()
+        while topics:
+            with namespace_dump.dump_socket(None if ref.inode == self.host else ref) as sock:
+                topics = namespace_dump.read_some(sock, ref.inode, topics, lambda topic: self.limits.most(ref.inode, topic), found)
+        return found
 
     def knows_peer(self, inode: int, nsid: int) -> bool:
         """Whether it is known which namespace the id `nsid` inside `inode` stands for."""
