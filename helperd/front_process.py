@@ -17,6 +17,7 @@ import msgspec
 
 from helperd.channel import FrontChannel
 from helperd.frames import (
+    Caller,
     EpochFrame,
     FrameError,
     FromCore,
@@ -28,6 +29,7 @@ from helperd.frames import (
 )
 from helperd.front_config import FrontConfig
 from helperd.listener import Listener
+from helperd.witness import Witness, place
 
 READY_SECONDS = 60.0  # a machine in software emulation takes 10 s to import the modules
 CHECK_SECONDS = 5.0
@@ -61,6 +63,8 @@ class FrontProcess:
         self._on_frame = on_frame
         self._users = tuple(users)
         self._channel: FrontChannel | None = None
+        self._place = place(listener.socket)
+        self._witness: Witness | None = None
         self._clients: set[int] = set()
         self._heard = 0.0
         self._stats: list[asyncio.Future[dict[str, int]]] = []
@@ -88,14 +92,21 @@ class FrontProcess:
 
     async def _one_front(self) -> str:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        seen, shown = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         config = msgspec.structs.replace(self._config, first_client=1 + (self.starts - 1) * CLIENTS_OF_A_FRONT)
         try:
-            process = await self._start(theirs)
+            process = await self._start(theirs, shown)
         except BaseException:
             ours.close()
+            seen.close()
             raise
         finally:
             theirs.close()
+            shown.close()
+        if self._place is None:
+            seen.close()
+        else:
+            self._witness = Witness(seen, self._place)
         tasks: list[asyncio.Task[str]] = []
         self._fault.clear()
         try:
@@ -112,6 +123,9 @@ class FrontProcess:
             channel_now, self._channel = self._channel, None
             self.ready.clear()
             self.pid = 0
+            if self._witness is not None:
+                self._witness.close()
+                self._witness = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -124,13 +138,14 @@ class FrontProcess:
             await process.wait()
             await self._forget_clients()
 
-    async def _start(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+    async def _start(self, theirs: socket.socket, shown: socket.socket) -> asyncio.subprocess.Process:
         listening = self.listener.fileno()
         users = [word for user in self._users for word in ("--user", user)]
         return await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-s", "-m", "helperd.front",
-            "--listen-fd", str(listening), "--core-fd", str(theirs.fileno()), *users,
-            pass_fds=(listening, theirs.fileno()),
+            "--listen-fd", str(listening), "--core-fd", str(theirs.fileno()), "--show-fd", str(shown.fileno()),
+            *users,
+            pass_fds=(listening, theirs.fileno(), shown.fileno()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             env=_environment(),
@@ -158,12 +173,24 @@ class FrontProcess:
                         future.set_result(values)
             case GoneFrame(client=client):
                 self._clients.discard(client)
+                if self._witness is not None:
+                    self._witness.forget(client)
                 await self._on_frame(frame)
             case _:
                 client = getattr(frame, "client", 0)
                 caller = getattr(frame, "caller", None)
+                if caller is not None:
+                    await self._believe(caller)
                 self._clients.add(client if caller is None else caller.client)
                 await self._on_frame(frame)
+
+    async def _believe(self, caller: Caller) -> None:
+        """Raises FrameError where the front says of a client what the core does not see itself."""
+        tcp = self._config.tcp
+        if tcp is not None and caller.pid == 0 and caller.uid in tcp.keys.values():
+            return  # there the front alone checks the key
+        if self._witness is not None:
+            await self._witness.check(caller)
 
     async def _watch(self) -> str:
         """Ask the front for a sign of life now and then."""

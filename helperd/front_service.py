@@ -37,7 +37,7 @@ from helperd.front_roster import Roster
 from helperd.roles import Role
 from helperd.zap import parse_peer
 from protocol.codec import encode
-from protocol.errors import BadRequest, Forbidden, Internal, NetdeckError, NotFound, TooMuch
+from protocol.errors import BadRequest, Forbidden, Internal, NetdeckError, NotFound, TooMuch, Unavailable
 from protocol.messages import (
     VERSION,
     Call,
@@ -84,6 +84,7 @@ class FrontService:
         post: Callable[[FromFront], None],
         send: Callable[[ClientKey, bytes], Sent],
         admission: Admission,
+        show: Callable[[Client], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -91,6 +92,7 @@ class FrontService:
         self._epoch = config.epoch
         self._post = post
         self._send = send
+        self._show = show
         self._clock = clock
         self._roster = Roster(config.limits, config.first_client)
         self._admission = admission
@@ -159,7 +161,13 @@ class FrontService:
             self._send(key, _error(BadRequest("leave the routing id to ZeroMQ: do not set ZMQ_ROUTING_ID")))
             return None
         try:
-            return self._roster.add(key, peer, descriptor, self._clock())
+            client = self._roster.add(key, peer, descriptor, self._clock())
+            if self._show(client):
+                return client
+            self._roster.remove(client)
+            self.counts["refused_unshown"] += 1
+            self._send(key, _error(Unavailable("the core could not be shown this connection: connect again")))
+            return None
         except TooMuch as error:
             self.counts["refused_clients"] += 1
             self._send(key, _error(error))

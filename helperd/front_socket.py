@@ -13,10 +13,11 @@ from zmq.utils import z85
 
 from helperd.admission import Admission
 from helperd.frames import ReadyFrame
-from helperd.front_clients import ClientKey
+from helperd.front_clients import Client, ClientKey
 from helperd.front_config import FrontConfig, TcpAccess
 from helperd.front_pipe import CorePipe
 from helperd.front_service import FrontService, Sent
+from helperd.showing import show
 from helperd.zap import IPC_DOMAIN, TCP_DOMAIN, ZAP_ENDPOINT, Peer, zap_answer
 from protocol.messages import MAX_MESSAGE
 
@@ -29,18 +30,20 @@ TURN = 64  # messages of clients, and frames of the core, handled before the oth
 CORE_BACKLOG = 4_194_304  # bytes unsent to the core at which clients must wait
 RETRY_MS = 20
 TICK_MS = 1_000
+SHOW_SECONDS = 1.0  # that the front waits for room to show the core a connection
 _EVENT = struct.Struct("=Hi")
 
 
 class FrontSocket:
     """Everything that libzmq does for the front. `serve` returns only by an exception (CoreGone when the core ends)."""
 
-    def __init__(self, listening: socket.socket, pipe: CorePipe, config: FrontConfig) -> None:
+    def __init__(self, listening: socket.socket, pipe: CorePipe, config: FrontConfig, showing: socket.socket) -> None:
         self._pipe = pipe
+        self._showing = showing
         self._context = zmq.Context(io_threads=1)
         self._context.max_sockets = 16
         self._admission = Admission(config.roles)
-        self._service = FrontService(config, pipe.post, self._send, self._admission)
+        self._service = FrontService(config, pipe.post, self._send, self._admission, self._show)
         self._keys: dict[bytes, Peer] = {}
         self._zap = self._context.socket(zmq.REP)
         self._zap.linger = 0
@@ -90,6 +93,10 @@ class FrontSocket:
         except zmq.ZMQError:
             return Sent.GONE
         return Sent.OK
+
+    def _show(self, client: Client) -> bool:
+        # Over tcp there is a key in place of a process, which the front alone has checked.
+        return client.key[0] != 0 or show(self._showing, client.number, client.descriptor, client.peer)
 
     def serve(self) -> None:
         """Serve until the core ends (raises CoreGone)."""
