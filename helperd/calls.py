@@ -12,12 +12,15 @@ from helperd.accounts import groups_of, user_name
 from helperd.changes import CallContext
 from helperd.frames import Caller, CallFrame, CancelFrame, FromCore, InputFrame, reply
 from helperd.operations import Dispatcher
-from helperd.roles import Roles
+from helperd.roles import ROOT_UID, Roles
 from helperd.streams import Stream
 from protocol.errors import Internal, NetdeckError, TooMuch, to_wire
 from protocol.messages import CallId, ErrorMessage, Progress, Result
 
 log = logging.getLogger("netdeck.calls")
+# Of one user but root, over all his connections, those that he has closed among them: what he asked for may still wait its turn.
+MAX_CALLS_OF_USER = 512
+MAX_BYTES_OF_USER = 16_777_216
 Post = Callable[[FromCore], None]
 
 
@@ -28,6 +31,7 @@ class Running(msgspec.Struct):
     context: CallContext
     stream: Stream
     streams: bool
+    size: int
 
 
 class Calls:
@@ -36,6 +40,7 @@ class Calls:
     def __init__(self, dispatcher: Dispatcher, roles: Roles, post: Post) -> None:
         self._dispatcher, self._roles, self._post = dispatcher, roles, post
         self._running: dict[tuple[int, CallId], Running] = {}
+        self._held: dict[int, tuple[int, int]] = {}  # user → calls that run, bytes of their arguments
 
     def start(self, frame: CallFrame) -> None:
         caller, call = frame.caller, frame.call
@@ -43,14 +48,27 @@ class Calls:
         if mark in self._running:
             self._fail(caller, call.id, TooMuch(f"call id {call.id!r} is still running: choose another id"))
             return
+        size = len(msgspec.msgpack.encode(call.args))
+        count, held = self._held.get(caller.uid, (0, 0))
+        if caller.uid != ROOT_UID and (count >= MAX_CALLS_OF_USER or held + size > MAX_BYTES_OF_USER):
+            self._fail(caller, call.id, TooMuch(f"{count} calls of your user run, with {held} bytes of arguments: wait until some have "
+                                                "ended", limit=MAX_CALLS_OF_USER))
+            return
+        self._held[caller.uid] = count + 1, held + size
         stream = Stream(lambda name, data: self._post(reply(caller, Progress(call.id, stream=name, data=data))),
                         lambda size: self._post(reply(caller, Progress(call.id, taken=size))))
         context = CallContext(uid=caller.uid, gid=caller.gid, pid=caller.pid, user=user_name(caller.uid), op=call.op, key=call.key,
                               progress=lambda text, step, steps: self._tell(caller, call.id, text, step, steps))
         streams = call.op in ("container.run", "container.exec")
         task = asyncio.create_task(self._carry(frame, context, stream))
-        self._running[mark] = Running(task, context, stream, streams)
-        task.add_done_callback(lambda _: self._running.pop(mark, None))
+        self._running[mark] = Running(task, context, stream, streams, size)
+        task.add_done_callback(lambda _: self._ended(caller.uid, mark))
+
+    def _ended(self, uid: int, mark: tuple[int, CallId]) -> None:
+        count, held = self._held.pop(uid)
+        if count > 1:
+            self._held[uid] = count - 1, held - self._running[mark].size
+        del self._running[mark]
 
     def _tell(self, caller: Caller, ident: CallId, text: str, step: int, steps: int) -> None:
         # A message for each step of a long plan is more than anybody reads.

@@ -1,4 +1,4 @@
-"""The front process: ``python -m helperd.front --listen-fd N --core-fd M --show-fd K``, started by the core and by nobody else.
+"""The front process: ``python -m helperd.front --listen-fd N --core-fd M [--show-fd K]``, started by the core and by nobody else.
 
 It alone reads what strangers send. Privilege goes first; only then is anything loaded that parses.
 """
@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="helperd.front", allow_abbrev=False)
     parser.add_argument("--listen-fd", type=int, required=True, help="the listening unix socket")
     parser.add_argument("--core-fd", type=int, required=True, help="the pipe to the core")
-    parser.add_argument("--show-fd", type=int, required=True, help="where the core is shown connections")
+    parser.add_argument("--show-fd", type=int, help="where the core is shown connections, if it looks at them")
     parser.add_argument("--user", action="append", default=[], help="run as this user (may be repeated: the first that exists)")
     given = parser.parse_args()
     leave_root(tuple(given.user) or USERS)
@@ -35,8 +35,9 @@ def main() -> int:
     os.chdir("/")
     pipe = CorePipe(socket.socket(fileno=given.core_fd))
     listening = socket.socket(fileno=given.listen_fd)
-    showing = socket.socket(fileno=given.show_fd)
-    showing.settimeout(SHOW_SECONDS)
+    showing = None if given.show_fd is None else socket.socket(fileno=given.show_fd)
+    if showing is not None:
+        showing.settimeout(SHOW_SECONDS)
     try:
         config = read_config(pipe.read_first())
         leave_everything()

@@ -92,20 +92,20 @@ class FrontProcess:
 
     async def _one_front(self) -> str:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        seen, shown = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        seen, shown = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if self._place is not None else (None, None)
         config = msgspec.structs.replace(self._config, first_client=1 + (self.starts - 1) * CLIENTS_OF_A_FRONT)
         try:
             process = await self._start(theirs, shown)
         except BaseException:
             ours.close()
-            seen.close()
+            if seen is not None:
+                seen.close()
             raise
         finally:
             theirs.close()
-            shown.close()
-        if self._place is None:
-            seen.close()
-        else:
+            if shown is not None:
+                shown.close()
+        if seen is not None and self._place is not None:
             self._witness = Witness(seen, self._place)
         tasks: list[asyncio.Task[str]] = []
         self._fault.clear()
@@ -138,14 +138,14 @@ class FrontProcess:
             await process.wait()
             await self._forget_clients()
 
-    async def _start(self, theirs: socket.socket, shown: socket.socket) -> asyncio.subprocess.Process:
+    async def _start(self, theirs: socket.socket, shown: socket.socket | None) -> asyncio.subprocess.Process:
         listening = self.listener.fileno()
+        show = [] if shown is None else ["--show-fd", str(shown.fileno())]
         users = [word for user in self._users for word in ("--user", user)]
         return await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-s", "-m", "helperd.front",
-            "--listen-fd", str(listening), "--core-fd", str(theirs.fileno()), "--show-fd", str(shown.fileno()),
-            *users,
-            pass_fds=(listening, theirs.fileno(), shown.fileno()),
+            "--listen-fd", str(listening), "--core-fd", str(theirs.fileno()), *show, *users,
+            pass_fds=(listening, theirs.fileno(), *(() if shown is None else (shown.fileno(),))),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             env=_environment(),

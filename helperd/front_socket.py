@@ -37,7 +37,7 @@ _EVENT = struct.Struct("=Hi")
 class FrontSocket:
     """Everything that libzmq does for the front. `serve` returns only by an exception (CoreGone when the core ends)."""
 
-    def __init__(self, listening: socket.socket, pipe: CorePipe, config: FrontConfig, showing: socket.socket) -> None:
+    def __init__(self, listening: socket.socket, pipe: CorePipe, config: FrontConfig, showing: socket.socket | None) -> None:
         self._pipe = pipe
         self._showing = showing
         self._context = zmq.Context(io_threads=1)
@@ -96,7 +96,7 @@ class FrontSocket:
 
     def _show(self, client: Client) -> bool:
         # Over tcp there is a key in place of a process, which the front alone has checked.
-        return client.key[0] != 0 or show(self._showing, client.number, client.descriptor, client.peer)
+        return client.key[0] != 0 or self._showing is None or show(self._showing, client.number, client.descriptor, client.peer)
 
     def serve(self) -> None:
         """Serve until the core ends (raises CoreGone)."""

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from helperd.networks import Networks
 from helperd.store import Change
 from helperd.streaming import pump
 from helperd.streams import Stream
-from protocol.errors import Conflict, Forbidden, InUse, InvalidValue, KernelRefused, NetdeckError, NotFound
+from protocol.errors import Conflict, Forbidden, InUse, InvalidValue, KernelRefused, NetdeckError, NotFound, TooMuch
 from protocol.model import Container, Network
 from protocol.names import container_name, display_text, label_key
 from protocol.requests import ContainerExec, ContainerRemove, ContainerRun, ContainerStop
@@ -40,6 +41,8 @@ _ADJECTIVES = ("amber", "brisk", "calm", "clever", "copper", "eager", "fair", "g
 _NOUNS = ("arp", "bridge", "cable", "frame", "gateway", "hop", "lease", "link", "mesh", "packet", "port", "prefix", "probe",
           "relay", "route", "socket", "subnet", "tap", "trunk", "vlan")
 RETRY_SECONDS = 5.0  # until the end of a container that could not be written down is tried again
+# Of one user but root, of containers and of commands in them: each has a process of root's beside it, which no limit of the user's counts.
+MAX_OF_USER = 128
 DISCARDED = "Published ports are discarded when using host network mode"  # docker's words
 _NETWORK_MODES: Mapping[str, Literal["new", "host", "none"]] = {"private": "new", "host": "host", "none": "none"}
 
@@ -56,6 +59,7 @@ class Runs:
         self._sandboxes: dict[str, Sandbox] = {}
         self._ends: dict[str, asyncio.Event] = {}  # by container: set when its end has been written down
         self._tasks: set[asyncio.Task[None]] = set()
+        self._commands: Counter[int] = Counter()  # user → commands of his that run in containers
 
     def rewrite_etc_files(self, container: Container) -> None:
         """After a change of its endpoints."""
@@ -67,6 +71,14 @@ class Runs:
         return self._run_dir / container[:32]
 
     # -- run ---------------------------------------------------------------------------------------------------------------
+
+    def _require_room(self, uid: int) -> None:
+        """Raises TooMuch where a user runs as much as he may."""
+        running = self._commands[uid] + sum(1 for item in self._records.containers.values() if item.uid == uid
+                                            and item.runtime == "netdeck" and item.status != "exited")
+        if uid != 0 and running >= MAX_OF_USER:
+            raise TooMuch(f"{running} containers and commands of yours run, which is the most that a user may have: stop some",
+                          limit=MAX_OF_USER)
 
     def _chosen_networks(self, request: ContainerRun) -> tuple[str, list[Network]]:
         """(mode, networks) that the request asks for."""
@@ -121,6 +133,7 @@ class Runs:
             preview, _ = self._endpoints.wanted(container, wishes, NEW)
             change = Change("container.run", call.uid, containers=(container,), endpoints=preview)
             return {"container": container, "warnings": [], "plan": self._networks.plan(change), "dry_run": True}
+        self._require_room(call.uid)
         self._changes.store.put(Change("container.create", call.uid, containers=(container,)))
         self._records.apply(Change("container.create", call.uid, containers=(container,)), {})
         try:
@@ -262,6 +275,7 @@ class Runs:
         container = await self._known.running(request.container)
         if call.uid not in (0, container.uid) or (container.runtime != "netdeck" and call.uid != 0):
             raise Forbidden(f"container {container.ref} is not yours: only its owner and root run commands in it", name=container.ref)
+        self._require_room(call.uid)
         terminal = Terminal(request.rows, request.columns) if request.tty else None
         target: Mapping[str, Any] = {"exec_in": ExecTarget(container.pid, container.starttime)} if container.pid else {
             "network": Join(path=container.path, inode=container.inode)}
@@ -269,6 +283,7 @@ class Runs:
         spec = SandboxSpec(id=container.id[:12], run_dir="", argv=request.command, hostname=container.hostname, **_account(user),
                            env=_environment(request.env, user, container.hostname, tty=request.tty), terminal=terminal,
                            interactive=request.interactive, **target)
+        self._commands[call.uid] += 1
         try:
             sandbox = await Sandbox.start(spec)
             try:
@@ -280,6 +295,8 @@ class Runs:
                 await sandbox.close()
         except SandboxError as error:
             raise _refused(error) from error
+        finally:
+            self._commands[call.uid] -= 1
         return {"exit_code": status.shell_code}
 
     def _mine(self, name: str, call: CallContext) -> Container:

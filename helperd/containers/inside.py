@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import struct
 import sys
 import termios
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from helperd.containers.spec import ExecWire, JoinWire, SpecWire
 
+_PTMX = os.makedev(5, 2)  # Linux Documentation/admin-guide/devices.txt
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 _NS_GET_NSTYPE = 0xB703
@@ -212,6 +214,10 @@ def _open_terminal(spec: SpecWire) -> tuple[int, int]:
         except OSError:
             # A devpts of the host without ptmxmode.
             master = os.open("/dev/ptmx", flags)
+        # The root directory is the caller's. What answers there must be the kernel: what it gives is handed to the caller.
+        state = os.fstat(master)
+        if not stat.S_ISCHR(state.st_mode) or state.st_rdev != _PTMX:
+            raise Failure("the container cannot have a terminal: its /dev/pts/ptmx is something else")
         fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
         slave = fcntl.ioctl(master, _TIOCGPTPEER, flags)
         set_size(master, rows, cols)

@@ -54,7 +54,7 @@ def test_a_strangers_bridge_in_its_place_is_left_alone(helper: RunningHelper) ->
     helper.call("network.create", name="a")
     helper.call("network.connect", network="a", container="netns:c1")
     link = bridge_of(helper, "a")
-    host.run(f"ip link del {link} && ip link add {link} addrgenmode none type bridge && "
+    host.run(f"ip link del {link} && ip link add {link} type bridge && ip link set {link} addrgenmode none && "
              f"ip link set {link} up && ip addr add 10.66.0.1/24 dev {link}")
     before = host.run(f"ip addr show {link}; ip link show master {link}")
     assert until(lambda: f"its bridge {link} was replaced by a bridge that is not netdeck's" in problem(helper, "a"))

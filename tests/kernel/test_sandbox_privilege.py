@@ -164,6 +164,20 @@ async def test_a_terminal_in_a_root_of_ones_own(place: Place, busybox: Path) -> 
     assert finished.stdout.split() == ["/dev/pts/0", "11", "22"]
 
 
+async def test_what_is_no_terminal_is_not_handed_to_the_caller(place: Place, busybox: Path) -> None:
+    """Removing a directory on the host takes what is mounted on it in the container along: then all of /dev is the caller's."""
+    async with started(place.spec("busybox", "sleep", "60", rootfs=str(busybox), uid=NOBODY, gid=NOBODY)) as sandbox:
+        await sandbox.go()
+        (busybox / "dev").rmdir()
+        (busybox / "dev/pts").mkdir(parents=True)
+        (busybox / "secret").write_text("root's")
+        (busybox / "dev/pts/ptmx").symlink_to("/secret")
+        target = ExecTarget(sandbox.pid, sandbox.starttime)
+        with pytest.raises(SandboxError, match="its /dev/pts/ptmx is something else"):
+            await place.run("true", exec_in=target, run_dir="", uid=NOBODY, gid=NOBODY, terminal=Terminal())
+        assert (busybox / "secret").stat().st_uid == os.getuid()
+
+
 async def test_the_old_root_is_out_of_reach(place: Place, busybox: Path) -> None:
     finished = await place.run("sh", "-c", "ls /proc/1/root/ ../../../..; cat /proc/mounts", rootfs=str(busybox), cwd="/bin")
     assert "home" not in finished.stdout.split("proc /proc")[0]

@@ -33,7 +33,8 @@ class HostileProcess(FrontProcess):
 
     what = ""
 
-    async def _start(self, theirs: socket.socket, shown: socket.socket) -> asyncio.subprocess.Process:
+    async def _start(self, theirs: socket.socket, shown: socket.socket | None) -> asyncio.subprocess.Process:
+        assert shown is not None
         numbers = self.listener.fileno(), theirs.fileno(), shown.fileno()
         return await asyncio.create_subprocess_exec(sys.executable, str(HOSTILE), self.what, *map(str, numbers), pass_fds=numbers,
                                                     env=_environment(), start_new_session=True)
