@@ -7,6 +7,7 @@ from typing import Any
 
 from drivers.changing import checked_update
 from drivers.driver import find
+from drivers.unusable import require_usable
 from helperd.changes import CallContext, Changes
 from helperd.host_facts import HostFacts
 from helperd.network_difference import differences
@@ -33,7 +34,8 @@ class NetworkUpdates:
             changed = differences(before, after)
             change = Change("network.update", call.uid, networks=(after,))
             plan = self._networks.plan(change) if changed else Plan()
-            warnings = [*self._facts.warnings(after), *self._without_address(before, after)]
+            mended = await self._networks.health.ready(before, dry_run=request.dry_run) if plan.steps else []
+            warnings = [*mended, *self._facts.warnings(after), *self._without_address(before, after)]
             if changed and not request.dry_run:
                 await self._changes.carry_out(change)
         return {"network": after, "changes": changed, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
@@ -41,6 +43,7 @@ class NetworkUpdates:
     def _wanted(self, network: Network, request: NetworkUpdate) -> Network:
         records = self._records
         driver = find(records.drivers, network.driver)
+        require_usable(driver)
         owners = {address: records.owner(endpoint) for address, endpoint in records.leases(network.id).items()}
         others = list(records.networks.values())
         after = edited(network, request, driver.info, owners, lambda wanted: self._new_subnets(network, wanted))
@@ -48,11 +51,12 @@ class NetworkUpdates:
 
     def _new_subnets(self, network: Network, wanted: Sequence[SubnetRequest]) -> tuple[Subnet, ...]:
         records = self._records
+        automatic = find(records.drivers, network.driver).info.automatic_gateway
         ours = frozenset(item.link for item in records.networks.values() if item.made_link and item.link)
         families = {6 if ":" in item.subnet else 4 for item in wanted}
         return check_subnets(network.name, wanted, ipv4=4 in families, ipv6=6 in families, networks=records.networks.values(),
                              host=self._facts.ranges(ours), pools=default_pools(records.instance),
-                             own_link="" if network.made_link else network.link)
+                             own_link="" if network.made_link else network.link, automatic_gateway=automatic)
 
     def _without_address(self, before: Network, after: Network) -> list[str]:
         """A family that the network gets is not given to containers that are on it already: their addresses stay as they are."""

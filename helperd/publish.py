@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from helperd.changes import CallContext, Changes, place_of
 from helperd.containers_known import KnownContainers
 from helperd.endpoints import Endpoints
@@ -56,8 +58,9 @@ class Publisher:
         """A change was committed."""
         for network in change.networks:
             before = self._world.get("networks", network.id)
-            self._world.put("networks", network.id, network)
             known = isinstance(before, Network)
+            problem = before.problem if isinstance(before, Network) else ""  # what becomes of it is looked at, not guessed
+            self._world.put("networks", network.id, msgspec.structs.replace(network, problem=problem))
             text = "; ".join(differences(before, network)) if isinstance(before, Network) else f"driver {network.driver}"
             self._world.log("network", "changed" if known else "created", network.name, text=text, actor=call.user)
         for ident in change.drop_networks:

@@ -104,3 +104,19 @@ def test_a_bridge_that_was_not_ours_and_is_gone(helper: RunningHelper) -> None:
     with pytest.raises(Conflict, match="make it again"):
         helper.call("network.connect", network="a", container="netns:c1")
     assert "shared0" not in host.run("ip -br link")
+
+
+def test_a_change_in_place_puts_a_lost_bridge_back_and_keeps_off_a_strangers(helper: RunningHelper) -> None:
+    helper.call("network.create", name="a")
+    link = bridge_of(helper, "a")
+    helper.host.run(f"ip link del {link}")
+    assert until(lambda: "is gone" in problem(helper, "a"))
+    told = helper.call("network.update", name="a", options={"mtu": "1400"})["warnings"]
+    assert "made again first" in told[0]
+    assert "mtu 1400" in helper.host.run(f"ip link show {link}")
+    assert until(lambda: problem(helper, "a") == "")
+    helper.host.run(f"ip link del {link} && ip link add {link} type bridge")
+    assert until(lambda: "replaced" in problem(helper, "a"))
+    with pytest.raises(Conflict, match="network a is damaged"):
+        helper.call("network.update", name="a", options={"mtu": "1300"})
+    assert "replaced" in problem(helper, "a") and "mtu 1500" in helper.host.run(f"ip link show {link}")
