@@ -7,7 +7,8 @@ good by the same plan as at a start; the second is told, and nothing of it is to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -66,16 +67,24 @@ class NetworkHealth:
 
     def problem(self, network: Network) -> str:
         """What is wrong with `network` as far as is known, "" where nothing."""
-        return self._judged(network, self._carriers({network.link}))
+        return self._judged(network, self._carriers((network.link,)))
 
     def shown(self, network: Network) -> Network:
         """`network` with its problem, as clients see it."""
         found = self.problem(network)
         return msgspec.structs.replace(network, problem=found) if found else network
 
-    def _carriers(self, names: set[str]) -> dict[str, Carrier]:
-        return {link.name: Carrier(link.kind, link.alias, link.group) for link in self._world.links(self._world.host)
-                if link.name in names}
+    def _carriers(self, names: Iterable[str]) -> dict[str, Carrier]:
+        """What the world knows of the host's links with these names; not a walk over all links, since an attach asks for one."""
+        found = {}
+        for name in names:
+            try:
+                link = self._world.link(self._world.host, socket.if_nametoindex(name)) if name else None
+            except OSError:
+                continue
+            if link is not None and link.name == name:
+                found[name] = Carrier(link.kind, link.alias, link.group)
+        return found
 
     def _judged(self, network: Network, carriers: Mapping[str, Carrier]) -> str:
         unusable = driver_problem(self._changes.records.drivers, network.driver)
@@ -110,11 +119,11 @@ class NetworkHealth:
 
     def _heard(self, changes: list[WorldChange]) -> None:
         host = f"{self._world.host}/"
-        links = {item.link for item in self._changes.records.networks.values()} if changes else set()
-        for topic, _, key, value in changes:
-            if topic == "links" and key.startswith(host) and (not isinstance(value, Link) or value.name in links):
+        news = [value for topic, _, key, value in changes if topic == "links" and key.startswith(host)]
+        if news:
+            links = {item.link for item in self._changes.records.networks.values()}
+            if any(not isinstance(value, Link) or value.name in links for value in news):
                 self._wake.set()
-                return
 
     async def run(self) -> None:
         """Look at the networks whenever a link of the host came or went."""
@@ -127,7 +136,7 @@ class NetworkHealth:
     async def look(self) -> None:
         """Bring what clients see of each network's problem up to date."""
         records = self._changes.records
-        carriers = self._carriers({item.link for item in records.networks.values()})
+        carriers = self._carriers(item.link for item in records.networks.values())
         for network in list(records.networks.values()):
             if self._judged(network, carriers) == self._told(network):
                 continue
