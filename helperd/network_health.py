@@ -70,27 +70,29 @@ class NetworkHealth:
         return self._judged(network, self._carriers((network.link,)))
 
     def shown(self, network: Network) -> Network:
-        """`network` with its problem, as clients see it."""
-        found = self.problem(network)
+        """`network` with its problem, as clients see it. While a change is under way, which may take links and put them back, that of
+        before."""
+        found = self._told(network) if self._changes.lock.locked() else self.problem(network)
         return msgspec.structs.replace(network, problem=found) if found else network
 
-    def _carriers(self, names: Iterable[str]) -> dict[str, Carrier]:
-        """What the world knows of the host's links with these names; not a walk over all links, since an attach asks for one."""
-        found = {}
+    def _carriers(self, names: Iterable[str]) -> dict[str, Carrier | None]:
+        """What is known of the host's links with these names, None of one that the world has not heard of yet; those that are not
+        there are left out. No walk over all links, since an attach asks for one."""
+        found: dict[str, Carrier | None] = {}
         for name in names:
             try:
-                link = self._world.link(self._world.host, socket.if_nametoindex(name)) if name else None
+                index = socket.if_nametoindex(name)
             except OSError:
                 continue
-            if link is not None and link.name == name:
-                found[name] = Carrier(link.kind, link.alias, link.group)
+            link = self._world.link(self._world.host, index)
+            found[name] = Carrier(link.kind, link.alias, link.group) if link is not None and link.name == name else None
         return found
 
-    def _judged(self, network: Network, carriers: Mapping[str, Carrier]) -> str:
+    def _judged(self, network: Network, carriers: Mapping[str, Carrier | None]) -> str:
         unusable = driver_problem(self._changes.records.drivers, network.driver)
         if unusable:
             return f"its driver {network.driver} can't be used: {unusable}"
-        if not network.link:
+        if not network.link or carriers.get(network.link, network) is None:
             return ""
         wanted = self._changes.records.carrier(network)
         return "" if wanted is None and network.made_link else damage(network, wanted, carriers.get(network.link))
@@ -113,7 +115,7 @@ class NetworkHealth:
             found = await self._now(network)
         if found and not (gone and dry_run):
             raise Conflict(f"network {network.name} is damaged: {found}", name=network.name, with_=network.link)
-        return [f"{network.link}, which carries network {network.name}, was gone: it is made again first"]
+        return [f"{network.link}, which carries network {network.name}, was gone: it {'is' if dry_run else 'was'} made again first"]
 
     # Telling
 

@@ -18,7 +18,7 @@ from helperd.plan import Step
 from helperd.store import Change
 from helperd.world import Change as WorldChange
 from helperd.world import World
-from protocol.errors import NetdeckError
+from protocol.errors import Gone, NetdeckError
 from protocol.model import Container, Endpoint, Namespace, Network
 
 log = logging.getLogger("netdeck.publish")
@@ -168,7 +168,8 @@ class Watcher:
         alive = {row.inode for row in self._world.rows("namespaces") if isinstance(row, Namespace)} | set(seen)
         failed: NetdeckError | None = None
         for container in list(self._changes.records.containers.values()):
-            if container.runtime != "netdeck" and (container.inode not in alive or container.id in self.lost):
+            if container.runtime != "netdeck" and (container.id in self.lost or
+                                                   (container.inode not in alive and not await self._lives(container))):
                 try:
                     await self._release(container)
                     self.lost.discard(container.id)
@@ -177,6 +178,14 @@ class Watcher:
         self._publisher.containers()
         if failed is not None:
             raise failed
+
+    async def _lives(self, container: Container) -> bool:
+        """Whether a namespace that nobody has seen is there all the same: one that was made and attached since the last scan is."""
+        try:
+            await self._known.inside(container)
+        except Gone:
+            return False
+        return True
 
     async def _release(self, container: Container) -> None:
         async with self._changes.lock:

@@ -39,9 +39,9 @@ def test_a_bridge_that_was_deleted_is_shown_and_put_back(helper: RunningHelper) 
     assert until(lambda: ("damaged", "warning") in told(helper, "a"))
     assert "damaged" in next(line for line in helper.command("network", "ls").splitlines() if f" {'a':4}" in line)
     tried = helper.call("network.connect", network="a", container="netns:c2", dry_run=True)
-    assert "made again first" in tried["warnings"][0] and link not in host.run("ip -br link")
+    assert "is made again first" in tried["warnings"][0] and link not in host.run("ip -br link")
     made = helper.call("network.connect", network="a", container="netns:c2")
-    assert "made again first" in made["warnings"][0]
+    assert "was made again first" in made["warnings"][0]
     host.run("ping -c 1 -W 3 10.7.0.2", netns="c2")
     host.run("ping -c 1 -W 3 10.7.0.1", netns="c1")
     assert until(lambda: problem(helper, "a") == "" and told(helper, "a")[-1] == ("mended", "notice"))
