@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from protocol.model import Container, Link, LogEntry, Network, Route
+from tui.close_look import Look
 from tui.documents import Line, Page, Span, builtins
 from tui.feed import Feed
+from tui.rates import Rates
 from tui.rows import containers, events, interfaces, networks
 from tui.rows.words import bytes_text, duration_text, namespace_label, rate_text
 from tui.selection import Model, Selected
 from tui.widgets.chart import chart
 from tui.widgets.glyphs import Glyphs, state_text, state_tone
+from tui.widgets.sparkline import sparkline
 
 CHART_HEIGHT: Final = 4
 _MAIN_TABLE: Final = 254
@@ -29,7 +32,8 @@ _LEVEL_TONES: Final = {"warning": "warn", "error": "bad"}
 class Context:
     """What a page may use. `history`: bytes a second of the last minute, oldest first, () where there is none.
 
-    `inspected`: what the helper answered to `inspect`; None until it did, a str where it refused.
+    `inspected`: what the helper answered to `inspect`; None until it did, a str where it refused. `look`: an interface as it is
+    at this moment, where it is looked at so closely.
     """
 
     feed: Feed
@@ -37,6 +41,7 @@ class Context:
     width: int
     history: Sequence[float] = ()
     inspected: Any = None
+    look: Look | None = None
 
 
 def _when(moment: float) -> str:
@@ -52,6 +57,9 @@ def _traffic(page: Page, context: Context, rx: float, tx: float) -> None:
     if any(value > 0 for value in context.history):
         for line in chart(context.history, page.width, CHART_HEIGHT, context.glyphs.bars):
             page.raw(Span(line, "accent"))
+    if context.look is not None:
+        width = max(1, min(page.width - 9, len(context.look.tenths)))
+        page.raw(Span("tenths   ", "label"), Span(sparkline(context.look.tenths[-width:], width, context.glyphs.bars), "accent"))
     page.field("receives", rate_text(rx), labels=8)
     page.field("sends", rate_text(tx), labels=8)
     peak = max((value for value in context.history if value == value), default=0.0)
@@ -186,23 +194,32 @@ def _interface_summary(context: Context, key: str, link: Link) -> list[Line]:
     _state(page, context, interfaces.state_word(link))
     page.field("container", link.container)
     page.field("network", link.network)
-    page.field("namespace", f"{namespace_label(feed, link.inode)}  ({link.inode})")
-    page.field("index", str(link.ifindex), "muted")
     master = feed.links.get(f"{link.inode}/{link.master}")
     page.field("master", master.name if master else str(link.master or ""))
     page.field("peer", interfaces.peer_text(feed, link))
+    _interface_traffic(page, context, key)
+    page.heading("More")
+    page.field("namespace", f"{namespace_label(feed, link.inode)}  ({link.inode})")
+    page.field("index", str(link.ifindex), "muted")
     page.field("mac", link.mac)
     page.field("mtu", str(link.mtu or ""))
     page.field("flags", " ".join(word for bit, word in _FLAGS.items() if link.flags & bit), "muted")
     page.field("alias", link.alias, "muted")
-    rates = feed.rates.of(key)
-    if rates is not None:
-        _traffic(page, context, rates.rx, rates.tx)
-        page.field("packets", f"{rates.rx_packets:.0f} in, {rates.tx_packets:.0f} out a second", labels=8)
-        page.field("in all", f"{bytes_text(rates.rx_total)} in, {bytes_text(rates.tx_total)} out", labels=8)
-        page.field("errors", str(rates.errors), "bad" if rates.errors else "muted", labels=8)
-        page.field("drops", str(rates.drops), "warn" if rates.drops else "muted", labels=8)
     return page.lines
+
+
+def _interface_traffic(page: Page, context: Context, key: str) -> None:
+    rates = context.feed.rates.of(key)
+    if rates is None:
+        return
+    if (look := context.look) is not None:
+        all_rx, all_tx, _, _, *others = look.counts
+        rates = Rates(look.rx, look.tx, look.rx_packets, look.tx_packets, sum(others[:2]), sum(others[2:]), all_rx, all_tx)
+    _traffic(page, context, rates.rx, rates.tx)
+    page.field("packets", f"{rates.rx_packets:.0f} in, {rates.tx_packets:.0f} out a second", labels=8)
+    page.field("in all", f"{bytes_text(rates.rx_total)} in, {bytes_text(rates.tx_total)} out", labels=8)
+    page.field("errors", str(rates.errors), "bad" if rates.errors else "muted", labels=8)
+    page.field("drops", str(rates.drops), "warn" if rates.drops else "muted", labels=8)
 
 
 def _interface_addresses(context: Context, key: str, link: Link) -> list[Line]:

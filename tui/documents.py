@@ -63,12 +63,32 @@ class Page:
         for text in json_text(value).splitlines():
             found = _JSON_LINE.match(text)
             if found is None:
-                self.lines.append((Span(text),))
+                line: Line = (Span(text),)
             elif found.group(3):
                 rest = found.group(4)
-                self.lines.append((Span(found.group(1)), Span(found.group(2), "label"), Span(": "), Span(rest, _json_tone(rest))))
+                line = (Span(found.group(1)), Span(found.group(2), "label"), Span(": "), Span(rest, _json_tone(rest)))
             else:
-                self.lines.append((Span(found.group(1)), Span(found.group(2), "accent"), Span(found.group(4))))
+                line = (Span(found.group(1)), Span(found.group(2), "accent"), Span(found.group(4)))
+            self.lines += fold(line, self.width)
+
+
+def fold(line: Line, width: int) -> list[Line]:
+    """A line of characters of one cell each as lines of at most `width` cells; what goes on below stands further right."""
+    lines: list[Line] = []
+    spans, room = list(line), width
+    indent = min(len(line[0].text) - len(line[0].text.lstrip(" ")) + 4, width // 2) if line else 0
+    now: list[Span] = []
+    while spans:
+        span = spans.pop(0)
+        if len(span.text) <= room:
+            now.append(span)
+            room -= len(span.text)
+            continue
+        now.append(Span(span.text[:room], span.tone))
+        lines.append(tuple(now))
+        now, room = [Span(" " * indent)], width - indent
+        spans.insert(0, Span(span.text[len(lines[-1][-1].text):], span.tone))
+    return [*lines, tuple(now)]
 
 
 def json_text(value: Any) -> str:

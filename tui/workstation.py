@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,6 +16,7 @@ from protocol.client import Client
 from protocol.errors import NetdeckError
 from tui import colon_commands, keys
 from tui.actions import Action, action_named
+from tui.close_look import PERIOD, SCREEN_PERIOD, CloseLook, Watch
 from tui.export import write
 from tui.feed import Batch, Feed
 from tui.filter import FilterError
@@ -33,6 +34,9 @@ from tui.widgets.live_table import LiveTable
 from tui.widgets.plain_scroll_bar import PlainScrollBar
 from tui.widgets.prompt import PromptBar
 from tui.widgets.status_bar import KeyHints, StatusBar
+
+#: Round trip to the terminal, in seconds, up to which an interface is shown ten times a second.
+FAR: Final = 0.1
 
 
 def _palette() -> type[Provider]:
@@ -60,7 +64,10 @@ class Workstation(SpeakingApp[int]):
         self.feed = Feed()
         self.client: Client = source if source is not None else Client(socket, "netdeck-tui", self.feed.connection_changed)
         self.glyphs = ASCII if ascii else UNICODE
+        self.profile = profile
         self.set_data_interval(profile.data_interval)
+        self.look = CloseLook(self.client, lambda: self.paint_data(self.details.refresh_page, key="look"))
+        self._on_screen = Watch(self.client, lambda message: None, SCREEN_PERIOD)  # they come with the stream's next counters too
         self.shell = Shell(self.feed, glyphs=self.glyphs, sparklines=profile.sparklines)
         self.status, self.hints, self.prompt = StatusBar(), KeyHints(self.glyphs), PromptBar(self.glyphs)
         for theme in THEMES:
@@ -82,7 +89,8 @@ class Workstation(SpeakingApp[int]):
         self.feed.subscribe(self._feed_changed)
         self._ageing = self.set_interval(1.0, self._show_age, pause=True)
         self.show_view("networks")
-        self.run_worker(self.feed.run(self.client), group="feed")
+        for following in (self.feed.run(self.client), self.look.run(), self._on_screen.run()):
+            self.run_worker(following, group="feed")
 
     async def on_unmount(self) -> None:
         self.feed.close()
@@ -99,6 +107,24 @@ class Workstation(SpeakingApp[int]):
         self.paint_data(self._show_surroundings, key="surroundings")
         if self.details.is_open and (batch.counters or batch.connection or batch.changed or batch.removed):
             self.paint_data(lambda: self.details.follow(batch), key=("details", batch.tick))
+        self.look_around()
+
+    def look_around(self) -> None:
+        """Have the helper read more often what is looked at: the interface of the details, the rows on the screen."""
+        seen = len(self.screen_stack) == 1
+        key = self.details.looked_at if seen and self._may_look() else None
+        if key != self.look.key:
+            self.look.at(key)
+            self.set_data_interval(self.profile.data_interval if key is None else min(PERIOD, self.profile.data_interval))
+        listed = seen and self.view_name == "interfaces" and not (self.details.is_open and not self.shell.wide)
+        self._on_screen.ask(self.view.table.keys_on_screen if listed else ())
+
+    def _may_look(self) -> bool:
+        """Whether the terminal is near enough. One that answers nothing may be anywhere: then the profile decides."""
+        known = self.round_trip
+        if not self.profile.close_look or (known is None and self.paced and self.profile.name != "lan"):
+            return False
+        return known is None or known <= (FAR if self.look.key is None else 1.5 * FAR)
 
     def _show_age(self) -> None:
         self.view.refresh_titles()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from protocol.client import ConnectionState
@@ -66,6 +66,23 @@ def log_entry(number: int, **fields: Any) -> LogEntry:
     return LogEntry(number, MOMENT + number, **words)
 
 
+class PlayedWatch:
+    """A subscription to what is watched: what was asked for is kept, and what a test plays comes out."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[tuple[tuple[int, int], ...], float]] = []
+        self.queue: asyncio.Queue[Counters] = asyncio.Queue()
+
+    def __aiter__(self) -> PlayedWatch:
+        return self
+
+    async def __anext__(self) -> Counters:
+        return await self.queue.get()
+
+    async def watch(self, links: tuple[tuple[int, int], ...], period: float = 0.1) -> None:
+        self.asked.append((links, period))
+
+
 class PlayedHelper:
     """Stands in for `protocol.client.Client`. What a test puts into `play` comes out of the subscription."""
 
@@ -79,6 +96,7 @@ class PlayedHelper:
         self._seq = 0
         self._time = 100.0
         self._totals: dict[tuple[int, int], list[int]] = {}
+        self.watches: list[PlayedWatch] = []
 
     @property
     def welcome(self) -> Welcome:
@@ -90,7 +108,13 @@ class PlayedHelper:
         self.come()
         return self.welcome
 
-    async def subscribe(self, topics: tuple[str, ...], *, period: float = 1.0) -> AsyncIterator[Snapshot | Event | Counters]:
+    def subscribe(self, topics: tuple[str, ...], *, period: float = 1.0, links: tuple[tuple[int, int], ...] | None = None) -> Any:
+        if links is not None:
+            self.watches.append(PlayedWatch())
+            return self.watches[-1]
+        return self._stream()
+
+    async def _stream(self) -> AsyncIterator[Snapshot | Event | Counters]:
         self.snapshot()
         while True:
             yield await self._queue.get()
@@ -131,8 +155,13 @@ class PlayedHelper:
             rx, tx = rates[key]
             for column, amount in enumerate((rx, tx, rx // 100, tx // 100, errors, 0, 0, 0)):
                 totals[column] += int(amount * seconds)
-        flat = [self._totals[key][column] for column in range(8) for key in keys]
-        self._queue.put_nowait(Counters(
-            1, self._time, struct.pack(f"<{len(keys)}Q", *(inode for inode, _ in keys)),
-            struct.pack(f"<{len(keys)}I", *(index for _, index in keys)), struct.pack(f"<{len(flat)}Q", *flat),
-        ))
+        self._queue.put_nowait(counters(self._time, {key: self._totals[key] for key in keys}))
+
+
+def counters(time: float, rows: Mapping[tuple[int, int], Sequence[int]]) -> Counters:
+    """A message with the eight counters of these links."""
+    flat = [numbers[column] for column in range(8) for numbers in rows.values()]
+    return Counters(
+        1, time, struct.pack(f"<{len(rows)}Q", *(inode for inode, _ in rows)),
+        struct.pack(f"<{len(rows)}I", *(index for _, index in rows)), struct.pack(f"<{len(flat)}Q", *flat),
+    )

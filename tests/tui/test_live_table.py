@@ -262,3 +262,15 @@ async def test_a_click_moves_and_opens_and_sorts() -> None:
         rx = app.table._places[1]
         await pilot.click(LiveTable, offset=(rx.x + 1, 0))
         assert app.model.sorting.column == "rx" and app.table.cursor_key == "k3"
+
+
+async def test_the_scroll_bar_hides_no_cell_and_what_is_cut_says_so() -> None:
+    app = TableApp(100)
+    for row in range(100):
+        app.model.put(f"k{row}", {"ns": f"namespace-{row:03d}-with-a-name-that-is-cut"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert app.table.show_vertical_scrollbar
+        inside = 80 - app.table.scrollbar_size_vertical
+        lines = [app.line(y)[:inside].rstrip() for y in range(1, 24)]
+        assert all(line.endswith("…") for line in lines), lines

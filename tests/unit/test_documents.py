@@ -61,3 +61,14 @@ def test_the_status_line_fits_and_keeps_its_last_piece_longest(width: int) -> No
     assert line.cell_length <= width
     if width >= 40:
         assert line.plain.rstrip().endswith("live")
+
+
+@given(st.recursive(st.text(max_size=90) | st.integers(), lambda inner: st.dictionaries(st.text(max_size=30), inner, max_size=3), max_leaves=5),
+       st.integers(10, 60))
+def test_json_that_is_too_wide_goes_on_below_and_loses_nothing(value: object, width: int) -> None:
+    page, wide = Page(width), Page(1000)
+    page.json(value)
+    wide.json(value)
+    texts = ["".join(span.text for span in line) for line in page.lines]
+    assert all(len(text) <= width for text in texts)
+    assert "".join(texts).replace(" ", "") == plain_text(wide.lines).replace(" ", "").replace("\n", "")

@@ -12,7 +12,7 @@ from textual.widgets import Static
 from protocol.errors import NetdeckError
 from protocol.names import display_text
 from tui.detail_pages import INSPECT, PAGES, Context, lines
-from tui.documents import json_text, plain_text
+from tui.documents import builtins, json_text, plain_text
 from tui.feed import Batch
 from tui.selection import Selected
 from tui.widgets.text_pane import TextPane
@@ -56,6 +56,13 @@ class DetailsPanel(Container):
     def is_open(self) -> bool:
         return self.has_class("-open")
 
+    @property
+    def looked_at(self) -> str | None:
+        """The interface whose counters are being read here."""
+        selected = self.selected
+        seen = self.is_open and selected is not None and selected.kind == "interface" and self.page == 0 and not self._stale
+        return selected.key if seen and selected is not None else None
+
     def compose(self) -> ComposeResult:
         yield self._strip
         yield self.pane
@@ -86,6 +93,7 @@ class DetailsPanel(Container):
 
     def close(self) -> None:
         self.remove_class("-open")
+        self.workstation.look_around()
 
     def turn(self, steps: int) -> None:
         """Another page."""
@@ -124,6 +132,7 @@ class DetailsPanel(Container):
         if names[self.page] == _JSON and selected.kind in INSPECT and self._asked != (selected.kind, selected.key):
             self._asked = (selected.kind, selected.key)
             self.run_worker(self._inspect(selected), group="inspect", exclusive=True, exit_on_error=False)
+        self.workstation.look_around()
         self.pane.set_lines(lines(self._page_context(), selected, self.page))
 
     def _page_context(self) -> Context:
@@ -131,7 +140,7 @@ class DetailsPanel(Container):
         assert selected is not None
         return Context(
             station.feed, station.glyphs, self.pane.scrollable_content_region.width or self.pane.size.width,
-            station.shell.history(selected), self._inspected,
+            station.shell.history(selected), self._inspected, station.look.see(selected.key) if selected.kind == "interface" else None,
         )
 
     def _show_strip(self, names: list[str]) -> None:
@@ -155,6 +164,9 @@ class DetailsPanel(Container):
         selected = self.selected
         if selected is None:
             return ""
-        if PAGES[selected.kind][self.page][0] == _JSON and isinstance(self._inspected, dict):
-            return json_text(self._inspected) + "\n"
+        if PAGES[selected.kind][self.page][0] == _JSON:
+            if selected.kind not in INSPECT:
+                return json_text(builtins(selected.model)) + "\n"
+            if isinstance(self._inspected, dict):
+                return json_text(self._inspected) + "\n"
         return plain_text(self.pane.lines)

@@ -13,8 +13,8 @@ from typing import Final
 @dataclass(frozen=True, slots=True)
 class LinkProfile:
     """How much may be sent: frames a second, colours ("auto", "truecolor", "256", "standard"), animations
-    ("full", "basic", "none"), shortest seconds between two frames of data, and which rows show a sparkline
-    ("all", "cursor", "none")."""
+    ("full", "basic", "none"), shortest seconds between two frames of data, which rows show a sparkline
+    ("all", "cursor", "none"), and whether the interface that is looked at may move ten times a second."""
 
     name: str
     frames: int
@@ -22,6 +22,7 @@ class LinkProfile:
     animations: str
     data_interval: float
     sparklines: str
+    close_look: bool = True
 
     def environment(self) -> dict[str, str]:
         """The variables that make Textual behave so."""
@@ -37,7 +38,7 @@ PROFILES: Final[dict[str, LinkProfile]] = {
     for profile in (
         LinkProfile("lan", 60, "auto", "none", 0.1, "all"),
         LinkProfile("wan", 30, "256", "none", 0.5, "all"),
-        LinkProfile("slow", 20, "standard", "none", 2.0, "cursor"),
+        LinkProfile("slow", 20, "standard", "none", 2.0, "cursor", close_look=False),
     )
 }
 

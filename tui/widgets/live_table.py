@@ -172,6 +172,13 @@ class LiveTable(ScrollView, can_focus=True):
             self.dimmed = dimmed
             self.restyle()
 
+    @property
+    def keys_on_screen(self) -> tuple[str, ...]:
+        """Keys of the rows that are seen, from the top."""
+        top = self.scroll_offset.y
+        rows = range(top, top + max(0, self.size.height - _HEADER))
+        return tuple(key for row in rows if (key := self.model.key_at(row)) is not None)
+
     def set_glyphs(self, glyphs: Glyphs) -> None:
         self.glyphs = self._faces.glyphs = self._strips.glyphs = glyphs
         self._faces.clear()
@@ -237,7 +244,8 @@ class LiveTable(ScrollView, can_focus=True):
         return self._faces.face(row, self._places, has_cursor=row == self._cursor_row)
 
     def _lay_out(self) -> None:
-        width = self.size.width
+        # The scroll bar stands on the last cells: what would be cut off by it must be cut by the column, with its sign.
+        width = self.size.width - (self.scrollbar_size_vertical if self.show_vertical_scrollbar else 0)
         if width != self._laid_out_for:
             self._laid_out_for = width
             self._places = lay_out(self.model.columns, width, LEFT)
