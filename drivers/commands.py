@@ -112,12 +112,13 @@ def describe(item: AnyObject, names: Mapping[str, str] | None = None) -> str:
     return display_text(text)
 
 
-def planned(steps: Iterable[StepLike], places: Mapping[str, str]) -> Plan:
-    """The plan as clients see it."""
+def planned(steps: Iterable[StepLike], places: Mapping[str, str], names: Mapping[str, str] | None = None) -> Plan:
+    """The plan as clients see it. `places` is how commands reach containers, `names` what people call them (else the same)."""
+    called = places if names is None else names
     listed = list(steps)
     return Plan(
         steps=tuple(
-            PlannedStep(step.action, msgspec.to_builtins(step.object), describe(step.object, places)) for step in listed
+            PlannedStep(step.action, msgspec.to_builtins(step.object), describe(step.object, called)) for step in listed
         ),
         commands=commands(listed, places),
     )

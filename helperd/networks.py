@@ -106,13 +106,22 @@ class Networks:
         steps = self._changes.steps(change)
         fresh = {item.id: item for item in change.containers}
         places = {place for step in steps for place in (step.object.place, getattr(step.object, "peer_place", HOST))}
+        ways: dict[str, str] = {}
         names: dict[str, str] = {}
+        first: list[str] = []
         for ident in places:
             item = fresh.get(ident) or self._records.containers.get(ident)
             if item is not None:
-                inside = item.path.startswith("/run/netns/")
-                names[ident] = f"netns:{item.path.rsplit('/', 1)[1]}" if inside else f"pid:{item.pid}"
-        return planned(steps, names)
+                names[ident] = item.ref
+                if item.path.startswith("/run/netns/"):
+                    ways[ident] = f"netns:{item.path.rsplit('/', 1)[1]}"
+                elif item.pid or ident not in fresh:
+                    ways[ident] = f"pid:{item.pid}"
+                else:  # it has not been started: by hand one would begin with a namespace
+                    ways[ident] = f"netns:{item.name}"
+                    first.append(f"ip netns add {item.name}")
+        plan = planned(steps, ways, names)
+        return msgspec.structs.replace(plan, commands=(*first, *plan.commands)) if first else plan
 
     async def listing(self, request: NetworkList, call: CallContext, stream: Stream) -> Any:
         rows = sorted(self._records.networks.values(), key=lambda item: (not item.predefined, item.created))

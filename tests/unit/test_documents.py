@@ -63,8 +63,10 @@ def test_the_status_line_fits_and_keeps_its_last_piece_longest(width: int) -> No
         assert line.plain.rstrip().endswith("live")
 
 
-@given(st.recursive(st.text(max_size=90) | st.integers(), lambda inner: st.dictionaries(st.text(max_size=30), inner, max_size=3), max_leaves=5),
-       st.integers(10, 60))
+JSON = st.recursive(st.text(max_size=90) | st.integers(), lambda one: st.dictionaries(st.text(max_size=30), one, max_size=3), max_leaves=5)
+
+
+@given(JSON, st.integers(10, 60))
 def test_json_that_is_too_wide_goes_on_below_and_loses_nothing(value: object, width: int) -> None:
     page, wide = Page(width), Page(1000)
     page.json(value)
