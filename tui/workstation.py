@@ -134,7 +134,10 @@ class Workstation(SpeakingApp[int]):
         tabs = [(str(number), view.title, view is self.view) for number, view in enumerate(self.shell.views.values(), 1)]
         self.status.set_status(tabs, pieces(self.feed, self.round_trip, self.glyphs, frozen=self.view.model.frozen))
         place = keys.PROMPTS if self.prompt.is_open else keys.DETAILS if self.shell.reading_details else keys.LISTS
-        self.hints.set_hints(keys.hints(self.view_name, place))
+        hints = keys.hints(self.view_name, place)
+        if self.prompt.is_open and self.prompt.sign == "/":
+            hints = [key for key in hints if key.id != "prompt.complete"]  # a filter has no words to complete
+        self.hints.set_hints(hints)
 
     @property
     def role(self) -> str:
@@ -213,8 +216,9 @@ class Workstation(SpeakingApp[int]):
     def on_prompt_bar_accepted(self, message: PromptBar.Accepted) -> None:
         if message.sign == ":":
             self.run_line(message.text)
-        else:
+        elif message.text.strip() == self.view.model.filter_text:
             self._close_prompt()
+        # else it is no filter, and what is wrong with it stands under it
 
     def on_prompt_bar_left(self, message: PromptBar.Left) -> None:
         if message.sign == "/":

@@ -18,7 +18,7 @@ class ContainersView(RatedView):
     kind = "container"
     topic = "containers"
     sort = "name"
-    nothing = "no container runs on this host"
+    nothing = "no container on this host yet · netdeck run starts one"
 
     def __init__(self, feed: Feed, **table_options: Any) -> None:
         super().__init__(feed, rows.columns(), id="containers", **table_options)

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from protocol.errors import NetdeckError
+from protocol.model import Link
 from protocol.names import display_text
 from tui.detail_pages import INSPECT, PAGES, Context, lines
 from tui.documents import builtins, json_text, plain_text
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from tui.workstation import Workstation
 
 _JSON = "JSON"
+
+
+def title_of(selected: Selected) -> str:
+    """Which object it is; interfaces of containers often bear the same name."""
+    place = f" of {selected.model.container}" if isinstance(selected.model, Link) and selected.model.container else ""
+    return f"{selected.kind.capitalize()} {selected.name}{place}"
 
 
 class DetailsPanel(Container):
@@ -82,7 +89,7 @@ class DetailsPanel(Container):
             return
         if another:
             self.pane.scroll_to(y=0, animate=False)
-            self.border_title = Content(f"{selected.kind.capitalize()} {display_text(selected.name)}")
+            self.border_title = Content(display_text(title_of(selected)))
             self.border_subtitle = None
         self.refresh_page()
 

@@ -57,7 +57,7 @@ class EventsView(View):
     title = "Events"
     kind = "event"
     sort = "time"
-    nothing = "nothing happened yet"
+    nothing = "nothing has happened yet · it is shown as it happens"
     table_class = FollowingTable
 
     def __init__(self, feed: Feed, glyphs: Glyphs = UNICODE, **table_options: Any) -> None:

@@ -18,7 +18,7 @@ class NetworksView(RatedView):
     kind = "network"
     topic = "networks"
     sort = "name"
-    nothing = "no network yet"
+    nothing = "no network yet · c creates one"
 
     def __init__(self, feed: Feed, **table_options: Any) -> None:
         super().__init__(feed, rows.columns(), id="networks", **table_options)

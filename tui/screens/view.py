@@ -133,6 +133,17 @@ class View(Container):
             self._titles = titles
             self.border_title = Content(drawn(titles[0], self.table.glyphs))
             self.border_subtitle = Content(drawn(titles[1], self.table.glyphs))
+        self.table.say_empty(drawn(self._empty_text(), self.table.glyphs))
+
+    def _empty_text(self) -> str:
+        """Why no row is shown, and what one could do."""
+        if self.model.order:
+            return ""
+        if not self.feed.loaded:
+            return "waiting for the helper" + (f": {self.feed.reason}" if self.feed.reason else "")
+        if self.model.filter_text:
+            return f"nothing matches {display_text(self.model.filter_text)} · esc shows all again"
+        return self.nothing
 
     def _title_text(self) -> str:
         shown, all_rows = len(self.model.order), len(self.model.view.slots)
@@ -152,7 +163,7 @@ class View(Container):
         if not self.feed.connected and self.feed.heard_at is not None:
             return f"as of {time.strftime('%H:%M:%S', time.localtime(self.feed.heard_at))}"
         if not self.model.order:
-            return self.nothing if self.feed.loaded and not self.model.filter_text else ""
+            return ""
         sorting = self.model.sorting
         return f"by {sorting.column} {glyphs.descending if sorting.reverse else glyphs.ascending}"
 

@@ -122,6 +122,7 @@ class LiveTable(ScrollView, can_focus=True):
         self.model = model
         self.glyphs = glyphs
         self.dimmed = False
+        self._empty = ""
         self._faces = RowFaces(model, glyphs, sparklines)
         self._places: tuple[Place, ...] = ()
         self._laid_out_for = -1
@@ -178,6 +179,13 @@ class LiveTable(ScrollView, can_focus=True):
         top = self.scroll_offset.y
         rows = range(top, top + max(0, self.size.height - _HEADER))
         return tuple(key for row in rows if (key := self.model.key_at(row)) is not None)
+
+    def say_empty(self, text: str) -> None:
+        """What stands in the place of the rows while there are none."""
+        if text != self._empty:
+            self._empty = text
+            self._painted.pop(_HEADER, None)
+            self.refresh(Region(0, _HEADER, self.size.width, 1))
 
     def set_glyphs(self, glyphs: Glyphs) -> None:
         self.glyphs = self._faces.glyphs = self._strips.glyphs = glyphs
@@ -265,6 +273,9 @@ class LiveTable(ScrollView, can_focus=True):
         if y < _HEADER:
             return self._strips.header(self._places, self.model.sorting, self.size.width)
         self._lay_out()
+        if y == _HEADER and self._empty and not self.model.order:
+            self._painted.pop(y, None)  # whatever comes next is painted over the whole line
+            return self._strips.note(self._empty, self.size.width)
         face = self._face(y)
         self._painted[y] = face
         return self._strips.row(face, self._places, self.size.width, focused=self.has_focus, dimmed=self.dimmed)

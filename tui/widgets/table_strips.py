@@ -53,6 +53,12 @@ class TableStrips:
             segments.append(Segment(fit(title, place.width, place.column.right, self.glyphs.ellipsis), style))
         return Strip(segments).adjust_cell_length(width, base)
 
+    def note(self, text: str, width: int) -> Strip:
+        """A line that is no row."""
+        base = self._style("")
+        shown = fit(text, max(0, width - LEFT), False, self.glyphs.ellipsis)
+        return Strip([Segment(" " * LEFT, base), Segment(shown, base + self._style("muted"))]).adjust_cell_length(width, base)
+
     def row(self, face: RowFace, places: Sequence[Place], width: int, *, focused: bool, dimmed: bool) -> Strip:
         """One row."""
         key = (face, width, focused, dimmed)
