@@ -69,7 +69,7 @@ async def go_into(user: Station, ident: str) -> None:
     for _ in range(60):
         if user.app.focused is not None and user.app.focused.id == ident:
             return
-        await user.press("tab")
+        await user.tab()
     raise AssertionError(f"tab never comes to {ident}")
 
 
