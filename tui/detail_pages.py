@@ -58,7 +58,7 @@ def _traffic(page: Page, context: Context, rx: float, tx: float) -> None:
         for line in chart(context.history, page.width, CHART_HEIGHT, context.glyphs.bars):
             page.raw(Span(line, "accent"))
     if context.look is not None:
-        width = max(1, min(page.width - 9, len(context.look.tenths)))
+        width = max(1, page.width - 9)
         page.raw(Span("tenths   ", "label"), Span(sparkline(context.look.tenths[-width:], width, context.glyphs.bars), "accent"))
     page.field("receives", rate_text(rx), labels=8)
     page.field("sends", rate_text(tx), labels=8)
