@@ -130,9 +130,9 @@ def _last_words() -> str:
 
 
 class Helper:
-    """The lab's helper, started again after it has died. The networks and containers go on meanwhile, and come back to it
-    from its store.
+    """The lab's helper, started again after it has died, not where it was stopped.
 
+    The networks and containers go on meanwhile, and come back to it from its store.
     The pause before a start doubles from `FIRST_PAUSE` to `LONGEST_PAUSE` seconds, and is short again after a helper that lived.
     """
 
@@ -149,12 +149,16 @@ class Helper:
         return None if self._due is None else max(0.0, self._due - self._clock())
 
     def ended(self, code: int) -> None:
-        """It was reaped."""
+        """It was reaped. One that was stopped by its user ends with 0, and stays so."""
+        self.pid = 0
+        if code == 0:
+            _note("the helper was stopped: 'netdeck helper --detach' starts one")
+            return
         now = self._clock()
         if now - self._started > LIVED:
             self._pause = FIRST_PAUSE
         _note(f"the helper ended with exit code {code}: it is started again in {self._pause:g} s")
-        self.pid, self._due = 0, now + self._pause
+        self._due = now + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def start_again_if_due(self) -> None:

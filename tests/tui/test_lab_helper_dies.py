@@ -78,5 +78,9 @@ def test_the_pause_grows_while_it_dies_at_once_and_is_short_again_after_one_that
     clock.now += LIVED + 1
     helper.ended(1)
     assert helper.waits == FIRST_PAUSE
+    clock.now += FIRST_PAUSE
+    helper.start_again_if_due()
+    helper.ended(0)
+    assert helper.waits is None and helper.pid == 0, "one that was stopped stays so"
     text = log.read_text()
     assert "can't be started: Cannot allocate memory" in text and "again in 30 s" in text
