@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Protocol
 
 import msgspec
 
-from drivers.objects import AnyObject
+from drivers.objects import AnyObject, Bridge, Veth
 from helperd.kernel.namespaces import NamespaceRef
 from helperd.kernel.observer import Observer
+from helperd.kernel.open_places import OpenPlaces
+from helperd.kernel.verification import missing
 from helperd.kernel.writer import StepFailed, Writer
 from helperd.plan import Step, plan, undo
 from helperd.records import Records
@@ -27,6 +29,7 @@ from protocol.model import Container
 
 log = logging.getLogger("netdeck.changes")
 FEW = 20  # steps; up to so many, progress is not told
+Found = tuple[AnyObject, ...] | Exception  # what is missing of that which was made, or why that could not be seen
 
 
 class CallContext(msgspec.Struct):
@@ -130,10 +133,10 @@ class Changes:
         done: tuple[Step, ...] = ()
         try:
             self.fault("apply")
-            await self._apply(steps, places, call)
+            carriers = self._carriers(change)
+            found = await self._apply(steps, places, carriers, call)
             done = steps
-            self.fault("verify")
-            await self._verify(steps, places, change)
+            _require_whole(found, carriers, change.kind)
             self.fault("finish")
             if call.cancelled:
                 raise Cancelled(f"{change.kind} was cancelled ({call.cancelled}) and taken back")
@@ -156,24 +159,30 @@ class Changes:
                 log.exception("telling of %s", change.kind)
         return steps
 
-    async def _apply(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef], call: CallContext) -> None:
+    async def _apply(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef], carriers: Sequence[Bridge | Veth],
+                     call: CallContext) -> Found:
+        """Carry out the steps, and read back what they made while its places are still open."""
+
         def told(done: int, total: int) -> None:
             call.progress("applying", done, total)
 
-        if steps:
-            # A few steps are done before anybody could read of them, and to tell of each costs more than to carry it out.
-            await self.writer.apply(steps, places, told if len(steps) > FEW else None)
+        def look(opened: OpenPlaces) -> Found:
+            try:
+                self.fault("verify")
+                wanted = [step.object for step in steps if step.action != "delete"]
+                return missing(opened, wanted, carriers) if wanted else ()
+            except Exception as error:
+                return error
 
-    async def _verify(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef], change: Change) -> None:
-        wanted = [step.object for step in steps if step.action != "delete"]
+        if not steps:
+            return ()
+        # A few steps are done before anybody could read of them, and to tell of each costs more than to carry it out.
+        return await self.writer.apply_then(steps, places, look, told if len(steps) > FEW else None)
+
+    def _carriers(self, change: Change) -> list[Bridge | Veth]:
+        """The links that new endpoints of `change` hang on."""
         joined = {item.network for item in change.endpoints if item.network in self.records.networks}
-        carriers = [item for ident in joined if (item := self.records.carrier(self.records.networks[ident])) is not None]
-        missing = await self.observer.missing(wanted, places, carriers) if wanted else ()
-        if missing and missing[0] in carriers:
-            raise Conflict(f"{missing[0].key[2]} on this host is gone, or is not the link that netdeck made: {change.kind} was taken back",
-                           with_=missing[0].key[2])
-        if missing:
-            raise KernelRefused(f"the kernel took the change but does not show it: {missing[0]}", object=str(missing[0]))
+        return [item for ident in joined if (item := self.records.carrier(self.records.networks[ident])) is not None]
 
     async def _take_back(self, entry: int, done: tuple[Step, ...], places: dict[str, NamespaceRef]) -> None:
         try:
@@ -187,6 +196,17 @@ class Changes:
         except NetdeckError as error:
             log.error("a change was taken back in the kernel, not in the store: %s", error.message)
             self._unfinished.append(entry)
+
+
+def _require_whole(found: Found, carriers: Sequence[AnyObject], kind: str) -> None:
+    """Raise where the look at what was made went wrong or missed something."""
+    if isinstance(found, Exception):
+        raise found
+    if found and found[0] in carriers:
+        raise Conflict(f"{found[0].key[2]} on this host is gone, or is not the link that netdeck made: {kind} was taken back",
+                       with_=found[0].key[2])
+    if found:
+        raise KernelRefused(f"the kernel took the change but does not show it: {found[0]}", object=str(found[0]))
 
 
 def _told(failed: StepFailed) -> NetdeckError:

@@ -173,6 +173,31 @@ def _opened(target: NamespaceRef | int) -> Iterator[int]:
         os.close(fd)
 
 
+class _Visitor(threading.local):
+    """Of a `NamespaceThread`: a descriptor of its home, and whether it is there. Of any other thread `home` is -1."""
+
+    home = -1
+    away = False
+    lost = False
+
+
+_visitor = _Visitor()
+
+
+def _visit(target: NamespaceRef | int, function: Callable[[], T]) -> T:
+    """Call `function` inside `target` in this thread, which is a `NamespaceThread` at home, and come back."""
+    with _opened(target) as fd:
+        _setns(fd)
+    _visitor.away = True
+    try:
+        return function()
+    finally:
+        if _return_home(_visitor.home):
+            _visitor.away = False
+        else:
+            _visitor.lost = True
+
+
 class _Job(Generic[T]):
     __slots__ = ("function", "future", "target")
 
@@ -181,26 +206,17 @@ class _Job(Generic[T]):
         self.function = function
         self.future: Future[T] = Future()
 
-    def carry_out(self, home: int) -> bool:
+    def carry_out(self) -> bool:
         """Do the work; return False when the thread could not get back home."""
         if not self.future.set_running_or_notify_cancel():
             return True
-        entered = False
         try:
-            if self.target is None:
-                result = self.function()
-            else:
-                with _opened(self.target) as fd:
-                    _setns(fd)
-                    entered = True
-                result = self.function()
+            result = self.function() if self.target is None else _visit(self.target, self.function)
         except BaseException as error:  # it belongs to whoever waits for the future
-            returned = not entered or _return_home(home)
             self.future.set_exception(error)
-            return returned
-        returned = not entered or _return_home(home)
-        self.future.set_result(result)
-        return returned
+        else:
+            self.future.set_result(result)
+        return not _visitor.lost
 
 
 def _return_home(home: int) -> bool:
@@ -216,7 +232,7 @@ class NamespaceThread:
 
     `run` waits for the result, `submit` returns a future, `run_async` is awaited. Functions should be short: they queue
     behind each other. A target of None means the process's own namespace; an int is a descriptor that the caller keeps
-    open until the result is there.
+    open until the result is there. A function without a target may call `in_namespace`, which then needs no other thread.
     """
 
     def __init__(self, name: str = "namespaces") -> None:
@@ -257,8 +273,9 @@ class NamespaceThread:
             if not _return_home(home):
                 self._refuse(jobs)
                 return
+            _visitor.home = home
             while (job := jobs.get()) is not None:
-                if not job.carry_out(home):
+                if not job.carry_out():
                     self._abandon(jobs)
                     return
                 del job
@@ -295,8 +312,22 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def in_namespace(target: NamespaceRef | int | None, function: Callable[[], T]) -> T:
-    """Run `function` inside `target` on the shared thread, and wait for it."""
-    return _shared.run(target, function)
+    """Run `function` inside `target`, and wait for it: in a `NamespaceThread` that is at home by itself, else on the shared one.
+
+    Raises what `function` raises, `NamespaceGone`, and OSError in a thread that could not come back from an earlier visit.
+    """
+    require_home()
+    if _visitor.home < 0 or _visitor.away or target is None:
+        return _shared.run(target, function)
+    result = _visit(target, function)
+    require_home()
+    return result
+
+
+def require_home() -> None:
+    """Raise OSError in a `NamespaceThread` that could not come back from a visit: whatever it does now is done elsewhere."""
+    if _visitor.lost:
+        raise OSError(errno.EPERM, "this thread could not come back to its own network namespace")
 
 
 async def in_namespace_async(target: NamespaceRef | int | None, function: Callable[[], T]) -> T:

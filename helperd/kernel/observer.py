@@ -7,16 +7,14 @@ come out too: so recovery finds what was left behind. Some things have no mark o
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 
 from drivers.objects import HOST, Address, AnyObject, Bridge, Key, Route, Sysctl, Up, Veth, parse_mark
-from helperd.kernel import sysctl, verification
+from helperd.kernel import sysctl
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import DEFAULT_METRIC6, canonical, canonical_gateway, canonical_network, metric_of
 from helperd.kernel.link_state import (
@@ -29,7 +27,7 @@ from helperd.kernel.link_state import (
     nsid_of,
     read_link,
 )
-from helperd.kernel.namespaces import NamespaceRef, own_inode
+from helperd.kernel.namespaces import NamespaceRef, NamespaceThread, own_inode
 from helperd.kernel.open_places import OpenPlaces
 from protocol.errors import Gone
 
@@ -83,7 +81,7 @@ class Observer:
     def __init__(self, instance: str, firewall: Firewall | None = None) -> None:
         self._instance = instance
         self._firewall = firewall
-        self._executor = ThreadPoolExecutor(1, "observer")
+        self._thread = NamespaceThread("observer")
 
     async def observe(self, places: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject]) -> frozenset[AnyObject]:
         """What there is of ours on the host and in `places`; a place whose namespace is gone holds nothing.
@@ -92,29 +90,19 @@ class Observer:
         A veth whose other end is in none of the places has "" for its peer's place and name. The near end of a wanted veth
         that is down counts as missing: making it anew brings it up.
         """
-        work = asyncio.get_running_loop().run_in_executor(
-            self._executor, self._observe, dict(places), frozenset(wanted)
-        )
-        found = await work
+        refs, objects = dict(places), frozenset(wanted)
+        found = await self._thread.run_async(None, lambda: self._observe(refs, objects))
         return found | (self._firewall.objects() if self._firewall is not None else frozenset())
-
-    async def missing(
-        self, wanted: Iterable[AnyObject], places: Mapping[str, NamespaceRef], carriers: Iterable[Bridge | Veth] = ()
-    ) -> tuple[AnyObject, ...]:
-        """Those of `wanted` that are not there as they should be; looks only where they say. Of `carriers`, those that are gone
-        or not ours, whatever their settings."""
-        work = asyncio.get_running_loop().run_in_executor(
-            self._executor, verification.missing, dict(places), tuple(wanted), tuple(carriers)
-        )
-        return await work
 
     async def host_links(self, names: Iterable[str]) -> dict[str, LinkState]:
         """The links of the host with these names; those that are not there are left out."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, _host_links, tuple(names))
+        asked = tuple(names)
+        return await self._thread.run_async(None, lambda: _host_links(asked))
 
     async def close(self) -> None:
         """End the thread."""
-        await asyncio.to_thread(self._executor.shutdown)
+        await self._thread.run_async(None, lambda: None)
+        self._thread.close()
 
     def _observe(self, refs: Mapping[str, NamespaceRef], objects: frozenset[AnyObject]) -> frozenset[AnyObject]:
         wanted = _Wanted(objects)

@@ -19,6 +19,7 @@ from helperd.kernel.namespaces import (
     netlink_socket,
     open_namespace,
     own_namespace,
+    require_home,
 )
 from protocol.errors import Gone
 
@@ -45,7 +46,8 @@ class OpenPlaces:
         self._descriptors.clear()
 
     def descriptor(self, place: str) -> int | None:
-        """A descriptor of the namespace, None for the process's own. Raises Gone."""
+        """A descriptor of the namespace, None for the process's own. Raises Gone, OSError."""
+        require_home()
         if place == HOST and place not in self._refs:
             return None
         if place not in self._descriptors:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from drivers.objects import Address, AnyObject, Bridge, Route, Sysctl, Up, Veth
 from helperd.kernel import sysctl
 from helperd.kernel.ip_steps import canonical, canonical_gateway, canonical_network, metric_of
 from helperd.kernel.link_state import LinkState, RouteState, all_addresses, all_routes, read_link
-from helperd.kernel.namespaces import NamespaceRef
 from helperd.kernel.open_places import OpenPlaces
 
 
@@ -23,21 +22,17 @@ class _Read:
 
 
 def missing(
-    refs: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject], carriers: Iterable[Bridge | Veth] = ()
+    places: OpenPlaces, wanted: Iterable[AnyObject], carriers: Iterable[Bridge | Veth] = ()
 ) -> tuple[AnyObject, ...]:
     """Those of `wanted` (links, addresses, routes, up states, settings) that are not there as they should be, and those of
-    `carriers` at whose name is nothing, or not what we made. Blocking."""
-    absent: list[AnyObject] = []
+    `carriers` at whose name is nothing, or not what we made. Blocking. Raises Gone, OSError."""
     read: dict[str, _Read] = {}
-    with OpenPlaces(refs) as places:
-        for item in wanted:
-            if not _present(places, read, item):
-                absent.append(item)
-        for carrier in carriers:
-            link = _link(places, read.setdefault(carrier.place, _Read()), carrier.place, carrier.name)
-            kind = "bridge" if isinstance(carrier, Bridge) else "veth"
-            if link is None or link.kind != kind or not link.marked(carrier.alias):
-                absent.append(carrier)
+    absent = [item for item in wanted if not _present(places, read, item)]
+    for carrier in carriers:
+        link = _link(places, read.setdefault(carrier.place, _Read()), carrier.place, carrier.name)
+        kind = "bridge" if isinstance(carrier, Bridge) else "veth"
+        if link is None or link.kind != kind or not link.marked(carrier.alias):
+            absent.append(carrier)
     return tuple(absent)
 
 

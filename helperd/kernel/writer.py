@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from drivers.objects import Address, AnyObject, Bridge, Chain, Jump, Route, Sysctl, Up, Veth
 from helperd.kernel import sysctl
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import change_route, create_ip, delete_ip
 from helperd.kernel.link_steps import change_links, create_links, delete_links
-from helperd.kernel.namespaces import NamespaceRef
+from helperd.kernel.namespaces import NamespaceRef, NamespaceThread
 from helperd.kernel.netlink_batch import LIMIT, Refusal
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.step_errors import RunFailed, StepFailed, doing, refused
@@ -29,6 +29,7 @@ from protocol.errors import Cancelled, Internal, NetdeckError, Unavailable
 
 __all__ = ["StepFailed", "Writer"]
 
+T = TypeVar("T")
 Fault = Callable[[int, Step], None]
 Progress = Callable[[int, int], None]
 _SUBJECTS: dict[type[AnyObject], str] = {
@@ -53,16 +54,28 @@ class Writer:
     def __init__(self, firewall: Firewall | None = None, *, fault: Fault | None = None) -> None:
         self.firewall = firewall
         self.fault = fault
-        self._executor = ThreadPoolExecutor(1, "writer")
+        self._thread = NamespaceThread("writer")
 
     async def apply(
         self, steps: Sequence[Step], places: Mapping[str, NamespaceRef], on_step: Progress | None = None
     ) -> None:
+        """`apply_then` with nothing after it."""
+        await self.apply_then(steps, places, lambda places: None, on_step)
+
+    async def apply_then(
+        self,
+        steps: Sequence[Step],
+        places: Mapping[str, NamespaceRef],
+        then: Callable[[OpenPlaces], T],
+        on_step: Progress | None = None,
+    ) -> T:
         """Carry out `steps`; `places` says where containers are (and `HOST`, if it is not the process's own namespace).
 
         `on_step(done, total)` is called in the event loop. Creating what exists with our mark, and deleting what is gone,
-        counts as done. Raises `StepFailed`. If the caller is cancelled, no further step is begun, and StepFailed with
-        `cancelled` is raised when those under way have ended, so that the caller can take them back.
+        counts as done. When all is done, `then` is called in the thread with the places that are open, to look at what was
+        made; what it returns is returned. It must not raise. Raises `StepFailed`. If the caller is cancelled, no further step
+        is begun, and StepFailed with `cancelled` is raised when those under way have ended, so that the caller can take them
+        back.
         """
         loop = asyncio.get_running_loop()
         stop = threading.Event()
@@ -71,9 +84,10 @@ class Writer:
             if on_step is not None:
                 loop.call_soon_threadsafe(on_step, done, total)
 
-        work = loop.run_in_executor(self._executor, self._carry_out, tuple(steps), dict(places), report, stop)
+        given, refs = tuple(steps), dict(places)
+        work = asyncio.wrap_future(self._thread.submit(None, lambda: self._carry_out(given, refs, report, stop, then)))
         try:
-            await asyncio.shield(work)
+            return await asyncio.shield(work)
         except asyncio.CancelledError:
             stop.set()
             done = await _outcome(work, len(steps))
@@ -84,11 +98,17 @@ class Writer:
 
     async def close(self) -> None:
         """End the thread, when what it does has ended."""
-        await asyncio.to_thread(self._executor.shutdown)
+        await self._thread.run_async(None, lambda: None)
+        self._thread.close()
 
     def _carry_out(
-        self, steps: Sequence[Step], refs: Mapping[str, NamespaceRef], report: Progress, stop: threading.Event
-    ) -> None:
+        self,
+        steps: Sequence[Step],
+        refs: Mapping[str, NamespaceRef],
+        report: Progress,
+        stop: threading.Event,
+        then: Callable[[OpenPlaces], T],
+    ) -> T:
         done = 0
         with OpenPlaces(refs) as places:
             while done < len(steps):
@@ -108,6 +128,7 @@ class Writer:
                 report(done, len(steps))
                 if fault is not None:
                     raise StepFailed(done, steps[done], _cause(steps[done], fault)) from fault
+            return then(places)
 
     def _until_fault(self, run: Sequence[Step], start: int) -> tuple[Sequence[Step], Exception | None]:
         if self.fault is not None:
@@ -119,7 +140,7 @@ class Writer:
         return run, None
 
 
-async def _outcome(work: asyncio.Future[None], total: int) -> int:
+async def _outcome(work: asyncio.Future[T], total: int) -> int:
     """How many steps were done when `work` has ended, however often the caller is cancelled meanwhile."""
     while not work.done():
         try:
