@@ -63,7 +63,8 @@ async def test_the_same_key_from_two_at_once(helper: RunningHelper) -> None:
         mixed = await asyncio.gather(one.call("network.create", {"name": "b"}, key="m"), other.call("network.prune", key="m"),
                                      return_exceptions=True)
         assert sum(isinstance(item, BadRequest) for item in mixed) == 1
-    assert sorted(names(helper)) == ["a", "b"]
+    # Which of the two came first is open: the other did nothing.
+    assert sorted(names(helper)) == (["a", "b"] if isinstance(mixed[1], BadRequest) else [])
 
 
 @pytest.mark.parametrize(("stage", "committed"), [("verify", False), ("finish", False), ("committed", True)])
