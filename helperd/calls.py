@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from helperd.accounts import groups_of, user_name
+from helperd.accounts import account
 from helperd.changes import CallContext
 from helperd.frames import Caller, CallFrame, CancelFrame, FromCore, InputFrame, reply
 from helperd.operations import Dispatcher
@@ -57,7 +57,8 @@ class Calls:
         self._held[caller.uid] = count + 1, held + size
         stream = Stream(lambda name, data: self._post(reply(caller, Progress(call.id, stream=name, data=data))),
                         lambda size: self._post(reply(caller, Progress(call.id, taken=size))))
-        context = CallContext(uid=caller.uid, gid=caller.gid, pid=caller.pid, user=user_name(caller.uid), op=call.op, key=call.key,
+        user = account(caller.uid, caller.gid).name
+        context = CallContext(uid=caller.uid, gid=caller.gid, pid=caller.pid, user=user, op=call.op, key=call.key,
                               progress=lambda text, step, steps: self._tell(caller, call.id, text, step, steps))
         streams = call.op in ("container.run", "container.exec")
         task = asyncio.create_task(self._carry(frame, context, stream))
@@ -78,7 +79,7 @@ class Calls:
 
     async def _carry(self, frame: CallFrame, context: CallContext, stream: Stream) -> None:
         caller, call = frame.caller, frame.call
-        role = self._roles.role_of(caller.uid, groups_of(caller.uid, caller.gid)).name.lower()
+        role = self._roles.role_of(caller.uid, account(caller.uid, caller.gid).groups).word
         try:
             value = await self._dispatcher.call(call.op, call.args, role, context, stream, call.deadline)
             self._post(reply(caller, Result(call.id, value)))

@@ -109,9 +109,12 @@ class Changes:
                 touched[self.records.endpoints[ident].container] = None
         return list(touched)
 
-    async def carry_out(self, change: Change, last: Mapping[tuple[str, str], str] | None = None) -> tuple[Step, ...]:
-        """Do `change`; the caller holds `lock`. Returns the steps. Raises what a step raised, with everything as before."""
-        task = asyncio.ensure_future(self._carry_out(change, dict(last or {}), CALL.get()))
+    async def carry_out(self, change: Change, last: Mapping[tuple[str, str], str] | None = None,
+                        steps: tuple[Step, ...] | None = None) -> tuple[Step, ...]:
+        """Do `change`; the caller holds `lock`. `steps` are its plan, where the caller has made it, under the same hold of the lock.
+
+        Returns the steps. Raises what a step raised, with everything as before."""
+        task = asyncio.ensure_future(self._carry_out(change, dict(last or {}), CALL.get(), steps))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -123,11 +126,12 @@ class Changes:
                 return task.result()
             raise
 
-    async def _carry_out(self, change: Change, last: dict[tuple[str, str], str], call: CallContext) -> tuple[Step, ...]:
+    async def _carry_out(self, change: Change, last: dict[tuple[str, str], str], call: CallContext,
+                         planned: tuple[Step, ...] | None) -> tuple[Step, ...]:
         while self._unfinished:
             self.store.abort(self._unfinished[-1])
             self._unfinished.pop()
-        steps = self.steps(change)
+        steps = self.steps(change) if planned is None else planned
         places = self.places(change)
         entry = self.store.begin(change)
         done: tuple[Step, ...] = ()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from helperd.changes import place_of
-from helperd.discovery import Discovery, DiscoveryError, Sighting
+from helperd.discovery import Discovery, DiscoveryError, Sighting, is_there
 from helperd.kernel.link_state import foreign_default_families
 from helperd.kernel.namespaces import NamespaceGone, NamespaceThread, netlink_socket, own_inode
 from helperd.records import Records
@@ -60,6 +60,7 @@ class Scanner:
         self._discovery = Discovery(own={})
         self._lock = threading.Lock()
         self._found: dict[int, Sighting] = {}
+        self._by_ref: dict[str, Sighting | None] = {}  # None where several have it
         self._at = -math.inf
 
     def scan(self, fresh: float = 0.0) -> dict[int, Sighting]:
@@ -68,7 +69,16 @@ class Scanner:
             if time.monotonic() - self._at >= fresh:
                 self._found = self._discovery.scan()
                 self._at = time.monotonic()
+                by_ref: dict[str, Sighting | None] = {}
+                for item in self._found.values():
+                    by_ref[item.ref] = None if item.ref in by_ref else item
+                self._by_ref = by_ref
             return self._found
+
+    def seen(self, name: str) -> Sighting | None:
+        """What the last scan saw by that name, if it is still so; None where only a look at everything can tell."""
+        known = self._by_ref.get(name)
+        return known if known is not None and is_there(known) else None
 
     def resolve(self, name: str) -> Sighting:
         """What `name` means. Raises DiscoveryError."""
@@ -100,14 +110,13 @@ class KnownContainers:
             raise NotFound(f"no container {display_text(name)!r}{suggestion(name, names)}. Containers of other runtimes are named "
                            "like docker:NAME, podman:NAME, netns:NAME, pid:N; `netdeck ps` lists all", name=display_text(name))
         try:
-            sighting = await asyncio.to_thread(self._discovery.resolve, name)
+            sighting = self._discovery.seen(name)
+            if sighting is None:
+                sighting = await asyncio.to_thread(self._discovery.resolve, name)
         except DiscoveryError as error:
             raise _CODES.get(error.code, NotFound)(str(error), name=display_text(name)) from error
-        container = foreign(sighting)
-        for item in self._records.containers.values():
-            if item.inode == sighting.inode:
-                return item
-        return container
+        known = self._records.containers_in(sighting.inode)
+        return known[0] if known else foreign(sighting)
 
     async def running(self, name: str) -> Container:
         """As `stored`, and it has a network namespace that is alive. Raises Gone otherwise."""
@@ -129,12 +138,3 @@ class KnownContainers:
         inodes = {item.inode for item in mine if item.inode}
         others = [item for inode, item in self.seen.items() if inode not in inodes]
         return [*mine, *sorted(others, key=lambda item: item.ref)]
-
-    def by_inode(self, inode: int) -> Container | None:
-        """The container that lives in a namespace, as far as is known."""
-        for item in self._records.containers.values():
-            if item.inode == inode and item.status == "running":
-                return item
-        return self.seen.get(inode)
-
-

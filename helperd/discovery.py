@@ -214,7 +214,7 @@ class Discovery:
         """Return what `ref` (`docker:web`, `netns:blue`, `pid:123` …) names now. Raises DiscoveryError."""
         before = self._sightings
         known = [item for item in before.values() if item.ref == ref]
-        if len(known) == 1 and _is_there(known[0]):
+        if len(known) == 1 and is_there(known[0]):
             return known[0]
         scheme, colon, name = ref.partition(":")
         if "/" in ref:
@@ -338,7 +338,7 @@ def _look(pid: int, process: _Process | None, host: int, now: float) -> _Process
     return _Process(inode, starttime, now)
 
 
-def _is_there(sighting: Sighting) -> bool:
+def is_there(sighting: Sighting) -> bool:
     """Whether what was seen then is still so, told by a look at its own process or mount and at nothing else."""
     try:
         if sighting.pid is not None:

@@ -128,9 +128,10 @@ class Endpoints:
             names = (*container.networks, network.name)
             change = Change("network.connect", call.uid, endpoints=endpoints,
                             containers=(msgspec.structs.replace(container, networks=names, attached=True),))
-            plan = self._networks.plan(change)
+            steps = self._changes.steps(change)
+            plan = self._networks.plan(change, steps)
             if not request.dry_run:
-                await self._changes.carry_out(change, last)
+                await self._changes.carry_out(change, last, steps)
         warnings = [*mended, *self._facts.warnings(network), *_kept(container, network, endpoints[0])]
         return {"endpoint": endpoints[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
                 "dry_run": request.dry_run}
@@ -162,9 +163,10 @@ class Endpoints:
                                f"connected are {members}", name=request.container)
             require_usable(find(self._records.drivers, network.driver))
             change = self.detachment(found, call.uid)
-            plan = self._networks.plan(change)
+            steps = self._changes.steps(change)
+            plan = self._networks.plan(change, steps)
             if not request.dry_run:
-                await self._changes.carry_out(change)
+                await self._changes.carry_out(change, steps=steps)
         return {"endpoint": found[0], "container": container.ref, "network": network.name, "plan": plan,
                 "dry_run": request.dry_run}
 

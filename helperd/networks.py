@@ -17,6 +17,7 @@ from helperd.changes import CallContext, Changes
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
 from helperd.network_health import NetworkHealth
+from helperd.plan import Step
 from helperd.store import Change
 from helperd.streams import Stream
 from helperd.subnets import check_subnets, default_pools
@@ -96,14 +97,15 @@ class Networks:
             network = self._wanted(request, call.uid)
             change = Change("network.create", call.uid, networks=(network,))
             warnings = self._facts.warnings(network)
-            plan = self.plan(change)
+            steps = self._changes.steps(change)
+            plan = self.plan(change, steps)
             if not request.dry_run:
-                await self._changes.carry_out(change)
+                await self._changes.carry_out(change, steps=steps)
         return {"network": network, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
 
-    def plan(self, change: Change) -> Plan:
-        """The plan of `change` as clients see it."""
-        steps = self._changes.steps(change)
+    def plan(self, change: Change, steps: tuple[Step, ...] | None = None) -> Plan:
+        """The plan of `change` as clients see it; `steps` where the caller has made them."""
+        steps = self._changes.steps(change) if steps is None else steps
         fresh = {item.id: item for item in change.containers}
         places = {place for step in steps for place in (step.object.place, getattr(step.object, "peer_place", HOST))}
         ways: dict[str, str] = {}

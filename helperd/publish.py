@@ -11,7 +11,8 @@ import msgspec
 from helperd.changes import CallContext, Changes, place_of
 from helperd.containers_known import KnownContainers
 from helperd.endpoints import Endpoints
-from helperd.kernel.announce import announce
+from helperd.kernel.announce import Announcer
+from helperd.kernel.namespaces import NamespaceRef
 from helperd.network_difference import differences
 from helperd.network_health import NetworkHealth
 from helperd.plan import Step
@@ -23,6 +24,7 @@ from protocol.model import Container, Endpoint, Namespace, Network
 
 log = logging.getLogger("netdeck.publish")
 SCAN_SECONDS = 1.0
+BEHIND_ANSWER = 0.01  # seconds: on a bridge of a thousand ports an announcement takes the CPU for milliseconds
 
 
 class Publisher:
@@ -31,6 +33,7 @@ class Publisher:
     def __init__(self, changes: Changes, world: World, known: KnownContainers, health: NetworkHealth) -> None:
         self._records, self._world, self._known, self._health = changes.records, world, known, health
         self._shown: set[str] = set()
+        self._announcer = Announcer()
         self._announcing: set[asyncio.Task[int]] = set()
         self.etc_changed: Callable[[Container], None] = lambda container: None
         changes.listeners.append(self)
@@ -116,10 +119,13 @@ class Publisher:
                 continue
             count = int(network.options.get("advertise_addr_nmsgs", "3"))
             interval = int(network.options.get("advertise_addr_ms", "1000")) / 1000
-            task = asyncio.create_task(announce(place_of(container), endpoint.ifname, endpoint.mac, endpoint.addresses,
-                                                count=count, interval=interval))
+            task = asyncio.create_task(self._announce_one(place_of(container), endpoint, count, interval))
             self._announcing.add(task)
             task.add_done_callback(self._announced)
+
+    async def _announce_one(self, place: NamespaceRef, endpoint: Endpoint, count: int, interval: float) -> int:
+        await asyncio.sleep(BEHIND_ANSWER)
+        return await self._announcer.announce(place, endpoint.ifname, endpoint.mac, endpoint.addresses, count=count, interval=interval)
 
     def _announced(self, task: asyncio.Task[int]) -> None:
         self._announcing.discard(task)
@@ -129,6 +135,7 @@ class Publisher:
     def close(self) -> None:
         for task in self._announcing:
             task.cancel()
+        self._announcer.close()
 
 
 class Watcher:

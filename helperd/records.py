@@ -15,6 +15,7 @@ from protocol.model import Container, Endpoint, Network
 from protocol.names import display_text, suggestion
 
 _Named = TypeVar("_Named", Network, Container)
+_HEX = frozenset("0123456789abcdef")
 
 
 class Records:
@@ -25,7 +26,11 @@ class Records:
         self.networks: dict[str, Network] = {item.id: item for item in store.networks()}
         endpoints = store.endpoints()
         self.drivers = settle(drivers, builtin(), self.networks.values(), endpoints, store.instance)
-        self.containers: dict[str, Container] = {item.id: item for item in store.containers()}
+        self.containers: dict[str, Container] = {}
+        self._by_name: dict[str, str] = {}  # name or ref → id of the container; names are unique, and refs with them
+        self._in_namespace: dict[int, dict[str, Container]] = {}
+        for container in store.containers():
+            self._put_container(container)
         self.endpoints: dict[str, Endpoint] = {}
         self._last: dict[str, dict[str, str]] = {}
         for (network, subnet), address in store.last_addresses().items():
@@ -42,7 +47,7 @@ class Records:
         for ident in change.drop_endpoints:
             self._drop_endpoint(ident)
         for ident in change.drop_containers:
-            self.containers.pop(ident, None)
+            self._drop_container(ident)
         for ident in change.drop_networks:
             self.networks.pop(ident, None)
             self._of_network.pop(ident, None)
@@ -51,11 +56,34 @@ class Records:
         for ident in (*change.drop_networks, *(item.id for item in change.networks)):
             self._carriers.pop(ident, None)
         self.networks.update((item.id, item) for item in change.networks)
-        self.containers.update((item.id, item) for item in change.containers)
+        for container in change.containers:
+            self._put_container(container)
         for endpoint in change.endpoints:
             self._put_endpoint(endpoint)
         for (network, subnet), address in last.items():
             self._last.setdefault(network, {})[subnet] = address
+
+    def _put_container(self, container: Container) -> None:
+        if container.id in self.containers:
+            self._unlist(self.containers[container.id])
+        self.containers[container.id] = container
+        self._by_name[container.name] = self._by_name[container.ref] = container.id
+        if container.inode:
+            self._in_namespace.setdefault(container.inode, {})[container.id] = container
+
+    def _drop_container(self, ident: str) -> None:
+        container = self.containers.pop(ident, None)
+        if container is not None:
+            self._unlist(container)
+
+    def _unlist(self, container: Container) -> None:
+        for name in (container.name, container.ref):
+            if self._by_name.get(name) == container.id:
+                del self._by_name[name]
+        others = self._in_namespace.get(container.inode, {})
+        others.pop(container.id, None)
+        if not others:
+            self._in_namespace.pop(container.inode, None)
 
     def _put_endpoint(self, endpoint: Endpoint) -> None:
         self._drop_endpoint(endpoint.id)
@@ -104,11 +132,15 @@ class Records:
         return _find(self.networks.values(), name, "network")
 
     def container(self, name: str) -> Container | None:
-        """Stored container by name, ref, id, or unambiguous prefix of an id; None if there is none."""
-        for item in self.containers.values():
-            if name == item.ref:
-                return item
+        """Stored container by name, ref, id, or unambiguous prefix of an id; None if there is none. Raises Conflict."""
+        found = self.containers.get(self._by_name.get(name, name))
+        if found is not None or not set(name) <= _HEX:
+            return found
         return _match(self.containers.values(), name, "container")
+
+    def containers_in(self, inode: int) -> list[Container]:
+        """The stored containers that live in a namespace; of a pod there are several."""
+        return list(self._in_namespace.get(inode, {}).values())
 
     def network_objects(self, network: Network) -> tuple[AnyObject, ...]:
         return find(self.drivers, network.driver).network_objects(network, self.instance)

@@ -2,7 +2,7 @@
 advertisements (RFC 4861, sections 4.4 and 7.2.6) for v6.
 
 The frames are sent on a packet socket in the namespace of the link (packet(7); needs CAP_NET_RAW), opened for each round and
-closed at once, so that nothing holds the namespace.
+closed at once, so that nothing holds the namespace. Rounds that are due at about the same time go in one piece of work.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import math
 import socket
 import struct
+import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from helperd.kernel.namespaces import NamespaceGone, NamespaceRef, NamespaceThread
+from helperd.kernel.namespaces import NamespaceGone, NamespaceRef, NamespaceThread, in_namespace
 from protocol.errors import InvalidValue
 from protocol.names import mac_address
 
@@ -27,9 +31,9 @@ _OVERRIDE = 0x20000000
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# A thread of its own: to close a packet socket takes up to tens of ms (the kernel waits for all its readers, synchronize_net),
-# and the writer must not queue behind that.
-_thread = NamespaceThread("announce")
+GRID = 0.05  # seconds: rounds wait for the next multiple, so that those of many endpoints come together
+CLOSERS = 4
+MOST_OPEN = 64  # sockets that wait to be closed
 
 
 def gratuitous_arp(mac: bytes, address: ipaddress.IPv4Address) -> bytes:
@@ -49,38 +53,110 @@ def neighbour_advertisement(mac: bytes, address: ipaddress.IPv6Address) -> bytes
     return _ALL_NODES_MAC + mac + struct.pack("!H", ETH_P_IPV6) + header + body
 
 
-async def announce(
-    place: NamespaceRef, link: str, mac: str, addresses: Iterable[str], *, count: int = 3, interval: float = 1.0
-) -> int:
-    """Announce `addresses` (prefixes or bare) on `link` in `place`: `count` rounds (0 to 3), `interval` seconds (0.1 to 2)
-    apart, the first at once. Returns how many rounds were sent: a namespace or link that goes meanwhile ends it.
+class _Round(NamedTuple):
+    place: NamespaceRef
+    link: str
+    frames: Sequence[bytes]
+    sent: asyncio.Future[None]
 
-    Raises InvalidValue, and PermissionError without CAP_NET_RAW.
-    """
-    if not 0 <= count <= 3:
-        raise InvalidValue(f"{count} announcements: expected 0 to 3", field="count", value=count, expected="0 to 3")
-    if not 0.1 <= interval <= 2.0:
-        raise InvalidValue(
-            f"announcements every {interval} s: expected 0.1 to 2",
-            field="interval",
-            value=interval,
-            expected="0.1 to 2",
-        )
-    frames = [
-        _frame(bytes.fromhex(mac_address(mac).replace(":", "")), ipaddress.ip_interface(text).ip) for text in addresses
-    ]
-    sent = 0
-    while frames and sent < count:
-        if sent:
-            await asyncio.sleep(interval)
-        try:
-            await _thread.run_async(place, lambda: _send(link, frames))
-        except PermissionError:
-            raise
-        except (OSError, NamespaceGone):
-            break
-        sent += 1
-    return sent
+
+class Announcer:
+    """Announces the addresses of any number of endpoints; belongs to the event loop that it is first used in."""
+
+    def __init__(self) -> None:
+        # A thread of its own, so that the writer does not queue behind it.
+        self._thread = NamespaceThread("announce")
+        # To close a packet socket takes up to tens of ms (the kernel waits for all its readers, synchronize_net), idle ones.
+        self._closers = ThreadPoolExecutor(CLOSERS, "announced")
+        self._room = threading.Semaphore(MOST_OPEN)
+        self._due: list[_Round] = []
+
+    def close(self) -> None:
+        """End the threads when what is under way is done."""
+        self._thread.close()
+        self._closers.shutdown(wait=False)
+
+    async def announce(
+        self, place: NamespaceRef, link: str, mac: str, addresses: Iterable[str], *, count: int = 3, interval: float = 1.0
+    ) -> int:
+        """Announce `addresses` (prefixes or bare) on `link` in `place`: `count` rounds (0 to 3), `interval` seconds (0.1 to 2)
+        apart, the first at once. Returns how many rounds were sent: a namespace or link that goes meanwhile ends it.
+
+        Raises InvalidValue, and PermissionError without CAP_NET_RAW.
+        """
+        if not 0 <= count <= 3:
+            raise InvalidValue(
+                f"{count} announcements: expected 0 to 3", field="count", value=count, expected="0 to 3"
+            )
+        if not 0.1 <= interval <= 2.0:
+            raise InvalidValue(
+                f"announcements every {interval} s: expected 0.1 to 2",
+                field="interval",
+                value=interval,
+                expected="0.1 to 2",
+            )
+        hardware = bytes.fromhex(mac_address(mac).replace(":", ""))
+        frames = [_frame(hardware, ipaddress.ip_interface(text).ip) for text in addresses]
+        loop = asyncio.get_running_loop()
+        start, sent = loop.time(), 0
+        while frames and sent < count:
+            if sent:
+                await asyncio.sleep(_on_grid(start + sent * interval) - loop.time())
+            try:
+                await self._round(loop, place, link, frames)
+            except PermissionError:
+                raise
+            except (OSError, NamespaceGone):
+                break
+            sent += 1
+        return sent
+
+    async def _round(self, loop: asyncio.AbstractEventLoop, place: NamespaceRef, link: str, frames: Sequence[bytes]) -> None:
+        sent: asyncio.Future[None] = loop.create_future()
+        self._due.append(_Round(place, link, frames, sent))
+        if len(self._due) == 1:
+            loop.call_soon(self._begin, loop)
+        await sent
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        rounds, self._due = self._due, []
+        self._thread.submit(None, lambda: self._send_all(loop, rounds))
+
+    def _send_all(self, loop: asyncio.AbstractEventLoop, rounds: Sequence[_Round]) -> None:
+        """Runs in the thread."""
+        outcomes: list[Exception | None] = []
+        for place, link, frames, _ in rounds:
+            try:
+                self._let_go(in_namespace(place, lambda link=link, frames=frames: _send(link, frames)))  # type: ignore[misc]
+                outcomes.append(None)
+            except Exception as error:
+                outcomes.append(error)
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(_tell, rounds, outcomes)
+
+    def _let_go(self, sock: socket.socket) -> None:
+        if self._room.acquire(blocking=False):
+            self._closers.submit(self._close, sock)
+        else:
+            sock.close()
+
+    def _close(self, sock: socket.socket) -> None:
+        sock.close()
+        self._room.release()
+
+
+def _on_grid(moment: float) -> float:
+    return math.ceil(moment / GRID) * GRID
+
+
+def _tell(rounds: Sequence[_Round], outcomes: Sequence[Exception | None]) -> None:
+    for item, outcome in zip(rounds, outcomes, strict=True):
+        if item.sent.done():
+            continue
+        if outcome is None:
+            item.sent.set_result(None)
+        else:
+            item.sent.set_exception(outcome)
 
 
 def _frame(mac: bytes, address: Address) -> bytes:
@@ -91,12 +167,18 @@ def _frame(mac: bytes, address: Address) -> bytes:
     )
 
 
-def _send(link: str, frames: Sequence[bytes]) -> None:
+def _send(link: str, frames: Sequence[bytes]) -> socket.socket:
+    """Runs inside the namespace; the socket is the caller's to close."""
     # Protocol 0: the socket receives nothing.
-    with contextlib.closing(socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)) as sock:
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    try:
         sock.bind((link, 0))
         for frame in frames:
             sock.send(frame)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _checksum(data: bytes) -> int:

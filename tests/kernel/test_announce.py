@@ -6,16 +6,17 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 
 import pytest
 
-from helperd.kernel.announce import announce
+from helperd.kernel.announce import Announcer
 from helperd.kernel.namespaces import NamespaceRef, identify, identify_process, in_namespace
 from protocol.errors import InvalidValue
 from tests.simulated_host import SimulatedHost
 
+Announce = Callable[..., Coroutine[None, None, int]]
 MAC = "02:00:00:00:00:07"
 ADDRESSES = ("10.0.0.2/24", "fd00::2/64")
 
@@ -39,6 +40,26 @@ def ears(host: SimulatedHost) -> Iterator[tuple[NamespaceRef, socket.socket]]:
         yield identify(host.path("c1")), sock
 
 
+@pytest.fixture
+async def announce() -> AsyncIterator[Announce]:
+    announcer = Announcer()
+    yield announcer.announce
+    announcer.close()
+
+
+@pytest.mark.req("X13")
+async def test_many_at_once_go_together_and_one_that_fails_hurts_none(
+    announce: Announce, ears: tuple[NamespaceRef, socket.socket]
+) -> None:
+    place, sock = ears
+    heard = asyncio.create_task(asyncio.to_thread(hear, sock, 60))
+    work = [announce(place, "nosuch" if number == 7 else "eth0", MAC, (f"10.0.0.{number}",), count=2, interval=0.1)
+            for number in range(31)]
+    assert await asyncio.gather(*work) == [0 if number == 7 else 2 for number in range(31)]
+    told = [frame[28:32] for _, frame in await heard]
+    assert sorted(told) == sorted(bytes((10, 0, 0, number)) for number in range(31) if number != 7 for _ in range(2))
+
+
 def hear(sock: socket.socket, count: int) -> list[tuple[float, bytes]]:
     found: list[tuple[float, bytes]] = []
     while len(found) < count:
@@ -49,7 +70,7 @@ def hear(sock: socket.socket, count: int) -> list[tuple[float, bytes]]:
 
 
 @pytest.mark.req("X13")
-async def test_three_rounds_for_both_families(ears: tuple[NamespaceRef, socket.socket]) -> None:
+async def test_three_rounds_for_both_families(announce: Announce, ears: tuple[NamespaceRef, socket.socket]) -> None:
     place, sock = ears
     heard = asyncio.create_task(asyncio.to_thread(hear, sock, 6))
     start = time.monotonic()
@@ -88,7 +109,7 @@ async def test_three_rounds_for_both_families(ears: tuple[NamespaceRef, socket.s
 
 @pytest.mark.req("X13")
 async def test_tcpdump_finds_the_frames_right(
-    host: SimulatedHost, tmp_path: Path, ears: tuple[NamespaceRef, socket.socket]
+    announce: Announce, host: SimulatedHost, tmp_path: Path, ears: tuple[NamespaceRef, socket.socket]
 ) -> None:
     place, _ = ears
     capture = host.popen("exec tcpdump -i br0 -c 2 -Z root -U -w /run/frames arp or icmp6")
@@ -108,7 +129,9 @@ async def test_tcpdump_finds_the_frames_right(
     assert "destination link-address option (2), length 8 (1): " + MAC in shown
 
 
-async def test_neighbours_learn_from_it(host: SimulatedHost, ears: tuple[NamespaceRef, socket.socket]) -> None:
+async def test_neighbours_learn_from_it(
+    announce: Announce, host: SimulatedHost, ears: tuple[NamespaceRef, socket.socket]
+) -> None:
     place, _ = ears
     host.run(
         "sysctl -qw net.ipv6.conf.br0.disable_ipv6=0; ip addr add 10.0.0.1/24 dev br0; ip addr add fd00::1/64 dev br0 nodad;"
@@ -121,7 +144,7 @@ async def test_neighbours_learn_from_it(host: SimulatedHost, ears: tuple[Namespa
 
 
 async def test_it_stops_when_cancelled_or_when_the_container_is_gone(
-    host: SimulatedHost, ears: tuple[NamespaceRef, socket.socket]
+    announce: Announce, host: SimulatedHost, ears: tuple[NamespaceRef, socket.socket]
 ) -> None:
     place, sock = ears
     task = asyncio.create_task(announce(place, "eth0", MAC, ADDRESSES, interval=2.0))
@@ -143,7 +166,7 @@ async def test_it_stops_when_cancelled_or_when_the_container_is_gone(
     pytest.fail("something holds the namespace")
 
 
-async def test_limits() -> None:
+async def test_limits(announce: Announce) -> None:
     here = NamespaceRef("/proc/self/ns/net", 0)
     for count, interval in ((4, 1.0), (-1, 1.0), (3, 0.05), (3, 2.5)):
         with pytest.raises(InvalidValue):
