@@ -16,6 +16,7 @@ import msgspec
 from drivers.bridge_firewall import firewall_objects
 from drivers.driver import HostView, families
 from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Sysctl, Up, Veth, mark
+from drivers.parsed import family_of, network_around, network_of
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DriverInfo, Endpoint, Network, OptionInfo, Subnet
 from protocol.names import link_name, mac_address
@@ -233,14 +234,12 @@ class BridgeDriver:
             return ()
         routes: dict[int, AnyObject] = {}
         for prefix in endpoint.addresses:
-            interface = ipaddress.ip_interface(prefix)
-            subnet = next(
-                (item for item in network.subnets if ipaddress.ip_network(item.subnet) == interface.network), None
-            )
-            gateway = _container_gateway(subnet, interface.version) if subnet else None
-            if gateway is not None and interface.version not in routes:
-                everything = "0.0.0.0/0" if interface.version == 4 else "::/0"
-                routes[interface.version] = Route(endpoint.container, everything, endpoint.ifname, gateway)
+            around, family = network_around(prefix), family_of(prefix)
+            subnet = next((item for item in network.subnets if network_of(item.subnet) == around), None)
+            gateway = _container_gateway(subnet, family) if subnet else None
+            if gateway is not None and family not in routes:
+                everything = "0.0.0.0/0" if family == 4 else "::/0"
+                routes[family] = Route(endpoint.container, everything, endpoint.ifname, gateway)
         return tuple(routes.values())
 
 
@@ -371,7 +370,7 @@ def _gateway_prefixes(network: Network) -> list[str]:
     kept = {str(ipaddress.ip_interface(prefix)) for prefix in network.kept_addresses}
     prefixes = []
     for subnet in network.subnets:
-        net = ipaddress.ip_network(subnet.subnet)
+        net = network_of(subnet.subnet)
         inhibited = net.version == 4 and network.options.get("inhibit_ipv4") == "true"
         prefix = f"{subnet.gateway}/{net.prefixlen}"
         if subnet.gateway is not None and not inhibited and prefix not in kept:

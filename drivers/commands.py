@@ -6,6 +6,7 @@ one: `ip` can't give an address its protocol number before iproute2 6.4, so that
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -31,6 +32,7 @@ from drivers.objects import (
 from protocol.model import Plan, PlannedStep
 from protocol.names import display_text
 
+_quoted = functools.lru_cache(4096)(shlex.quote)  # most words are the same in every plan
 _TABLE = f"{FAMILY} {TABLE}"
 
 
@@ -83,6 +85,11 @@ class _Places:
 Words = list[list[str]]
 
 
+def _joined(words: Iterable[str]) -> str:
+    """`shlex.join`."""
+    return " ".join(map(_quoted, words))
+
+
 def commands(steps: Iterable[StepLike], places: Mapping[str, str]) -> tuple[str, ...]:
     """The commands of `steps`, each one line that a shell takes as it is.
 
@@ -92,13 +99,13 @@ def commands(steps: Iterable[StepLike], places: Mapping[str, str]) -> tuple[str,
     found: list[str] = []
     for step in steps:
         writer = _WRITERS[type(step.object)]
-        found += [shlex.join(words) for words in writer(step.action, step.object, step.before, known)]
+        found += [_joined(words) for words in writer(step.action, step.object, step.before, known)]
     return tuple(found)
 
 
 def skeleton_commands() -> tuple[str, ...]:
     """The commands that make the empty table `inet netdeck`: run once, on the host."""
-    return tuple(shlex.join(["nft", command]) for command in skeleton())
+    return tuple(_joined(["nft", command]) for command in skeleton())
 
 
 def describe(item: AnyObject, names: Mapping[str, str] | None = None) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 
 from drivers.driver import Driver
 from drivers.objects import AnyObject, Route
+from drivers.parsed import family_of
 from protocol.model import Endpoint, Network
 
 
@@ -30,4 +30,4 @@ def choose_default_routes(attached: Iterable[tuple[Network, Endpoint]], drivers:
 def _family(route: AnyObject) -> int:
     if not isinstance(route, Route):
         raise ValueError(f"a default route of a driver is not a route: {route}")
-    return ipaddress.ip_network(route.destination).version
+    return family_of(route.destination)

@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from drivers.objects import AnyObject
+from drivers.parsed import family_of
 from protocol.errors import InvalidValue, NotFound
 from protocol.model import DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import display_text, link_name, suggestion
@@ -171,4 +172,4 @@ def _value(option: OptionInfo, value: str) -> str:
 
 def families(prefixes: Iterable[str]) -> frozenset[int]:
     """Which of 4 and 6 occur among `prefixes`."""
-    return frozenset(ipaddress.ip_interface(prefix).version for prefix in prefixes)
+    return frozenset(family_of(prefix) for prefix in prefixes)

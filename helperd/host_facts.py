@@ -105,7 +105,8 @@ def _automatic(destination: str) -> bool:
 
 def _is_on(path: str) -> bool:
     try:
-        return Path(path).read_text(encoding="ascii").strip() not in ("0", "")
+        with open(path, "rb") as file:
+            return file.read().strip() not in (b"0", b"")
     except OSError:
         return True  # a kernel without the family has nothing to switch on
 

@@ -14,6 +14,7 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+from drivers.parsed import address_of, network_of
 from helperd.prefixes import IPAddress, IPNetwork, edges, parse_address
 from protocol.errors import Conflict, Exhausted, InvalidValue
 from protocol.model import Subnet
@@ -52,13 +53,13 @@ class Pool(msgspec.Struct, frozen=True):
 
 def pool_of(subnet: Subnet, used: AbstractSet[str]) -> Pool:
     """The pool of a subnet of a network, over the set of its leases (which is not copied)."""
-    network = ipaddress.ip_network(subnet.subnet)
-    limits = ipaddress.ip_network(subnet.ip_range) if subnet.ip_range else network
+    network = network_of(subnet.subnet)
+    limits = network_of(subnet.ip_range) if subnet.ip_range else network
     reserved = edges(network)
     for name, text in subnet.aux.items():
-        reserved[int(ipaddress.ip_address(text))] = f"aux-address {name}"
+        reserved[int(address_of(text))] = f"aux-address {name}"
     if subnet.gateway is not None:
-        reserved[int(ipaddress.ip_address(subnet.gateway))] = "the gateway"
+        reserved[int(address_of(subnet.gateway))] = "the gateway"
     return Pool(network, int(limits.network_address), int(limits.broadcast_address), reserved, used)
 
 

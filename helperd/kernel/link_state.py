@@ -9,6 +9,7 @@ import errno
 import fcntl
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from drivers.objects import LINK_GROUP, PROTOCOL
@@ -22,10 +23,13 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 1
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
 _INFO_KIND, _INFO_SLAVE_DATA, _BRPORT_ISOLATED = 1, 5, 33
 _SKIP_STATS = 8  # RTEXT_FILTER_SKIP_STATS
+_IFLA_AF_SPEC, _IFLA_INET6_CONF = 26, 2
+SETTINGS6 = {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26}  # places in IFLA_INET6_CONF, linux/ipv6.h (DEVCONF_)
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_PROTO = 1, 2, 11
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 _RTN_UNICAST, _RT_TABLE_MAIN = 1, 254
+BOTH = (int(socket.AF_INET), int(socket.AF_INET6))
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=BBBBi")
 _RTMSG = struct.Struct("=BBBBBBBBI")
@@ -47,6 +51,13 @@ class LinkState:
     peer: int
     peer_nsid: int | None
     isolated: bool
+    settings6: bytes = b""
+
+    def setting6(self, name: str) -> int | None:
+        """The value of ``net.ipv6.conf.LINK.name``, one of `SETTINGS6`; None where the link has no IPv6 at all."""
+        start = SETTINGS6[name] * 4
+        raw = self.settings6[start : start + 4]
+        return int.from_bytes(raw, "little", signed=True) if len(raw) == 4 else None
 
     def marked(self, alias: str) -> bool:
         """True where netdeck made it: of our group, and with this alias or, if it was killed while it made the link, none yet."""
@@ -100,7 +111,7 @@ def read_link(sock: socket.socket, name: str) -> LinkState | None:
         if error.errno == errno.ENODEV:
             return None
         raise
-    return next((link for link in map(_link, answers) if link.name == name), None)
+    return next((link for link in (_link(answer, True) for answer in answers) if link.name == name), None)
 
 
 def all_links(sock: socket.socket) -> list[LinkState]:
@@ -109,20 +120,20 @@ def all_links(sock: socket.socket) -> list[LinkState]:
     return [_link(found) for _, found in dump(sock, RTM_GETLINK, body)]
 
 
-def all_addresses(sock: socket.socket, index: int = 0) -> list[AddressState]:
+def all_addresses(sock: socket.socket, index: int = 0, families: Iterable[int] = BOTH) -> list[AddressState]:
     """All addresses of the namespace, or of the link `index`."""
     found: list[AddressState] = []
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in families:
         for _, body in dump(sock, RTM_GETADDR, _IFADDRMSG.pack(family, 0, 0, 0, index)):
             if body[0] == family:
                 found.append(_address(body))
     return found
 
 
-def all_routes(sock: socket.socket, protocol: int = PROTOCOL) -> list[RouteState]:
+def all_routes(sock: socket.socket, protocol: int = PROTOCOL, families: Iterable[int] = BOTH) -> list[RouteState]:
     """The unicast routes of the main table with a protocol number (0: all of them)."""
     found: list[RouteState] = []
-    for family in (socket.AF_INET, socket.AF_INET6):
+    for family in families:
         body = _RTMSG.pack(family, 0, 0, 0, 0, protocol, 0, 0, 0)
         for _, answer in dump(sock, RTM_GETROUTE, body):
             if answer[0] == family and answer[4] == _RT_TABLE_MAIN and answer[7] == _RTN_UNICAST:
@@ -162,7 +173,11 @@ def _text(raw: bytes) -> str:
     return decode_kernel_text(raw.rstrip(b"\0"))
 
 
-def _link(body: bytes) -> LinkState:
+def _settings6(spec: bytes) -> bytes:
+    return nested(nested(spec).get(int(socket.AF_INET6), b"")).get(_IFLA_INET6_CONF, b"")
+
+
+def _link(body: bytes, with_settings: bool = False) -> LinkState:
     _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
     found = attributes(body, 16, len(body))
     info = nested(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
@@ -183,6 +198,7 @@ def _link(body: bytes) -> LinkState:
         _u32(found, _IFLA_LINK),
         None if nsid is None else int.from_bytes(nsid, "little", signed=True),
         isolated != b"\0",
+        _settings6(found.get(_IFLA_AF_SPEC, b"")) if with_settings else b"",
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from drivers.objects import Address, AnyObject, Bridge, Route, Sysctl, Up, Veth
 from helperd.kernel import sysctl
 from helperd.kernel.ip_steps import canonical, canonical_gateway, canonical_network, metric_of
-from helperd.kernel.link_state import LinkState, RouteState, all_addresses, all_routes, read_link
+from helperd.kernel.link_state import SETTINGS6, LinkState, RouteState, all_addresses, all_routes, read_link
 from helperd.kernel.open_places import OpenPlaces
 
 
@@ -17,8 +18,8 @@ class _Read:
     """What was read in one place, so that nothing is asked for twice."""
 
     links: dict[str, LinkState | None] = field(default_factory=dict)
-    addresses: dict[str, frozenset[str]] = field(default_factory=dict)
-    routes: list[RouteState] | None = None
+    addresses: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
+    routes: dict[int, list[RouteState]] = field(default_factory=dict)
 
 
 def missing(
@@ -48,6 +49,20 @@ def _veth_present(places: OpenPlaces, reads: dict[str, _Read], item: Veth, link:
     return far is not None and far.mtu == item.mtu and (not item.master or link.isolated == item.isolated)
 
 
+def _setting(places: OpenPlaces, read: _Read, item: Sysctl) -> str | None:
+    """The kernel tells of the usual ones together with the link, which is looked at anyway."""
+    name = item.name.removeprefix("net.ipv6.conf.*.")
+    if not item.link or name not in SETTINGS6:
+        return places.inside(item.place, lambda: sysctl.read(item))
+    link = _link(places, read, item.place, item.link)
+    value = None if link is None else link.setting6(name)
+    return None if value is None else str(value)
+
+
+def _family(prefix: str) -> int:
+    return int(socket.AF_INET6 if ":" in prefix else socket.AF_INET)
+
+
 def _present(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject) -> bool:
     read = reads.setdefault(item.place, _Read())
     match item:
@@ -63,18 +78,20 @@ def _present(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject) -> bo
             link = _link(places, read, item.place, item.link)
             if link is None:
                 return False
-            if item.link not in read.addresses:
-                found = all_addresses(places.socket(item.place), link.index)
-                read.addresses[item.link] = frozenset(state.prefix for state in found)
-            return canonical(item.prefix) in read.addresses[item.link]
+            family = _family(item.prefix)
+            if (item.link, family) not in read.addresses:
+                found = all_addresses(places.socket(item.place), link.index, (family,))
+                read.addresses[item.link, family] = frozenset(state.prefix for state in found)
+            return canonical(item.prefix) in read.addresses[item.link, family]
         case Route():
             link = _link(places, read, item.place, item.link)
-            if read.routes is None:
-                read.routes = all_routes(places.socket(item.place))
+            family = _family(item.destination)
+            if family not in read.routes:
+                read.routes[family] = all_routes(places.socket(item.place), families=(family,))
             wanted = (canonical_network(item.destination), metric_of(item), canonical_gateway(item), link.index if link else 0)
-            return any((state.destination, state.metric, state.gateway, state.index) == wanted for state in read.routes)
+            return any((state.destination, state.metric, state.gateway, state.index) == wanted for state in read.routes[family])
         case Sysctl():
-            value = places.inside(item.place, lambda: sysctl.read(item))
+            value = _setting(places, read, item)
             return value is None or value == sysctl.normal(item.value)
         case _:
             return True  # the firewall answers for its own
