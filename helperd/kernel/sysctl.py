@@ -5,7 +5,10 @@ The kernel shows each thread the tree of the namespace that the thread is in (pr
 
 from __future__ import annotations
 
+import os
+
 from drivers.objects import Sysctl
+from helperd.kernel.proc_tree import open_in_proc
 from protocol.errors import InvalidValue
 
 ROOT = "/proc/sys/"
@@ -36,17 +39,25 @@ def path(item: Sysctl) -> str:
 
 def write(item: Sysctl) -> None:
     """Set the value, in the namespace of the calling thread. Raises OSError."""
-    with open(path(item), "w") as file:
-        file.write(item.value)
+    file = open_in_proc(path(item).removeprefix("/proc/"), os.O_WRONLY)
+    try:
+        os.write(file, item.value.encode())
+    finally:
+        os.close(file)
 
 
 def read(item: Sysctl) -> str | None:
     """The value with single spaces, in the namespace of the calling thread; None where there is no such setting."""
     try:
-        with open(path(item)) as file:
-            return normal(file.read())
+        file = open_in_proc(path(item).removeprefix("/proc/"), os.O_RDONLY)
     except OSError:
         return None
+    try:
+        return normal(os.read(file, 4096).decode("ascii", "backslashreplace"))
+    except OSError:
+        return None
+    finally:
+        os.close(file)
 
 
 def normal(value: str) -> str:
