@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from tests.bench.docker_engine import docker_engine
 from tests.bench.measures import Missing, middle, spread
 from tests.bench.ours import Run, known, our_helper, timed
-from tests.bench.peers import Peer, addresses, cni_bridge, complete, ip_batch, namespace, netavark
+from tests.bench.peers import Peer, addresses, cni_bridge, complete, ip_batch, namespace, netavark, netlink_alone
 from tests.bench.places import add_namespaces
 from tests.bench.rows import Row
 
@@ -58,6 +58,7 @@ PEERS: dict[str, tuple[Callable[[int], contextlib.AbstractContextManager[Peer]],
     "netavark setup": (netavark, AIM),
     "docker network connect": (docker, AIM),
     "ip -batch (the floor)": (ip_batch, None),
+    "netlink alone (the kernel)": (netlink_alone, None),
 }
 
 

@@ -6,9 +6,18 @@ import contextlib
 import json
 import os
 import shutil
+import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from drivers.bridge import derived_mac
+from drivers.objects import HOST, Route, Sysctl, Veth
+from helperd.kernel import sysctl
+from helperd.kernel.link_messages import new_address, new_route, new_veth, set_link
+from helperd.kernel.link_state import index_of
+from helperd.kernel.namespaces import identify, in_namespace, netlink_socket, open_namespace
+from helperd.kernel.netlink_batch import exchange
 from tests.bench.measures import Missing, command_ms
 from tests.bench.places import add_namespaces, bench_host
 from tests.simulated_host import SimulatedHost
@@ -110,6 +119,57 @@ def ip_batch(count: int) -> Iterator[Peer]:
             return host.call(_batches, program, name, outside, inside)
 
         yield Peer("ip -batch (the floor)", attach, lambda number: addresses(host, number))
+
+
+@contextlib.contextmanager
+def netlink_alone(count: int) -> Iterator[Peer]:
+    """What the kernel itself takes for the same objects: the requests encoded before, on sockets that are open, and the two
+    settings; no process is started, nothing is allocated, stored, planned, checked or told."""
+    with bench_host() as host:
+        add_namespaces(host, [namespace(number) for number in range(1, count + 1)])
+        host.run("ip link add name bench0 type bridge && ip address add 10.96.0.1/16 dev bench0 && ip link set bench0 up")
+
+        def attach(number: int) -> float:
+            return host.call(attach_by_netlink, namespace(number), "bench0", f"10.96.{number >> 8}.{(number & 255) + 1}/16")
+
+        yield Peer("netlink alone (the kernel)", attach, lambda number: addresses(host, number))
+
+
+def attach_by_netlink(name: str, bridge: str, address: str) -> float:
+    """Attaches the named namespace to `bridge`, run inside the host; milliseconds in the kernel and on the way to it."""
+    taken = 0.0
+
+    def send(sock: socket.socket, *requests: bytes) -> None:
+        nonlocal taken
+        start = time.perf_counter()
+        refused = [item for item in exchange(sock, requests) if item is not None]
+        taken += time.perf_counter() - start
+        if refused:
+            raise refused[0]
+
+    def ipv6_off(link: str) -> None:
+        nonlocal taken
+        start = time.perf_counter()
+        sysctl.write(Sysctl(HOST, "net.ipv6.conf.*.disable_ipv6", "1", link))
+        taken += time.perf_counter() - start
+
+    place = identify(f"/run/netns/{name}")
+    near, alias = f"veth{name}", f"netdeck:1:00000000:endpoint:{name:0>64}"
+    gateway = address.split(".")[0] + "." + address.split(".")[1] + ".0.1"
+    target = open_namespace(place)
+    try:
+        with netlink_socket() as outside, netlink_socket(target) as inside:
+            pair = Veth(HOST, near, alias, "", "eth0", peer_mac=derived_mac(name), master=bridge)
+            send(outside, new_veth(pair, index_of(outside, bridge), target))
+            send(outside, set_link(index_of(outside, near), alias=alias))
+            ipv6_off(near)
+            in_namespace(target, lambda: ipv6_off("eth0"))
+            index = index_of(inside, "eth0")
+            send(inside, set_link(index, alias=alias), new_address(index, address), set_link(index, up=True),
+                 new_route(Route("", "0.0.0.0/0", "eth0", gateway), index))
+    finally:
+        os.close(target)
+    return taken * 1000
 
 
 def _batches(program: str, name: str, outside: str, inside: str) -> float:
