@@ -103,8 +103,12 @@ class Store:
         """Give the log its full length at once: to commit where the file need not grow takes a quarter of the time.
 
         SQLite reads a log up to the first frame that its header does not vouch for, which the zeros are (fileformat2.html, 4.4).
+        A disk with little room is left to those who need it.
         """
         with suppress(OSError), open(f"{self._path}-wal", "ab") as log:
+            room = os.fstatvfs(log.fileno())
+            if room.f_bavail * room.f_frsize < 16 * LOG_BYTES:
+                return
             log.write(bytes(max(0, LOG_BYTES - log.tell())))
             log.flush()
             os.fdatasync(log.fileno())

@@ -118,7 +118,8 @@ def test_the_commands_of_a_dry_run_do_what_the_change_does(host: SimulatedHost, 
             before, rows = kernel_dump("c1", "c2"), stored(tmp_path)
             dry = await _do(core, msgspec.structs.replace(change, dry_run=True))
             assert dry["dry_run"] is True and dry["plan"].steps and dry["plan"].commands
-            assert kernel_dump("c1", "c2") == before
+            # The kernel tells of a carrier up to a second late: that is no part of what is compared.
+            assert not differences(before, kernel_dump("c1", "c2"))
             assert stored(tmp_path) == rows
             done = await _do(core, change)
             assert done["dry_run"] is False
