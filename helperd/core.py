@@ -16,9 +16,13 @@ from typing import Any
 import msgspec
 
 from drivers.driver import registry
+from helperd.bridge_settings import bridge_request
 from helperd.calls import Calls
 from helperd.changes import CallContext, Changes
+from helperd.configuration import Configuration
 from helperd.containers_known import KnownContainers, Scanner
+from helperd.default_bridge import DefaultBridge, pools_with
+from helperd.doctor.doctor import Doctor
 from helperd.endpoints import Endpoints
 from helperd.frames import (
     CallFrame,
@@ -35,11 +39,14 @@ from helperd.front_config import FrontConfig
 from helperd.front_process import FrontProcess
 from helperd.host_facts import HostFacts
 from helperd.kernel.firewall import Firewall
+from helperd.kernel.firewall_watch import FirewallChange
 from helperd.kernel.namespaces import NamespaceThread, own_inode
 from helperd.kernel.observer import Observer
+from helperd.kernel.ruleset import Ruleset
 from helperd.kernel.writer import Writer
 from helperd.listener import Listener
 from helperd.live import Live, namespace_refs
+from helperd.neighbours import Neighbours
 from helperd.network_health import NetworkHealth
 from helperd.network_update import NetworkUpdates
 from helperd.networks import Networks
@@ -48,6 +55,7 @@ from helperd.publish import Publisher, Watcher
 from helperd.records import Records
 from helperd.repair import Repair
 from helperd.roles import Roles
+from helperd.rule_counts import RuleCounts
 from helperd.runs import Runs
 from helperd.store import Store
 from helperd.streams import Stream
@@ -66,12 +74,13 @@ def boot_id() -> str:
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the command line of the helper decides."""
+    """What the command line and the configuration file of the helper decide."""
 
     state_dir: Path
     run_dir: Path
     lab: bool = False
-    roles: dict[str, Any] = {}
+    configuration: Configuration = Configuration()
+    sysctl_dir: Path | None = None  # where settings of the host are kept for its next boot, None to keep none
 
 
 class Core:
@@ -94,7 +103,14 @@ class Core:
         self.facts = HostFacts(self.live.world, own_inode())
         self.repair = Repair(self.changes, self.firewall, self.live.world)
         self.health = NetworkHealth(self.changes, self.repair, self.live.world)
-        self.networks = Networks(self.changes, self.facts, self.health)
+        bridge, pools = settings.configuration.bridge, pools_with(self.store.instance, settings.configuration.pools)
+        self.ruleset = Ruleset()
+        self.neighbours = Neighbours(self.changes, self.facts, self.ruleset, self.live.world)
+        self.networks = Networks(self.changes, self.facts, self.health, pools, bridge_request(bridge))
+        self.default_bridge = DefaultBridge(self.changes, self.facts, bridge, pools)
+        self.doctor = Doctor(self.changes, self.facts, self.neighbours, self.repair, self.firewall, self.live.world, self.default_bridge,
+                             pools, settings.sysctl_dir)
+        self.rule_counts = RuleCounts(self.firewall, self.records)
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
         self.endpoints = Endpoints(self.changes, self.networks, self.known, self.facts)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
@@ -102,7 +118,7 @@ class Core:
         self.publisher.etc_changed = self.runs.rewrite_etc_files
         self.watcher = Watcher(self.changes, self.endpoints, self.known, self.publisher, self.live.world)
         self.views = Views(self.records, self.known, self.live)
-        roles = Roles.from_config(settings.roles)
+        roles = Roles.from_config(settings.configuration.roles)
         self.front = FrontProcess(listener, FrontConfig(
             epoch=self.epoch, roles=roles, instance=self.store.instance, host=socket.gethostname(), lab=settings.lab,
             program=PROGRAM), self._frame)
@@ -124,7 +140,8 @@ class Core:
             "container.run": runs.run, "container.exec": runs.execute,
             "container.stop": runs.stop, "container.remove": runs.remove, "container.list": views.containers,
             "container.inspect": views.inspect, "interface.list": views.interfaces, "event.list": views.events,
-            "driver.list": views.drivers, "info": self.info,
+            "driver.list": views.drivers, "info": self.info, "doctor.list": self.doctor.listing, "doctor.fix": self.doctor.fix,
+            "firewall.rules": self.rule_counts.rules,
         }
 
     async def start(self) -> None:
@@ -147,12 +164,14 @@ class Core:
                                 level="notice")
         if steps:
             self.live.world.log("helper", "repaired", f"{len(steps)} objects", level="notice")
-        await self.networks.ensure_predefined()
+        made = await self.networks.ensure_predefined()
         self._tell_unusable()
         for text in self.front.listener.warnings:
             self.live.world.log("helper", "unreachable", "socket", text=text, level="warning")
         await self.health.look()
         self.publisher.everything()
+        await self.default_bridge.follow(made="bridge" in made)
+        await self.neighbours.begin()
         self.live.world.log("helper", "started", PROGRAM, text=f"pid {os.getpid()}")
 
     def _tell_unusable(self) -> None:
@@ -163,8 +182,8 @@ class Core:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        tasks = [asyncio.create_task(job) for job in
-                 (self.front.run(), self.subscriptions.run(), self.watcher.run(), self.repair.run(), self.health.run())]
+        jobs = (self.front, self.subscriptions, self.watcher, self.repair, self.health, self.neighbours, self.rule_counts)
+        tasks = [asyncio.create_task(job.run()) for job in jobs]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -183,6 +202,7 @@ class Core:
         await self.writer.close()
         await self.observer.close()
         await self.firewall.close()
+        await self.ruleset.close()
         self.threads.close()
         self.store.close()
 
@@ -195,8 +215,10 @@ class Core:
         self.calls.gone(frame.client)
         self.subscriptions.gone(frame)
 
-    def _firewall_changed(self, change: Any) -> None:
-        self.repair.firewall_changed(change)
+    def _firewall_changed(self, change: FirewallChange) -> None:
+        if change.ours:
+            self.repair.firewall_changed(change)
+        self.neighbours.heard()
 
     async def info(self, request: Any, call: CallContext, stream: Stream) -> dict[str, Any]:
         """Operation `info`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from drivers.driver import HostLink, HostView
@@ -23,6 +24,7 @@ class HostFacts:
 
     def __init__(self, world: World, inode: int) -> None:
         self._world, self._inode = world, inode
+        self.hindrances: Callable[[Network], list[str]] = lambda network: []  # what of others stops a network, in words
 
     def _links(self) -> dict[int, Link]:
         return {row.ifindex: row for row in self._world.rows("links") if isinstance(row, Link) and row.inode == self._inode}
@@ -77,17 +79,29 @@ class HostFacts:
     def nameservers(self) -> tuple[str, ...]:
         return _nameservers(self.resolv_conf())
 
-    @staticmethod
-    def warnings(network: Network) -> list[str]:
-        """What of the host's settings stops traffic of `network`, each with its remedy."""
-        if network.driver != "bridge" or network.internal:
+    def uplinks(self, family: int) -> tuple[str, ...]:
+        """The links by which the host reaches what is not on a link of its own, that of the default route first."""
+        found: dict[str, tuple[bool, int]] = {}
+        for row in self._world.rows("routes", self._inode):
+            if isinstance(row, Route) and row.family == family and row.kind == "unicast" and row.ifindex \
+                    and (row.gateway or row.destination == "default"):
+                link = self._world.link(self._inode, row.ifindex)
+                if link is not None and parse_mark(link.alias) is None:
+                    rank = (row.destination != "default", row.metric)
+                    found[link.name] = min(found.get(link.name, rank), rank)
+        return tuple(sorted(found, key=lambda name: found[name]))
+
+    def warnings(self, network: Network) -> list[str]:
+        """What of the host stops traffic of `network`, each with its remedy."""
+        if network.driver != "bridge":
             return []
         told = []
         for family, wanted in ((4, network.ipv4), (6, network.ipv6)):
-            if wanted and not _is_on(_FORWARDING[family]):
+            if wanted and not network.internal and not _is_on(_FORWARDING[family]):
                 told.append(f"IPv{family} forwarding is off on this host: containers on {network.name} reach each other and the "
-                            f"host, but nothing outside. Switch it on with: sysctl -w {_FORWARDING_SYSCTL[family]}=1")
-        return told
+                            f"host, but nothing outside. Switch it on with: netdeck doctor --fix forwarding-ipv{family} (which sets "
+                            f"{_FORWARDING_SYSCTL[family]}=1, and keeps it over a restart)")
+        return told + self.hindrances(network)
 
 
 def _link_name(ifindex: int) -> str:

@@ -15,7 +15,7 @@ from helperd.network_edit import edited
 from helperd.networks import Networks
 from helperd.store import Change
 from helperd.streams import Stream
-from helperd.subnets import check_subnets, default_pools
+from helperd.subnets import check_subnets
 from protocol.model import Network, Plan, Subnet
 from protocol.requests import NetworkUpdate, SubnetRequest
 
@@ -55,7 +55,7 @@ class NetworkUpdates:
         ours = frozenset(item.link for item in records.networks.values() if item.made_link and item.link)
         families = {6 if ":" in item.subnet else 4 for item in wanted}
         return check_subnets(network.name, wanted, ipv4=4 in families, ipv6=6 in families, networks=records.networks.values(),
-                             host=self._facts.ranges(ours), pools=default_pools(records.instance),
+                             host=self._facts.ranges(ours), pools=self._networks.pools,
                              own_link="" if network.made_link else network.link, automatic_gateway=automatic)
 
     def _without_address(self, before: Network, after: Network) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from helperd.network_health import NetworkHealth
 from helperd.plan import Step
 from helperd.store import Change
 from helperd.streams import Stream
-from helperd.subnets import check_subnets, default_pools
+from helperd.subnets import Cut, check_subnets
 from protocol.errors import Conflict, InUse, InvalidValue, NetdeckError
 from protocol.model import Network, Plan
 from protocol.names import label_key, network_name
@@ -39,21 +40,28 @@ PREDEFINED = (("bridge", "bridge"), ("host", "host"), ("none", "none"))
 class Networks:
     """The operations on networks."""
 
-    def __init__(self, changes: Changes, facts: HostFacts, health: NetworkHealth) -> None:
+    def __init__(self, changes: Changes, facts: HostFacts, health: NetworkHealth, pools: Mapping[int, Sequence[Cut]],
+                 bridge: NetworkCreate | None = None) -> None:
         self._changes, self._records, self._facts, self.health = changes, changes.records, facts, health
+        self.pools = pools
+        self._bridge = bridge or NetworkCreate(name="bridge")
 
-    async def ensure_predefined(self) -> None:
-        """Make `bridge`, `host` and `none` where they are missing. A `bridge` that can't be made is told in the log."""
+    async def ensure_predefined(self) -> set[str]:
+        """Make `bridge`, `host` and `none` where they are missing; return which were. A `bridge` that can't be made is told in the log."""
+        made = set()
         names = {item.name for item in self._records.networks.values()}
         for name, driver in PREDEFINED:
             if name in names:
                 continue
             try:
                 async with self._changes.lock:
-                    network = self._wanted(NetworkCreate(name=name, driver=driver), 0, predefined=True)
+                    request = self._bridge if name == "bridge" else NetworkCreate(name=name, driver=driver)
+                    network = self._wanted(request, 0, predefined=True)
                     await self._changes.carry_out(Change("network.create", 0, networks=(network,)))
+                made.add(name)
             except NetdeckError as error:
                 log.error("the predefined network %s can't be made: %s", name, error.message)
+        return made
 
     def _wanted(self, request: NetworkCreate, uid: int, *, predefined: bool = False) -> Network:
         """The network that `request` asks for, whole and checked. Raises what is wrong with it."""
@@ -78,7 +86,7 @@ class Networks:
         options = parse_options(driver.info, request.options)
         ours = frozenset(item.link for item in others if item.made_link and item.link)
         subnets = check_subnets(name, request.subnets, ipv4=request.ipv4, ipv6=request.ipv6, networks=others,
-                                host=self._facts.ranges(ours), pools=default_pools(records.instance),
+                                host=self._facts.ranges(ours), pools=self.pools,
                                 own_link=self._adopted(options.get("name", "")),
                                 automatic_gateway=driver.info.automatic_gateway) if driver.info.subnets else ()
         families = {6 if ":" in item.subnet else 4 for item in subnets}

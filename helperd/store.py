@@ -151,6 +151,16 @@ class Store:
         with self._transaction() as db:
             return db.execute("INSERT OR IGNORE INTO meta VALUES (?, '1')", (name,)).rowcount == 1
 
+    def note(self, name: str) -> str:
+        """What was kept under `name`, "" where nothing was."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", ("note " + name,)).fetchone()
+        return "" if row is None else str(row[0])
+
+    def keep_note(self, name: str, value: str) -> None:
+        """Keep a word of the helper's own under `name`."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", ("note " + name, value))
+
     def networks(self) -> list[Network]:
         return self._all("networks", Network)
 

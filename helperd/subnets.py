@@ -242,13 +242,18 @@ def _parse(request: SubnetRequest, enabled: Mapping[int, bool]) -> _Parsed:
             )
         _check_size(subnet)
         return request, family, None, subnet.prefixlen
+    check_usable(subnet)
+    _check_size(subnet)
+    return request, family, subnet, None
+
+
+def check_usable(subnet: IPNetwork) -> None:
+    """Raise InvalidValue where addresses of `subnet` have a meaning of their own."""
     for unusable, why in _UNUSABLE:
-        if unusable.version == family and unusable.overlaps(subnet):
+        if unusable.version == subnet.version and unusable.overlaps(subnet):
             raise InvalidValue(
                 f"subnet {subnet} can't be used: {unusable} holds {why}", field="subnet", value=str(subnet)
             )
-    _check_size(subnet)
-    return request, family, subnet, None
 
 
 def _check_size(subnet: IPNetwork) -> None:

@@ -188,6 +188,28 @@ class EventList(Request, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 10000
 
 
+class DoctorList(Request, frozen=True):
+    """What is wrong on this host, or may be soon. The worst first, as maps of
+    `protocol.findings.Finding`."""
+
+
+class DoctorFix(Request, frozen=True):
+    """Mend one finding, if it is `automatic`; with `dry_run` only show it. Where `commands` are given and are not those of the finding
+    any more, nothing is done. `undo` takes back what netdeck keeps up by an earlier call. Result: ``{finding}``."""
+
+    id: Name
+    dry_run: bool = False
+    undo: bool = False
+    commands: Annotated[tuple[Text, ...], msgspec.Meta(max_length=1024)] | None = None
+
+
+class FirewallRules(Request, frozen=True):
+    """The rules of the table `inet netdeck`, of all chains or of those of one network: list of ``{chain, network, comment, packets,
+    bytes}``. The counts go on over reloads of the table."""
+
+    network: Name | None = None
+
+
 class DriverList(Request, frozen=True):
     """The drivers with their options, as maps of `protocol.model.DriverInfo`. One that can't be used says why in `problem`."""
 
@@ -216,6 +238,9 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "container.remove": (ContainerRemove, "operate", False),
     "interface.list": (InterfaceList, "view", False),
     "event.list": (EventList, "view", False),
+    "doctor.list": (DoctorList, "view", False),
+    "doctor.fix": (DoctorFix, "admin", False),
+    "firewall.rules": (FirewallRules, "view", False),
     "driver.list": (DriverList, "view", False),
     "info": (Info, "view", False),
 }

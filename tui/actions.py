@@ -60,6 +60,8 @@ ACTIONS: Final[tuple[Action, ...]] = (
            needs_selection=True, hint=5),
     Action("container.remove", "D,delete", "remove", "Remove containers of netdeck's own",
            "tui.screens.forms.remove_container:open_form", ("containers",), needs_selection=True, hint=5),
+    Action("doctor.open", "exclamation_mark", "doctor", "Doctor: what is wrong on this host, and the way to mend it",
+           "tui.screens.doctor:open_form", (), "doctor", role="view", hint=11),
     Action("change.undo", "u", "undo", "Take the last attaching or detaching back", "tui.screens.forms.undo:take_back", (), "undo"),
 )
 

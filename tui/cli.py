@@ -47,6 +47,8 @@ COMMANDS: Mapping[str, Place] = {
     "call": Place("tui.commands.call", "call", "Call an operation of the wire protocol."),
     "lab": Place("tui.commands.lab", "lab", "Try everything on a private host that ends with you."),
     "helper": Place("tui.commands.daemon", "helper", "Run, stop or ask about this host's helper."),
+    "doctor": Place("tui.commands.doctor", "doctor", "List what is wrong with this host's networks, and mend it."),
+    "config": Place("tui.commands.config", "config", "Check the helper's configuration file."),
     "completion": Place("tui.commands.completion", "completion", "Print the completion script for a shell."),
 }
 

@@ -17,6 +17,7 @@ LISTS: Final = "Lists"
 CHANGES: Final = "Changes"
 DETAILS: Final = "Details"
 PROMPTS: Final = "Filter and command line"
+DOCTOR: Final = "Doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Key:
 _SIGNS: Final = {
     "slash": "/", "colon": ":", "question_mark": "?", "greater_than_sign": ">", "less_than_sign": "<", "left_square_bracket": "[",
     "right_square_bracket": "]", "escape": "esc", "pageup": "page up", "pagedown": "page down", "up": "↑", "down": "↓", "left": "←",
-    "right": "→", "delete": "del",
+    "exclamation_mark": "!", "right": "→", "delete": "del",
 }
 
 KEYS: Final[tuple[Key, ...]] = (
@@ -81,6 +82,8 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("prompt.leave", "escape", "leave", "Take the filter back; leave the command line", PROMPTS),
     Key("prompt.complete", "tab", "complete", "Complete the word", PROMPTS),
     Key("prompt.history", "up,down", "history", "Earlier lines", PROMPTS),
+    Key("doctor.refresh", "r", "look again", "Look again", DOCTOR),
+    Key("doctor.fix", "f", "mend", "Mend the finding, after showing how; take back what netdeck keeps up", DOCTOR),
 )
 
 
@@ -128,7 +131,7 @@ def fitting(keys: Sequence[Key], width: int) -> list[Key]:
 def sections() -> list[tuple[str, list[Key]]]:
     """All keys under their headings."""
     found = all_keys()
-    order = (EVERYWHERE, LISTS, CHANGES, DETAILS, PROMPTS)
+    order = (EVERYWHERE, LISTS, CHANGES, DETAILS, PROMPTS, DOCTOR)
     return [(where, [key for key in found if key.where == where]) for where in order if any(key.where == where for key in found)]
 
 

@@ -25,7 +25,7 @@ Model = Mapping[Key, Item]
 
 
 class RuleCounter(NamedTuple):
-    """What a rule has counted since the helper started, whatever was reloaded meanwhile."""
+    """What a rule has counted, whatever was reloaded meanwhile. Of what is lost with the table, up to the last reading."""
 
     chain: str
     comment: str
@@ -147,6 +147,7 @@ class Firewall:
         except NftRefused:
             return
         maps = {entry["map"]["name"] for entry in listed if "map" in entry}
+        self._latest = _counted(listed)  # what they counted under an earlier helper goes on
         if any("chain" in entry for entry in listed) and not {item.name for item in VERDICT_MAPS} <= maps:
             raise Conflict(f"there is a firewall table inet {TABLE} that netdeck did not make, which is never changed: see it with "
                            f"`nft list table inet {TABLE}`, and give it another name or delete it", name=f"inet {TABLE}")
@@ -217,22 +218,10 @@ class Firewall:
 
     def _read_counters(self) -> None:
         """Read what the kernel's rules say; where the table is gone, what was read last stays."""
-        found: _Counted = {}
         try:
-            listed = self._library().run([nft_json.list_table()])
+            self._latest = _counted(self._library().run([nft_json.list_table()]))
         except NftRefused:
             return
-        for entry in listed:
-            rule = entry.get("rule")
-            if rule is None:
-                continue
-            counter = next((part["counter"] for part in rule["expr"] if "counter" in part), None)
-            if isinstance(counter, dict):
-                number = 0
-                while (key := (rule["chain"], rule.get("comment", ""), number)) in found:
-                    number += 1
-                found[key] = (counter["packets"], counter["bytes"])
-        self._latest = found
 
     def _compare(self) -> bool:
         if not self._loaded:
@@ -262,6 +251,22 @@ class Firewall:
             wanted[item.chain].append(lookup_comment(item))
         jumps = {(item.map, item.link, item.chain) for item in self._model.values() if isinstance(item, Jump)}
         return rules == wanted and elements == jumps
+
+
+def _counted(listed: Sequence[Command]) -> _Counted:
+    """What the rules of a listing have counted; equal rules of a chain are numbered."""
+    found: _Counted = {}
+    for entry in listed:
+        rule = entry.get("rule")
+        if rule is None:
+            continue
+        counter = next((part["counter"] for part in rule["expr"] if "counter" in part), None)
+        if isinstance(counter, dict):
+            number = 0
+            while (key := (rule["chain"], rule.get("comment", ""), number)) in found:
+                number += 1
+            found[key] = (counter["packets"], counter["bytes"])
+    return found
 
 
 def _change(model: dict[Key, Item], step: Step) -> list[Command]:

@@ -27,7 +27,7 @@ NFTA_GEN_ID, NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME = 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class FirewallChange:
-    """A transaction of somebody else that touched our table.
+    """A transaction of somebody else. `ours` says that it touched our table; where it did not, the rest is not filled in.
 
     `pid` is the committing thread in the machine's pid namespace and `process` its name, both 0 and "" when events were
     lost; `deleted` says that the table is gone, or may be.
@@ -37,6 +37,7 @@ class FirewallChange:
     pid: int
     process: str
     deleted: bool
+    ours: bool = True
 
 
 class FirewallWatch:
@@ -60,13 +61,14 @@ class FirewallWatch:
         self._socket.close()
 
     def read(self) -> list[FirewallChange]:
-        """Return what others did to our table since the last call; never waits."""
+        """Return what others did since the last call, to our table each, to other tables together; never waits."""
         found: list[FirewallChange] = []
         while True:
             try:
                 data, (port, _) = self._socket.recvfrom(1 << 17)
             except BlockingIOError:
-                return found
+                elsewhere = [change for change in found if not change.ours]
+                return [*(change for change in found if change.ours), *elsewhere[-1:]]
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
@@ -98,7 +100,10 @@ class FirewallWatch:
         touched, deleted = self._touched, self._deleted
         self._touched = self._deleted = False
         thread = int.from_bytes(known.get(NFTA_GEN_PROC_PID, b""), "big")
-        if not touched or self._own(thread, port):
+        if not touched:
+            # A look at whose port it is costs more than to hear of a change of one's own in vain.
+            return [] if port in self._own_ports else [FirewallChange(0, 0, "", False, ours=False)]
+        if self._own(thread, port):
             return []
         name = decode_kernel_text(known.get(NFTA_GEN_PROC_NAME, b"").split(b"\0", 1)[0])
         return [FirewallChange(int.from_bytes(known.get(NFTA_GEN_ID, b""), "big"), thread, name, deleted)]

@@ -16,6 +16,7 @@ from protocol.errors import Unavailable
 LIBRARY = "libnftables.so.1"
 _OUTPUT_HANDLE = 1 << 3  # NFT_CTX_OUTPUT_HANDLE
 _OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
+_OUTPUT_PLAIN = 1 << 2 | 1 << 11  # NFT_CTX_OUTPUT_STATELESS, NFT_CTX_OUTPUT_TERSE: no counts, no elements of sets
 
 Command = dict[str, Any]
 
@@ -63,6 +64,21 @@ class Nft:
             return []
         listed: list[Command] = json.loads(output.decode("utf-8", "backslashreplace"))["nftables"]
         return listed
+
+    def text(self, command: str) -> str:
+        """What a listing says in nft's own words, with handles and without counts. Raises NftRefused."""
+        if self._context is None:
+            raise Unavailable("the firewall is closed")
+        self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_HANDLE | _OUTPUT_PLAIN)
+        try:
+            status = self._library.nft_run_cmd_from_buffer(self._context, command.encode())
+            output = self._library.nft_ctx_get_output_buffer(self._context)
+            words = self._library.nft_ctx_get_error_buffer(self._context)
+        finally:
+            self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_HANDLE | _OUTPUT_JSON)
+        if status != 0:
+            raise NftRefused(_first_line(words.decode("utf-8", "backslashreplace")))
+        return str(output.decode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
         """Free the context."""

@@ -52,7 +52,7 @@ class Watcher:
     """A live world with a subscriber that keeps its own copy by the deltas."""
 
     def __init__(self, live: Live, firewall: list[FirewallChange]) -> None:
-        self.live, self.world, self.firewall = live, live.world, firewall
+        self.live, self.world, self._firewall = live, live.world, firewall
         self.changes: list[Change] = []
         self.copy = {(topic, key): value for topic, key, value in self.world.snapshot(TOPICS)}
         self.world.subscribe(self._changed)
@@ -65,6 +65,16 @@ class Watcher:
             elif topic != "log":
                 assert value is not None
                 self.copy[topic, key] = value
+
+    @property
+    def firewall(self) -> list[FirewallChange]:
+        """What others did to our table."""
+        return [change for change in self._firewall if change.ours]
+
+    @property
+    def elsewhere(self) -> int:
+        """How often it was told that others changed tables of theirs."""
+        return sum(not change.ours for change in self._firewall)
 
     def whole(self) -> bool:
         """Whether the copy by deltas is what a new subscriber would get."""

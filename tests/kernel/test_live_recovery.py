@@ -81,6 +81,7 @@ def test_somebody_else_flushes_the_firewall(host: SimulatedHost) -> None:
         sh("nft add table inet netdeck; nft add chain inet netdeck c; nft add table inet other")
         async with watching() as it:
             sh("nft add rule inet other x counter || true; nft add chain inet other x; nft delete table inet other")
+            await until(lambda: it.elsewhere)
             await asyncio.sleep(0.2)
             assert it.firewall == []
             sh("nft add rule inet netdeck c counter")

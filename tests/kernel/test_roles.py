@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "container.inspect": {"names": ["nothere"]},
     "container.stop": {"name": "nothere"},
     "container.remove": {"name": "nothere"},
+    "doctor.fix": {"id": "nothere"},
 }
 
 ASK = """

@@ -28,16 +28,17 @@ STOP_TIMEOUT = 20.0
 @click.option("--status", "action", flag_value="status", help="Show whether one runs; exit code 1 if none does.")
 @click.option("--state-dir", metavar="DIR", help="Where its database is. [default: /var/lib/netdeck]")
 @click.option("--run-dir", metavar="DIR", help="Where its socket, lock and log are. [default: /run/netdeck]")
+@click.option("--config", metavar="FILE", help="Its configuration file. [default: /etc/netdeck/config.toml]")
 @format_option
 @pass_session
-def helper(session: Session, action: str | None, state_dir: str | None, run_dir: str | None) -> int:
+def helper(session: Session, action: str | None, state_dir: str | None, run_dir: str | None, config: str | None) -> int:
     """Run this host's helper in the foreground, or with an option start, stop or ask about it. Needs root."""
     if action == "status":
         return _status(session)
     if action == "stop":
         return _stop(session)
     command = [sys.executable, "-P", "-m", "helperd"]
-    for name, value in (("--socket", session.socket), ("--state-dir", state_dir), ("--run-dir", run_dir)):
+    for name, value in (("--socket", session.socket), ("--state-dir", state_dir), ("--run-dir", run_dir), ("--config", config)):
         if value is not None:
             command += [name, value]
     if action == "detach":

@@ -74,3 +74,8 @@ def complete_own_container(ctx: click.Context, param: click.Parameter, incomplet
 def complete_driver(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of drivers that make networks."""
     return _safe([row["name"] for row in _ask(ctx, "driver.list", {}) if row["creatable"]], incomplete)
+
+
+def complete_finding(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Ids of what the doctor finds."""
+    return _safe([row["id"] for row in _ask(ctx, "doctor.list", {})], incomplete)

@@ -14,7 +14,7 @@ from tui.commands.names import complete_container, complete_driver, complete_net
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session
 from tui.subnets import pair
-from tui.tables import as_json, plan_text, short_id, table, terminal_width
+from tui.tables import as_json, plan_text, short_id, size, table, terminal_width
 
 
 @click.group()
@@ -179,10 +179,17 @@ def _traits(row: Mapping[str, Any]) -> list[str]:
 
 @network.command(cls=DockerCommand)
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_network)
+@click.option("--firewall", is_flag=True, help="Show its firewall rules instead, with what each has counted.")
 @format_option
 @pass_session
-def inspect(session: Session, names: tuple[str, ...]) -> None:
+def inspect(session: Session, names: tuple[str, ...], firewall: bool) -> None:
     """Show networks as JSON, in docker's shape with ours added."""
+    if firewall:
+        rules = [rule for name in names for rule in call(session.socket, "firewall.rules", {"network": name})]
+        rows = [(rule["chain"], str(rule["packets"]), size(rule["bytes"]), rule["comment"]) for rule in rules]
+        click.echo(as_json(rules) if session.format == "json" else table(("CHAIN", "PACKETS", "BYTES", "RULE"), rows, terminal_width()),
+                   nl=False)
+        return
     click.echo(as_json(call(session.socket, "network.inspect", {"names": names})), nl=False)
 
 

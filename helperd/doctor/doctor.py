@@ -1,0 +1,213 @@
+"""The operations `doctor.list` and `doctor.fix`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from drivers.commands import planned
+from drivers.objects import HOST, AnyObject, Sysctl
+from helperd.changes import CallContext, Changes
+from helperd.default_bridge import DefaultBridge
+from helperd.doctor import drift, foreign, forwarding, paths, ranges, sysctl_fix
+from helperd.doctor.situation import Situation
+from helperd.doctor.sysctl_fix import Setting
+from helperd.host_facts import HostFacts
+from helperd.kernel import sysctl
+from helperd.kernel.firewall import Firewall
+from helperd.kernel.open_places import OpenPlaces
+from helperd.kernel.ruleset import HOOK
+from helperd.kernel.verification import missing
+from helperd.neighbours import Neighbours, finding_id
+from helperd.plan import Step, plan, undo
+from helperd.repair import Repair
+from helperd.streams import Stream
+from helperd.subnets import Cut
+from helperd.world import World
+from protocol.errors import Conflict, InvalidValue, KernelRefused, NetdeckError, NotFound
+from protocol.findings import SEVERITIES, Finding
+from protocol.model import Route
+from protocol.names import display_text, suggestion
+from protocol.requests import DoctorFix, DoctorList
+
+DOCKER_USER = "docker-user"
+_RA = 9  # RTPROT_RA: a route of a router advertisement
+
+
+class Doctor:
+    """Looks at the host as a whole, and mends one finding. `directory` is where settings are kept for the next boot, None in a lab."""
+
+    def __init__(self, changes: Changes, facts: HostFacts, neighbours: Neighbours, repair: Repair, firewall: Firewall, world: World,
+                 bridge: DefaultBridge, pools: Mapping[int, Sequence[Cut]], directory: Path | None) -> None:
+        self._changes, self._facts, self._neighbours, self._repair = changes, facts, neighbours, repair
+        self._firewall, self._world, self._bridge, self._pools, self._directory = firewall, world, bridge, pools, directory
+
+    async def listing(self, request: DoctorList, call: CallContext, stream: Stream) -> list[Finding]:
+        found, _ = await self._look()
+        return found
+
+    async def fix(self, request: DoctorFix, call: CallContext, stream: Stream) -> dict[str, Any]:
+        if request.undo:
+            return await self._take_back(request)
+        found, settings = await self._look()
+        finding = next((item for item in found if item.id == request.id), None)
+        if finding is None:
+            ids = [item.id for item in found]
+            raise NotFound(f"no finding {display_text(request.id)!r}{suggestion(request.id, ids)}: "
+                           + (f"there are {', '.join(ids)}" if ids else "nothing is wrong now"), name=display_text(request.id))
+        if request.commands is not None and request.commands != finding.commands:
+            raise Conflict(f"finding {finding.id} has changed since it was shown: look at it again", name=finding.id)
+        if not request.dry_run:
+            if not finding.automatic:
+                raise InvalidValue(f"{finding.id} is about what is not netdeck's, which it does not change. Do it by hand: "
+                                   + ("; ".join(finding.commands) or finding.remedy), field="id", value=finding.id,
+                                   commands=list(finding.commands))
+            await self._mend(finding, settings.get(finding.id, ()))
+            self._world.log("helper", "mended", f"finding {finding.id}", text=finding.what, level="notice", actor=call.user)
+        return {"finding": finding, "dry_run": request.dry_run}
+
+    # Looking
+
+    async def _look(self) -> tuple[list[Finding], dict[str, tuple[Setting, ...]]]:
+        """The findings, the worst first, and the settings that mend some of them."""
+        await self._neighbours.refresh()
+        situation = self._situation()
+        settings: dict[str, tuple[Setting, ...]] = {}
+        found: list[Finding] = []
+        for finding, wanted in (*forwarding.forwarding(situation), *forwarding.reverse_path(situation)):
+            settings[finding.id] = wanted
+            found.append(msgspec.structs.replace(
+                finding, commands=sysctl_fix.commands(wanted, self._directory), undo=sysctl_fix.undo_commands(wanted, self._directory)))
+        for finding in foreign.foreign_drops(situation):
+            found.append(self._with_accepts(finding) if finding.automatic else finding)
+        for check in (paths.mtu_mismatch, ranges.overlaps, ranges.pools):
+            found += check(situation)
+        found += await self._drift()
+        found += self._about_ourselves()
+        return sorted(found, key=lambda item: SEVERITIES.index(item.severity)), settings
+
+    def _situation(self) -> Situation:
+        records, world = self._changes.records, self._world
+        links = {link.name: link for link in world.links(world.host)}
+        peers = {link.ifindex: (peer.container or world.place(peer.inode), peer) for link in links.values()
+                 if (peer := world.link(link.peer_inode, link.peer_ifindex)) is not None}
+        names = {link.ifindex: link.name for link in links.values()}
+        advertised = {names.get(row.ifindex, "") for row in world.rows("routes", world.host)
+                      if isinstance(row, Route) and row.family == 6 and row.destination == "default" and row.protocol == _RA}
+        networks = list(records.networks.values())
+        ours = frozenset(item.link for item in networks if item.made_link and item.link)
+        hindrances = tuple(item for network in networks for item in self._neighbours.hindrances(network))
+        return Situation(
+            networks=networks, endpoints={item.id: records.endpoints_of(network=item.id) for item in networks}, links=links, peers=peers,
+            uplinks={family: self._facts.uplinks(family) for family in (4, 6)},
+            sysctl=lambda name, link: sysctl.read(Sysctl(HOST, name, "", link)), ranges=self._facts.ranges(ours), leases=records.leases,
+            pools=self._pools, hindrances=hindrances,
+            owners={finding_id(item.stop): self._neighbours.owners(item.stop) for item in hindrances},
+            hooks=frozenset(family for family in ("ip", "ip6") if self._neighbours.has_hook(family)),
+            router_advertised=tuple(sorted(advertised - {""})))
+
+    async def _drift(self) -> list[Finding]:
+        async with self._changes.lock:
+            places = self._repair.places()
+            desired = self._changes.records.desired()
+            steps = plan(desired, await self._changes.observer.observe(places, desired))
+            intact = await self._firewall.intact()
+        names = {ident: f"pid:{self._changes.records.containers[ident].pid}" for ident in places}
+        return list(drift.drift(steps, planned(steps, names), intact))
+
+    def _about_ourselves(self) -> list[Finding]:
+        found = []
+        if self._bridge.hindrance:
+            found.append(Finding(
+                "default-bridge", "warning", f"the network bridge is not as the configuration file says: {self._bridge.hindrance}",
+                "It stays as it was, and its containers go on.",
+                "Take away what is in the way, or change the file; then restart the helper.",
+                networks=("bridge",)))
+        if self._neighbours.allowed():
+            rules = [accept.text for accept in self._neighbours.accepts()]
+            found.append(Finding(
+                DOCKER_USER, "notice", f"netdeck keeps {len(rules)} rules in Docker's chain {HOOK}, as was allowed",
+                "They let packets of netdeck's networks pass Docker's forward policy.",
+                f"Nothing to do. `netdeck doctor --undo {DOCKER_USER}` takes them away.", details=tuple(rules),
+                undo=(f"netdeck doctor --undo {DOCKER_USER}",)))
+        return found
+
+    def _with_accepts(self, finding: Finding) -> Finding:
+        families = self._families(finding)
+        return msgspec.structs.replace(
+            finding, commands=tuple(accept.text for accept in self._neighbours.accepts(families)),
+            undo=(f"netdeck doctor --undo {DOCKER_USER}",))
+
+    def _families(self, finding: Finding) -> tuple[str, ...]:
+        family = finding.id.split(".")[1]
+        return tuple(sorted({*self._neighbours.allowed(), family}))
+
+    # Mending
+
+    async def _mend(self, finding: Finding, settings: Sequence[Setting]) -> None:
+        if settings:
+            await self._set(settings)
+        elif finding.id in _BY_REPAIR:
+            await _BY_REPAIR[finding.id](self)
+        else:
+            await self._allow(finding)
+
+    async def _allow(self, finding: Finding) -> None:
+        before = self._neighbours.allowed()
+        await self._neighbours.allow(self._families(finding))
+        networks = self._changes.records.networks.values()
+        if any(finding_id(item.stop) == finding.id for network in networks for item in self._neighbours.hindrances(network)):
+            await self._neighbours.allow(before)
+            raise KernelRefused(f"rules in {HOOK} do not help: {finding.what} all the same. They were taken away again",
+                                object=finding.id, errno=0, kernel="")
+
+    async def _reconcile(self) -> None:
+        async with self._changes.lock:
+            await self._repair.reconcile()
+
+    async def _load_table(self) -> None:
+        async with self._changes.lock:
+            await self._repair.load_firewall()
+
+    async def _set(self, settings: Sequence[Setting]) -> None:
+        """Apply, read back, write the file; on failure everything is as it was."""
+        steps = tuple(Step("change", setting.object, msgspec.structs.replace(setting.object, value=setting.before)) for setting in settings)
+
+        def look(places: OpenPlaces) -> tuple[AnyObject, ...] | Exception:
+            try:
+                return missing(places, [step.object for step in steps])
+            except Exception as error:
+                return error
+
+        async with self._changes.lock:
+            try:
+                found = await self._changes.writer.apply_then(steps, {}, look)
+                if isinstance(found, Exception):
+                    raise found
+                if found:
+                    raise KernelRefused(f"the kernel took the setting but does not show it: {found[0]}", object=str(found[0]))
+                if self._directory is not None:
+                    sysctl_fix.keep(settings, self._directory)
+            except BaseException:
+                with contextlib.suppress(NetdeckError):
+                    await self._changes.writer.apply(undo(steps), {})
+                raise
+
+    async def _take_back(self, request: DoctorFix) -> dict[str, Any]:
+        finding = next((item for item in self._about_ourselves() if item.id == request.id and item.id == DOCKER_USER), None)
+        if finding is None:
+            raise NotFound(f"nothing was done under {display_text(request.id)!r} that netdeck can take back: it keeps only {DOCKER_USER}; "
+                           "for the rest the commands were shown when it was done", name=display_text(request.id))
+        if not request.dry_run:
+            await self._neighbours.allow(())
+            self._world.log("helper", "taken back", f"rules in {HOOK}", level="notice")
+        return {"finding": finding, "dry_run": request.dry_run}
+
+
+_BY_REPAIR: Mapping[str, Callable[[Doctor], Any]] = {
+    "orphans": Doctor._reconcile, "changed": Doctor._reconcile, "firewall-table": Doctor._load_table,
+}

@@ -1,0 +1,87 @@
+"""Rules of others that drop packets of our networks, each named exactly, with the least that lets them through.
+
+Nothing of others is changed by a look. Docker has a chain for rules of its users, there netdeck can put its own, by the operator's
+word; for everybody else's the commands are told and not carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from shlex import quote
+
+from helperd.doctor.situation import Situation
+from helperd.forward_chains import Stop
+from helperd.kernel.ruleset import HOOK
+from helperd.neighbours import WITHIN, Hindrance, finding_id
+from protocol.findings import Finding
+from protocol.names import display_text
+
+_OWNER_TEXT = {"docker": "Docker", "ufw": "ufw", "firewalld": "firewalld", "libvirt": "libvirt", "kubernetes": "Kubernetes",
+               "podman": "Podman or CNI"}
+
+
+def foreign_drops(situation: Situation) -> Iterator[Finding]:
+    """One finding for each rule or policy that drops something of ours."""
+    by_rule: dict[str, list[Hindrance]] = {}
+    for item in situation.hindrances:
+        by_rule.setdefault(finding_id(item.stop), []).append(item)
+    for ident, items in by_rule.items():
+        yield _finding(ident, items, situation)
+
+
+def _finding(ident: str, items: Sequence[Hindrance], situation: Situation) -> Finding:
+    stop = items[0].stop
+    names = tuple(dict.fromkeys(item.network for item in items))
+    links = [network.link for network in situation.networks if network.name in names]
+    owner = situation.owners.get(ident, ())
+    used = any(situation.used(network) for network in situation.networks if network.name in names)
+    automatic = stop.certain and "docker" in owner and stop.family in situation.hooks
+    remedy, commands, undo = _remedy(stop, owner, links, situation, automatic)
+    ways = list(dict.fromkeys(f"{item.network}: {item.way} (IPv{item.family})" for item in items))
+    why = ("nftables asks the chains of everybody, and one drop is final: what netdeck accepts in its own table does not overrule it.")
+    if any(item.way == WITHIN for item in items):
+        why += (" Packets between containers of one bridge meet it too, because br_netfilter shows them to iptables "
+                "(net.bridge.bridge-nf-call-iptables = 1).")
+    if not stop.certain:
+        why += f" An earlier rule may let them through, which can't be said from here: `{display_text(stop.unless)}`."
+    what = f"{display_text(stop.words)}{_by(owner)} drops packets of {', '.join(names)}"
+    return Finding(ident, ("error" if used else "warning") if stop.certain else "notice", what, why, remedy,
+                   details=(f"table {stop.family} {display_text(stop.table)}, chain {display_text(stop.chain)}, "
+                            + (f"handle {stop.handle}: {display_text(stop.rule)}" if stop.handle else "policy drop"), *ways),
+                   commands=commands, undo=undo, automatic=automatic, networks=names)
+
+
+def _by(owner: Sequence[str]) -> str:
+    return f", likely of {' and '.join(_OWNER_TEXT[name] for name in owner)}," if owner else ", of an owner unknown to netdeck,"
+
+
+def _remedy(stop: Stop, owner: Sequence[str], links: Sequence[str], situation: Situation,
+            automatic: bool) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """(what to do, its commands, what takes it back)."""
+    found = situation.uplinks.get(6 if stop.family == "ip6" else 4, ()) or situation.uplinks.get(6, ())
+    uplinks = tuple(quote(display_text(link)) for link in found)
+    if automatic:
+        return (f"Put accept rules for the bridges of netdeck into {HOOK}, the chain that Docker keeps for its users. netdeck does it by "
+                "your word, and keeps them there for networks to come and over restarts, until you take it back.", (), ())
+    if "firewalld" in owner:
+        return ("Trust the bridge in firewalld; netdeck's own table still says what may pass.",
+                tuple(command for link in links for command in (f"firewall-cmd --permanent --zone=trusted --add-interface={link}",
+                                                                f"firewall-cmd --zone=trusted --add-interface={link}")),
+                tuple(command for link in links for command in (f"firewall-cmd --permanent --zone=trusted --remove-interface={link}",
+                                                                f"firewall-cmd --zone=trusted --remove-interface={link}")))
+    if "ufw" in owner:
+        allowed = [command for link in links for command in
+                   (*(f"route allow in on {link} out on {uplink}" for uplink in uplinks), f"route allow out on {link}")]
+        return ("Let ufw route for the bridge; netdeck's own table still says what may pass.",
+                tuple(f"ufw {text}" for text in allowed), tuple(f"ufw {text.replace('route', 'route delete', 1)}" for text in allowed))
+    return ("Insert rules that let the bridge's packets pass, before what drops them, and write them into the file that this table is "
+            "loaded from too: netdeck does not change tables of others.", *_nft(stop, links, uplinks))
+
+
+def _nft(stop: Stop, links: Sequence[str], uplinks: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    place = f"{stop.family} {display_text(stop.table)} {display_text(stop.base)}"
+    matches = [match for link in links for match in
+               (f'oifname "{link}"', *(f'iifname "{link}" oifname "{uplink}"' for uplink in uplinks))]
+    return (tuple("nft " + quote(f'insert rule {place} {match} counter accept comment "for netdeck"') for match in matches),
+            (f"nft -a list chain {place}  # shows the handles of the rules with the comment \"for netdeck\"",
+             f"nft delete rule {place} handle HANDLE"))

@@ -1,0 +1,153 @@
+"""Reading the rules of others: verdicts of single rules and of jumps, in the form that libnftables gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helperd.forward_chains import ForeignBase, ForeignRule, Probe, owners, stops
+from helperd.kernel.ruleset import rule_texts
+from helperd.neighbours import finding_id
+
+pytestmark = pytest.mark.req("X9")
+OUT = Probe(4, "br-1", "eth0", source="172.18.0.0/16")
+BACK = Probe(4, "eth0", "br-1", destination="172.18.0.0/16", state="established")
+DROP, ACCEPT, RETURN = {"drop": None}, {"accept": None}, {"return": None}
+
+
+def match(left: dict[str, Any], right: Any, op: str = "==") -> dict[str, Any]:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def meta(key: str, right: Any, op: str = "==") -> dict[str, Any]:
+    return match({"meta": {"key": key}}, right, op)
+
+
+def saddr(right: Any, op: str = "==") -> dict[str, Any]:
+    return match({"payload": {"protocol": "ip", "field": "saddr"}}, right, op)
+
+
+def prefix(addr: str, length: int) -> dict[str, Any]:
+    return {"prefix": {"addr": addr, "len": length}}
+
+
+def base(*rules: list[Any], policy: str = "accept", family: str = "ip", text: str = "a rule", sets: dict[str, Any] | None = None,
+         **chains: list[list[Any]]) -> ForeignBase:
+    def numbered(name: str, items: Any) -> tuple[ForeignRule, ...]:
+        return tuple(ForeignRule(number, f"{text} {name}", tuple(expr)) for number, expr in enumerate(items, 1))
+
+    return ForeignBase(family, "t", "FORWARD", 0, policy, {"FORWARD": numbered("FORWARD", rules),
+                                                           **{name: numbered(name, items) for name, items in chains.items()}}, sets or {})
+
+
+def verdict(found: ForeignBase, probe: Probe = OUT) -> str:
+    """"pass", or chain and handle of what drops, with a question mark where that is not certain."""
+    stop = next(iter(stops([found], probe)), None)
+    return "pass" if stop is None else f"{stop.chain} {stop.handle}{'' if stop.certain else '?'}"
+
+
+@pytest.mark.parametrize(("chain", "expected"), [
+    (base(), "pass"),
+    (base(policy="drop"), "FORWARD 0"),
+    (base(policy="drop", family="ip6"), "pass"),
+    (base(policy="drop", family="inet"), "FORWARD 0"),
+    (base([DROP]), "FORWARD 1"),
+    (base([{"reject": {"type": "icmp"}}]), "FORWARD 1"),
+    (base([{"xt": {"type": "target", "name": "REJECT"}}]), "FORWARD 1"),
+    (base([{"counter": {}}, {"log": None}, {"xt": {"type": "match", "name": "comment"}}, ACCEPT], policy="drop"), "pass"),
+    (base([meta("iifname", "br-1"), DROP]), "FORWARD 1"),
+    (base([meta("iifname", "br-*"), DROP]), "FORWARD 1"),
+    (base([meta("iifname", "br-1", "!="), DROP]), "pass"),
+    (base([meta("iifname", {"set": ["lo", "br-1"]}), DROP]), "FORWARD 1"),
+    (base([meta("iifname", "@links"), DROP], sets={"links": ({"elem": {"val": "br-1", "comment": "x"}},)}), "FORWARD 1"),
+    (base([meta("iifname", "@unknown"), DROP]), "pass"),
+    (base([saddr(prefix("172.16.0.0", 12)), DROP]), "FORWARD 1"),
+    (base([saddr(prefix("172.16.0.0", 12), "!="), DROP]), "pass"),
+    (base([saddr({"range": ["172.18.0.0", "172.18.255.255"]}), DROP]), "FORWARD 1"),
+    (base([saddr("172.18.0.9"), DROP]), "pass"),  # one of many: not all packets
+    (base([saddr("172.18.0.9"), ACCEPT], policy="drop"), "FORWARD 0?"),
+    (base([saddr("10.0.0.1"), ACCEPT], policy="drop"), "FORWARD 0"),
+    (base([match({"payload": {"protocol": "ip6", "field": "saddr"}}, prefix("fd00::", 8)), ACCEPT], policy="drop", family="inet"),
+     "FORWARD 0"),
+    (base([match({"payload": {"protocol": "tcp", "field": "dport"}}, 443), ACCEPT], policy="drop"), "FORWARD 0?"),
+    (base([match({"payload": {"protocol": "tcp", "field": "dport"}}, 25), DROP]), "pass"),
+    (base([match({"meta": {"key": "mark"}}, 7), {"queue": {"num": 0}}], policy="drop"), "FORWARD 0?"),
+    (base([{"queue": {"num": 0}}], policy="drop"), "pass"),
+    (base([match({"ct": {"key": "state"}}, ["established", "related"], "in"), ACCEPT], policy="drop"), "FORWARD 0"),
+    (base([match({"ct": {"key": "state"}}, "new"), DROP]), "FORWARD 1"),
+    (base([match({"fib": {"result": "type", "flags": ["daddr"]}}, "local"), ACCEPT], policy="drop"), "FORWARD 0"),
+    (base([{"xt": {"type": "match", "name": "conntrack"}}, ACCEPT], policy="drop", text="ct state related,established accept"),
+     "FORWARD 0"),
+    (base([{"xt": {"type": "match", "name": "conntrack"}}, DROP], text="ct state ! new drop"), "pass"),
+    (base([{"xt": {"type": "match", "name": "physdev"}}, ACCEPT], policy="drop"), "FORWARD 0?"),
+    (base([{"jump": {"target": "user"}}, [DROP][0]], user=[[RETURN]]), "FORWARD 1"),
+    (base([{"jump": {"target": "user"}}], [DROP], user=[[ACCEPT]]), "pass"),
+    (base([{"jump": {"target": "user"}}], user=[[meta("oifname", "eth0"), DROP]]), "user 1"),
+    (base([{"goto": {"target": "user"}}], [ACCEPT], policy="drop", user=[]), "FORWARD 0"),
+    (base([{"jump": {"target": "user"}}], policy="drop", user=[[match({"meta": {"key": "mark"}}, 1), RETURN], [ACCEPT]]), "pass"),
+    (base([{"jump": {"target": "missing"}}], policy="drop"), "FORWARD 0"),
+    (base([{"jump": {"target": "a"}}], policy="drop", a=[[{"jump": {"target": "a"}}]]), "FORWARD 0"),
+    (base([{"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["new", {"drop": None}], ["established", {"accept": None}]]}}}]),
+     "FORWARD 1"),
+    (base([{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@ways"}}], policy="drop", out=[[ACCEPT]],
+          sets={"ways": (["eth9", {"drop": None}], ["br-1", {"jump": {"target": "out"}}])}), "pass"),
+    (base([{"something new": {"of": "nft"}}, DROP]), "pass"),
+])
+def test_verdicts(chain: ForeignBase, expected: str) -> None:
+    assert verdict(chain) == expected
+
+
+def test_an_answer_is_another_packet() -> None:
+    answers = [match({"ct": {"key": "state"}}, {"set": ["established", "related"]}), ACCEPT]
+    found = base(answers, [meta("iifname", "br-1"), ACCEPT], policy="drop")
+    assert verdict(found, OUT) == verdict(found, BACK) == "pass"
+    assert verdict(base([meta("iifname", "br-1"), ACCEPT], policy="drop"), BACK) == "FORWARD 0"
+
+
+def test_every_chain_has_its_say_in_the_order_of_priorities() -> None:
+    late = ForeignBase("inet", "late", "fw", 10, "drop")
+    early = ForeignBase("ip", "early", "fw", -10, "drop")
+    assert [stop.table for stop in stops([late, early], OUT)] == ["early", "late"]
+
+
+@pytest.mark.parametrize(("chains", "table", "expected"), [
+    (("FORWARD", "DOCKER-USER"), "filter", ("docker",)), (("FORWARD", "ufw6-before-forward", "DOCKER"), "filter", ("docker", "ufw")),
+    (("filter_FORWARD",), "firewalld", ("firewalld",)), (("KUBE-FORWARD",), "filter", ("kubernetes",)), (("forward",), "filter", ()),
+])
+def test_owners(chains: tuple[str, ...], table: str, expected: tuple[str, ...]) -> None:
+    assert owners(ForeignBase("ip", table, "FORWARD", 0, "drop", dict.fromkeys(chains, ()))) == expected
+
+
+def test_texts_of_rules_over_several_lines() -> None:
+    listing = """table ip t { # handle 1
+\tset s { # handle 4
+\t\ttype ipv4_addr
+\t}
+
+\tchain c { # handle 2
+\t\ttype filter hook forward priority filter; policy drop;
+\t\tip saddr { 10.0.0.1, 10.0.0.2,
+\t\t\t   10.0.0.3 } drop # handle 7
+\t\taccept comment "# handle 9" # handle 8
+\t}
+}
+"""
+    assert rule_texts(listing) == {7: "ip saddr { 10.0.0.1, 10.0.0.2, 10.0.0.3 } drop", 8: 'accept comment "# handle 9"'}
+
+
+_JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+                         st.sampled_from(["match", "left", "right", "op", "meta", "key", "xt", "name", "vmap", "data", "set", "jump",
+                                          "target",
+                                          "payload", "field", "protocol", "drop", "accept", "ct", "elem", "val", "prefix", "range"]),
+                         inner, max_size=3), max_leaves=12)
+
+
+@given(st.lists(st.lists(_JSON, max_size=4), max_size=4))
+def test_whatever_a_later_nft_may_say_is_read(rules: list[list[Any]]) -> None:
+    for probe in (OUT, BACK):
+        for stop in stops([base(*rules)], probe):
+            assert finding_id(stop).isascii()
