@@ -48,6 +48,16 @@ class CallContext(msgspec.Struct):
 CALL: ContextVar[CallContext] = ContextVar("netdeck_call", default=CallContext())  # noqa: B039 - never written to
 
 
+class Strays(msgspec.Struct, frozen=True):
+    """What bears this helper's mark and is not stored, to be taken away by a change; and the namespaces that it is in, by place."""
+
+    objects: tuple[AnyObject, ...] = ()
+    places: dict[str, NamespaceRef] = {}
+
+
+NO_STRAYS = Strays()
+
+
 class Listener(Protocol):
     """What is told of every committed change."""
 
@@ -78,12 +88,12 @@ class Changes:
         found = {ident: fresh.get(ident) or self.records.containers.get(ident) for ident in ids}
         return {ident: place_of(item) for ident, item in found.items() if item is not None and item.inode}
 
-    def steps(self, change: Change) -> tuple[Step, ...]:
-        """The plan of `change`, from the stored state. Pure."""
+    def steps(self, change: Change, strays: Strays = NO_STRAYS) -> tuple[Step, ...]:
+        """The plan of `change`, from the stored state and what was found beside it. Pure."""
         records = self.records
         fresh = {item.id: item for item in change.networks}
         networks = {**records.networks, **fresh}
-        before: list[AnyObject] = []
+        before: list[AnyObject] = [*strays.objects]
         after: list[AnyObject] = []
         for ident in (*change.drop_networks, *fresh):
             if ident in records.networks:
@@ -110,11 +120,11 @@ class Changes:
         return list(touched)
 
     async def carry_out(self, change: Change, last: Mapping[tuple[str, str], str] | None = None,
-                        steps: tuple[Step, ...] | None = None) -> tuple[Step, ...]:
+                        steps: tuple[Step, ...] | None = None, strays: Strays = NO_STRAYS) -> tuple[Step, ...]:
         """Do `change`; the caller holds `lock`. `steps` are its plan, where the caller has made it, under the same hold of the lock.
 
         Returns the steps. Raises what a step raised, with everything as before."""
-        task = asyncio.ensure_future(self._carry_out(change, dict(last or {}), CALL.get(), steps))
+        task = asyncio.ensure_future(self._carry_out(change, dict(last or {}), CALL.get(), steps, strays))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -127,12 +137,12 @@ class Changes:
             raise
 
     async def _carry_out(self, change: Change, last: dict[tuple[str, str], str], call: CallContext,
-                         planned: tuple[Step, ...] | None) -> tuple[Step, ...]:
+                         planned: tuple[Step, ...] | None, strays: Strays) -> tuple[Step, ...]:
         while self._unfinished:
             self.store.abort(self._unfinished[-1])
             self._unfinished.pop()
-        steps = self.steps(change) if planned is None else planned
-        places = self.places(change)
+        steps = self.steps(change, strays) if planned is None else planned
+        places = {**strays.places, **self.places(change)}
         entry = self.store.begin(change)
         done: tuple[Step, ...] = ()
         try:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from drivers.driver import registry
+from helperd.addresses import Addresses
 from helperd.bridge_settings import bridge_request
 from helperd.calls import Calls
 from helperd.changes import CallContext, Changes
@@ -113,6 +114,7 @@ class Core:
         self.rule_counts = RuleCounts(self.firewall, self.records)
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
         self.endpoints = Endpoints(self.changes, self.networks, self.known, self.facts)
+        self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.known, self.facts, settings.run_dir)
         self.publisher.etc_changed = self.runs.rewrite_etc_files
@@ -140,6 +142,7 @@ class Core:
             "container.run": runs.run, "container.exec": runs.execute,
             "container.stop": runs.stop, "container.remove": runs.remove, "container.list": views.containers,
             "container.inspect": views.inspect, "interface.list": views.interfaces, "event.list": views.events,
+            "address.list": self.addresses.listing, "address.release": self.addresses.release,
             "driver.list": views.drivers, "info": self.info, "doctor.list": self.doctor.listing, "doctor.fix": self.doctor.fix,
             "firewall.rules": self.rule_counts.rules,
         }

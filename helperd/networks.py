@@ -14,7 +14,7 @@ from drivers.commands import planned
 from drivers.driver import find, parse_options
 from drivers.objects import HOST
 from drivers.unusable import problem, require_usable
-from helperd.changes import CallContext, Changes
+from helperd.changes import NO_STRAYS, CallContext, Changes, Strays
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
 from helperd.network_health import NetworkHealth
@@ -111,9 +111,9 @@ class Networks:
                 await self._changes.carry_out(change, steps=steps)
         return {"network": network, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
 
-    def plan(self, change: Change, steps: tuple[Step, ...] | None = None) -> Plan:
+    def plan(self, change: Change, steps: tuple[Step, ...] | None = None, strays: Strays = NO_STRAYS) -> Plan:
         """The plan of `change` as clients see it; `steps` where the caller has made them."""
-        steps = self._changes.steps(change) if steps is None else steps
+        steps = self._changes.steps(change, strays) if steps is None else steps
         fresh = {item.id: item for item in change.containers}
         places = {place for step in steps for place in (step.object.place, getattr(step.object, "peer_place", HOST))}
         ways: dict[str, str] = {}
@@ -130,6 +130,9 @@ class Networks:
                 else:  # it has not been started: by hand one would begin with a namespace
                     ways[ident] = f"netns:{item.name}"
                     first.append(f"ip netns add {item.name}")
+            elif ident in strays.places:
+                path, pid = strays.places[ident].path, strays.places[ident].pid
+                ways[ident] = names[ident] = f"netns:{path.rsplit('/', 1)[1]}" if path.startswith("/run/netns/") else f"pid:{pid or 0}"
         plan = planned(steps, ways, names)
         return msgspec.structs.replace(plan, commands=(*first, *plan.commands)) if first else plan
 

@@ -41,6 +41,8 @@ class Records:
         self._carriers: dict[str, Bridge | Veth | None] = {}
         for endpoint in endpoints:
             self._put_endpoint(endpoint)
+        for network, leases in store.leases().items():  # one that no endpoint has is not handed out either: the store would refuse it
+            self._leases[network] = {**leases, **self._leases.get(network, {})}
 
     def apply(self, change: Change, last: Mapping[tuple[str, str], str]) -> None:
         """Bring the memory to what the store holds after `change`."""
@@ -53,6 +55,8 @@ class Records:
             self._of_network.pop(ident, None)
             self._leases.pop(ident, None)
             self._last.pop(ident, None)
+        for ident, address in change.drop_leases:
+            self._leases.get(ident, {}).pop(address, None)
         for ident in (*change.drop_networks, *(item.id for item in change.networks)):
             self._carriers.pop(ident, None)
         self.networks.update((item.id, item) for item in change.networks)

@@ -58,6 +58,7 @@ class Change(msgspec.Struct, frozen=True):
     drop_networks: tuple[str, ...] = ()
     drop_containers: tuple[str, ...] = ()
     drop_endpoints: tuple[str, ...] = ()
+    drop_leases: tuple[tuple[str, str], ...] = ()  # (network id, bare address)
 
 
 class Journalled(msgspec.Struct, frozen=True):
@@ -178,6 +179,13 @@ class Store:
         """(network id, subnet) → the address handed out last."""
         return {(row[0], row[1]): row[2] for row in self._db.execute("SELECT network, subnet, address FROM last_address")}
 
+    def leases(self) -> dict[str, dict[str, str]]:
+        """Network id → bare address → endpoint id."""
+        found: dict[str, dict[str, str]] = {}
+        for network, address, endpoint in self._db.execute("SELECT network, address, endpoint FROM leases"):
+            found.setdefault(network, {})[address] = endpoint
+        return found
+
     def journal(self) -> list[Journalled]:
         rows = self._db.execute("SELECT id, kind, doc FROM journal ORDER BY id").fetchall()
         return [Journalled(row[0], row[1], msgspec.json.decode(row[2], type=Change)) for row in rows]
@@ -225,6 +233,7 @@ class Store:
             for table, gone in (("endpoints", change.drop_endpoints), ("containers", change.drop_containers),
                                 ("networks", change.drop_networks)):
                 db.executemany(f"DELETE FROM {table} WHERE id = ?", [(ident,) for ident in gone])
+            db.executemany("DELETE FROM leases WHERE network = ? AND address = ?", change.drop_leases)
             for table, docs in (("networks", change.networks), ("containers", change.containers),
                                 ("endpoints", change.endpoints)):
                 db.executemany(f"UPDATE {table} SET state = 'ready', doc = ? WHERE id = ?",

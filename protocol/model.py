@@ -133,6 +133,7 @@ class Address(Model, frozen=True):
     address: str  # prefix
     scope: str = "global"
     flags: int = 0
+    protocol: int = 0  # IFA_PROTO: who gave it (171: netdeck), 0 where the kernel does not say
 
 
 class Route(Model, frozen=True):

@@ -188,6 +188,21 @@ class EventList(Request, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 10000
 
 
+class AddressList(Request, frozen=True):
+    """Whose every address of the networks is, of all or of `network`: list of `protocol.addresses.PoolUse`."""
+
+    network: Name | None = None
+
+
+class AddressRelease(Request, frozen=True):
+    """Give leaked addresses free: those named, with `leaked` all that there are. Result: ``{released, plan}``: `released` are maps of
+    `network`, `address`, `owner` and `text`. What a living container has, or somebody else set, is refused."""
+
+    addresses: Names = ()
+    leaked: bool = False
+    dry_run: bool = False
+
+
 class DoctorList(Request, frozen=True):
     """What is wrong on this host, or may be soon. The worst first, as maps of
     `protocol.findings.Finding`."""
@@ -237,6 +252,8 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "container.stop": (ContainerStop, "operate", False),
     "container.remove": (ContainerRemove, "operate", False),
     "interface.list": (InterfaceList, "view", False),
+    "address.list": (AddressList, "view", False),
+    "address.release": (AddressRelease, "operate", False),
     "event.list": (EventList, "view", False),
     "doctor.list": (DoctorList, "view", False),
     "doctor.fix": (DoctorFix, "admin", False),

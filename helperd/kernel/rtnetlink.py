@@ -189,7 +189,8 @@ def _address(data: bytes, start: int, end: int, inode: int, put: bool) -> list[R
         raise DecodeError("an address message without an address")
     prefix = f"{_ip(raw)}/{length}"
     value = Address(inode=inode, ifindex=index, address=prefix, scope=_SCOPES.get(scope, "global"),
-                    flags=_u32(found, 8) if 8 in found else flags)  # IFA_FLAGS
+                    flags=_u32(found, 8) if 8 in found else flags,  # IFA_FLAGS
+                    protocol=found[11][0] if found.get(11) else 0)  # IFA_PROTO
     return [Record("addresses", f"{inode}/{index}/{prefix}", put, value)]
 
 

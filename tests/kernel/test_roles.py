@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "network.update": {"name": "nothere"},
     "network.connect": {"network": "bridge", "container": "netns:nothere"},
     "network.disconnect": {"network": "bridge", "container": "netns:nothere"},
+    "address.release": {"leaked": True, "dry_run": True},
     "container.run": {"command": ["true"], "networks": ["nothere"]},
     "container.exec": {"container": "nothere", "command": ["true"]},
     "container.inspect": {"names": ["nothere"]},
