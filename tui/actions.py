@@ -52,6 +52,10 @@ class Action:
 ACTIONS: Final[tuple[Action, ...]] = (
     Action("network.create", "c", "create", "Create a network", "tui.screens.forms.create_network:open_form", ("networks",), "create",
            hint=2),
+    Action("network.update", "E", "change", "Change a network in place: options, labels, subnets",
+           "tui.screens.forms.update_network:open_form", ("networks",), "change", needs_selection=True, hint=4),
+    Action("addresses.show", "A", "addresses", "Addresses: whose each is, what leaked; give leaked ones free",
+           "tui.screens.forms.addresses:open_form", (), "addresses", role="view"),
     Action("network.attach", "a", "attach", "Attach containers to a network", "tui.screens.forms.attach:open_form",
            ("networks", "containers"), "attach", needs_selection=True, hint=2),
     Action("network.detach", "x", "detach", "Detach containers from a network", "tui.screens.forms.detach:open_form",

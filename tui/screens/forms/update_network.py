@@ -1,0 +1,161 @@
+"""The form that changes a network in place. What can't be changed stands there too, with the reason."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from textual.app import ComposeResult
+from textual.widget import Widget
+from textual.widgets import Static
+
+from protocol.errors import InvalidValue, NetdeckError, NotFound
+from protocol.model import DriverInfo, Network, OptionInfo
+from protocol.names import display_text
+from tui.screens.forms.fields import Choice, Field, TextField, Toggle
+from tui.screens.forms.form_dialog import FormDialog, Placed, heading
+from tui.screens.forms.network_changes import ChangeEntry, changes, command_line, entry_of, place_of
+from tui.text import plain
+
+if TYPE_CHECKING:
+    from tui.workstation import Workstation
+
+
+async def open_form(app: Workstation, arguments: str = "") -> None:
+    """Change the selected network. `arguments`: the name of one in its place."""
+    name = arguments.strip()
+    selected = app.selected()
+    network = app.feed.network_named(name) if name else selected.model if selected is not None else None
+    if name and network is None:
+        raise NotFound(f"no network is called {display_text(name)!r}", name=display_text(name))
+    if not isinstance(network, Network):
+        raise InvalidValue("no network is selected")
+    answer = msgspec.convert(await app.client.call("driver.list", {}), list[DriverInfo])
+    info = next((item for item in answer if item.name == network.driver), DriverInfo(network.driver, ""))
+    done = await app.push_screen_wait(UpdateNetwork(network, info))
+    if done is not None:
+        app.tell(f"network {network.name} was changed")
+
+
+def control_of(option: OptionInfo, value: str) -> Widget:
+    """What an option is typed into, with the value that it has; words where it can't be changed."""
+    ident = f"option-{option.name}"
+    if not option.changeable:
+        return _fixed(f"{value or 'not set'}  (can't be changed{': ' + option.fixed if option.fixed else ''})")
+    if option.kind == "bool":
+        return Toggle(on=value == "true", id=ident)
+    if option.kind == "choice":
+        return Choice(option.choices, value, id=ident)
+    return TextField(value, placeholder=option.default or "not set", id=ident)
+
+
+def _fixed(text: str) -> Static:
+    return Static(plain(display_text(text)), classes="hint")
+
+
+class UpdateNetwork(FormDialog[dict[str, Any]]):
+    """Gives the changed network as a map of `protocol.model.Network`, or None."""
+
+    words = "Change"
+    DEFAULT_CSS = """
+    UpdateNetwork .hint { width: 1fr; padding: 0 1; }
+    """
+
+    def __init__(self, network: Network, info: DriverInfo) -> None:
+        super().__init__(f"Change network {network.name}")
+        self._network, self._info = network, info
+        before = entry_of(network)
+        self._internal = Toggle("internal", on=network.internal, id="internal")
+        self._labels = TextField(before.labels, placeholder="team=web tier=front", id="labels")
+        self._subnets = TextField(placeholder="10.30.0.0/24 fd00:30::/64", id="subnets")
+        self._gateways = TextField(placeholder="first address of each", id="gateways")
+        self._ranges = TextField(before.ranges, placeholder="all of each", id="ranges")
+        self._aux = TextField(before.aux, placeholder="printer=10.20.0.9", id="aux")
+        self._shown = (
+            Field("labels", self._labels, place="labels", help="NAME=VALUE, with blanks between; what is taken out is removed"),
+            *((Field("reach", self._internal, place="internal", help="internal: no way to the outside"),)
+              if "internal" in info.changeable else ()),
+        )
+        self._added = (
+            Field("add", self._subnets, place="subnets", help="new subnets, with blanks between; those that exist stay"),
+            Field("gateways", self._gateways, place="gateways", help="a gateway goes to the subnet that contains it"),
+        ) if "subnets" in info.changeable else ()
+        self._pools = (
+            Field("ip ranges", self._ranges, place="ranges", help="hand out only addresses of these parts; taken out: of the whole subnet"),
+            Field("reserved", self._aux, place="aux", help="NAME=ADDRESS that something else has, never handed out; taken out: free again"),
+        ) if info.subnets else ()
+        self._options = tuple(
+            Field(option.name, control_of(option, network.options.get(option.name, "")), place=f"option:{option.name}", help=option.help,
+                  option=True) for option in info.options)
+        self._request: dict[str, Any] = {}
+        self._key = secrets.token_hex(16)
+
+    def compose_fields(self) -> ComposeResult:
+        yield Field("driver", _fixed(f"{self._network.driver}  (can't be changed: it decides what the network is made of)"), place="driver")
+        yield from self._shown
+        if self._info.subnets:
+            yield heading("Subnets")
+            for subnet in self._network.subnets:
+                yield _fixed(f"{subnet.subnet}  gateway {subnet.gateway or 'none'}")
+            yield from (*self._added, *self._pools)
+        if self._options:
+            yield heading(f"Options of {self._info.name}")
+            yield from self._options
+
+    def on_mount(self) -> None:
+        self._labels.focus()
+
+    @property
+    def entry(self) -> ChangeEntry:
+        """The form as it stands."""
+        values = {}
+        for option, field in zip(self._info.options, self._options, strict=True):
+            match field.controls[0]:
+                case Toggle() as control:
+                    values[option.name] = "true" if control.on else "false"
+                case Choice() as control:
+                    values[option.name] = control.value
+                case TextField() as control:
+                    values[option.name] = control.text
+                case _:
+                    values[option.name] = self._network.options.get(option.name, "")
+        return ChangeEntry(values, self._labels.text, self._internal.on, self._subnets.text, self._gateways.text, self._ranges.text,
+                           self._aux.text)
+
+    def placed(self) -> Iterable[Placed]:
+        return (*self._shown, *self._added, *self._pools, *self._options)
+
+    def check(self) -> dict[str, str]:
+        self._request, wrong = changes(self.entry, self._network, self._info)
+        if not wrong and not self._request:
+            self.plan.show_words("Nothing differs yet: what a change does to the network and each of its containers is shown here first.")
+            self.show_status("")
+            return {"": ""}
+        return wrong
+
+    def action_submit(self) -> None:
+        if self.check() == {"": ""}:
+            self.show_status("nothing differs")
+        else:
+            super().action_submit()
+
+    def place_of(self, error: NetdeckError) -> str:
+        return place_of(error, self._info)
+
+    async def dry_run(self) -> None:
+        request = {"name": self._network.id, **self._request}
+        answer = await self.workstation.client.call("network.update", {**request, "dry_run": True})
+        self.plan.show_plan(answer["plan"], command_line(self._network.name, self._request), answer["warnings"])
+        count = len(answer["changes"])
+        self.show_status(f"{count} setting{'s' * (count != 1)} will differ · nothing is changed yet")
+
+    async def carry_out(self) -> dict[str, Any] | None:
+        answer = await self.workstation.client.call("network.update", {"name": self._network.id, **self._request}, key=self._key)
+        network: dict[str, Any] = answer["network"]
+        return network
+
+    def refuse(self, error: NetdeckError) -> None:
+        self._key = secrets.token_hex(16)
+        super().refuse(error)
