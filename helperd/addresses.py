@@ -20,9 +20,9 @@ from helperd.prefixes import parse_address
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.addresses import AddressUse
-from protocol.errors import InvalidValue
+from protocol.errors import Gone, InvalidValue
 from protocol.model import Address as SeenAddress
-from protocol.model import Endpoint, Link, Namespace, Neighbour, Network
+from protocol.model import Container, Endpoint, Link, Namespace, Neighbour, Network
 from protocol.requests import AddressList, AddressRelease
 
 _LinkId = tuple[int, int]
@@ -39,7 +39,7 @@ class Addresses:
     async def listing(self, request: AddressList, call: CallContext, stream: Stream) -> Any:
         """Operation `address.list`."""
         networks = [self._records.network(request.network)] if request.network else self._in_order()
-        facts = self._facts(networks)
+        facts = await self._facts(networks)
         return [pool for network in networks for pool in book(network, facts[network.id])]
 
     def _in_order(self) -> list[Network]:
@@ -47,10 +47,25 @@ class Addresses:
 
     # What there is
 
-    def _facts(self, networks: Iterable[Network]) -> dict[str, Facts]:
+    async def _alive(self) -> frozenset[str]:
+        """Ids of containers that live. One whose namespace nobody has seen yet may be new: it is tried."""
+        spaces = {row.inode for row in self._world.rows("namespaces") if isinstance(row, Namespace)} | set(self._known.seen)
+        found = set()
+        for item in list(self._records.containers.values()):
+            if item.status == "running" and item.inode and (item.inode in spaces or await self._lives(item)):
+                found.add(item.id)
+        return frozenset(found)
+
+    async def _lives(self, container: Container) -> bool:
+        try:
+            await self._known.inside(container)
+        except Gone:
+            return False
+        return True
+
+    async def _facts(self, networks: Iterable[Network]) -> dict[str, Facts]:
+        alive = await self._alive()
         world, records = self._world, self._records
-        spaces = {row.inode for row in world.rows("namespaces") if isinstance(row, Namespace)} | set(self._known.seen)
-        alive = frozenset(item.id for item in records.containers.values() if item.status == "running" and item.inode in spaces)
         stored = self._changes.store.leases()
         hanging = self._hanging()
         by_mac = {item.mac: self._records.owner(item.id) for item in records.endpoints.values()}
@@ -125,7 +140,7 @@ class Addresses:
         if not request.addresses and not request.leaked:
             raise InvalidValue("no address is named: name those to give free, or ask for all that leaked", field="addresses", value="")
         async with self._changes.lock:
-            chosen = self._chosen(request)
+            chosen = await self._chosen(request)
             strays = await self._strays([seen for _, leak in chosen for seen in leak.seen])
             change = self._change(chosen, call.uid)
             steps = self._changes.steps(change, strays)
@@ -139,9 +154,9 @@ class Addresses:
                                 actor=call.user)
         return {"released": released, "plan": plan, "dry_run": request.dry_run}
 
-    def _chosen(self, request: AddressRelease) -> list[tuple[Network, Leak]]:
+    async def _chosen(self, request: AddressRelease) -> list[tuple[Network, Leak]]:
         networks = self._in_order()
-        facts = self._facts(networks)
+        facts = await self._facts(networks)
         lost = [(network, leak) for network in networks for leak in leaks(network, facts[network.id]).values()]
         if request.leaked:
             return lost
