@@ -33,11 +33,12 @@ class NetworkUpdates:
             after = self._wanted(before, request)
             changed = differences(before, after)
             change = Change("network.update", call.uid, networks=(after,))
-            plan = self._networks.plan(change) if changed else Plan()
+            steps = self._changes.steps(change) if changed else ()
+            plan = self._networks.plan(change, steps) if changed else Plan()
             mended = await self._networks.health.ready(before, dry_run=request.dry_run) if plan.steps else []
             warnings = [*mended, *self._facts.warnings(after), *self._without_address(before, after)]
             if changed and not request.dry_run:
-                await self._changes.carry_out(change)
+                await self._changes.carry_out(change, steps=steps)
         return {"network": after, "changes": changed, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
 
     def _wanted(self, network: Network, request: NetworkUpdate) -> Network:
