@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from drivers.bridge_firewall import firewall_objects
+from drivers.bridge_ports import port_objects
 from drivers.driver import HostView, families
 from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Sysctl, Up, Veth, mark
 from drivers.parsed import family_of, network_around, network_of
@@ -111,6 +112,7 @@ class BridgeDriver:
         name="bridge",
         help="a private network on this host, with masquerade to the outside",
         options=_OPTIONS,
+        publishes=True,
         notes=(
             "Containers on different bridges can't reach each other.",
             "aux-addresses named DefaultGatewayIPv4 and DefaultGatewayIPv6 become the gateway of the containers.",
@@ -201,7 +203,7 @@ class BridgeDriver:
         return msgspec.structs.replace(endpoint, host_link="veth" + endpoint.id[:11], mac=mac)
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, instance: str) -> tuple[AnyObject, ...]:
-        """The veth pair, its IPv6 settings, the container's addresses, its end up."""
+        """The veth pair, its IPv6 settings, the container's addresses, its end up; its published ports."""
         inside, link = endpoint.container, endpoint.ifname
         six = 6 in families(endpoint.addresses)
         objects: list[AnyObject] = [
@@ -215,6 +217,9 @@ class BridgeDriver:
                 endpoint.mac,
                 network.link,
                 isolated=network.options.get("icc") == "false",
+                # Where bridged packets are filtered too (br_netfilter), what a container sends to its own published port turns
+                # round in the bridge.
+                hairpin=bool(endpoint.ports),
             ),
             # A port of a bridge needs no address of its own; a link-local one would only answer where nobody should
             # ask.
@@ -225,6 +230,10 @@ class BridgeDriver:
             objects.append(Sysctl(inside, "net.ipv6.conf.*.accept_ra", "0", link))
         objects += (Address(inside, link, prefix) for prefix in endpoint.addresses)
         objects.append(Up(inside, link))
+        if endpoint.ports:
+            gateways = {6 if ":" in item.subnet else 4: _container_gateway(item, 6 if ":" in item.subnet else 4)
+                        for item in reversed(network.subnets)}
+            objects += port_objects(network, endpoint, gateways)
         return tuple(objects)
 
     def default_routes(self, network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...]:

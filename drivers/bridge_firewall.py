@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from drivers.objects import HOST, AnyObject, Chain, Jump, Match, Rule
+from drivers.objects import HOST, MASKED, AnyObject, Chain, Jump, Match, Rule
 from protocol.model import Network
 from protocol.names import display_text
 
@@ -22,9 +22,13 @@ def firewall_objects(network: Network) -> tuple[AnyObject, ...]:
     objects: list[AnyObject] = [
         Chain(HOST, f"to-{link}", _to_rules(network)),
         Chain(HOST, f"from-{link}", _from_rules(network)),
+        Chain(HOST, f"arrive-{link}", _arrive_rules(network)),
+        Jump(HOST, "arrive-from", link, f"arrive-{link}"),
         Jump(HOST, "forward-to", link, f"to-{link}"),
         Jump(HOST, "forward-from", link, f"from-{link}"),
     ]
+    if not network.internal:
+        objects += (Chain(HOST, f"in-{link}", _in_rules(network)), Jump(HOST, "nat-to", link, f"in-{link}"))
     nat = _nat_rules(network)
     if nat:
         objects += (Chain(HOST, f"nat-{link}", nat), Jump(HOST, "nat-from", link, f"nat-{link}"))
@@ -43,6 +47,8 @@ def _to_rules(network: Network) -> tuple[Rule, ...]:
     ]
     if network.internal:
         rules.append(Rule((Match("iifname", (link,), "!="),), "drop", _comment(network, "internal, nothing comes in")))
+    else:
+        rules.append(Rule((Match("ct status", ("dnat",)),), "accept", _comment(network, "to its published ports")))
     rules.append(
         Rule(
             (Match("iifname", (link,)),), "drop", _comment(network, "containers may not talk to each other (icc=false)")
@@ -66,6 +72,32 @@ def _from_rules(network: Network) -> tuple[Rule, ...]:
     else:
         verdict = Rule((), "return", _comment(network, "from its containers"))
     return (verdict,)
+
+
+def _arrive_rules(network: Network) -> tuple[Rule, ...]:
+    """Packets that came in by the bridge, before anything else. Its `route_localnet` is on while ports are published."""
+    loopback = Match("ip daddr", ("127.0.0.0/8",))
+    return (Rule((loopback,), "drop", _comment(network, "containers don't reach the host's loopback")),)
+
+
+def _in_rules(network: Network) -> tuple[Rule, ...]:
+    """Whose address published packets have when they leave by the bridge: that of the bridge, where answers would not come back
+    to this host, or a container would meet its own address or one of its own wire."""
+    published = Match("ct status", ("dnat",))
+    rules = [
+        Rule((Match("fib saddr type", ("local",)), published), "masquerade",
+             _comment(network, "published ports, from this host")),
+    ]
+    for version, on in ((4, network.ipv4), (6, network.ipv6)):
+        if on:
+            # Where bridged packets are filtered too (br_netfilter), there is no interface here that they came in by.
+            own = tuple(item.subnet for item in network.subnets if ipaddress.ip_network(item.subnet).version == version)
+            rules.append(Rule((Match(f"{_FAMILY[version]} saddr", own), published), "masquerade",
+                              _comment(network, "published ports, from its own containers")))
+            to = Match(f"{_FAMILY[version]} daddr", (f"@{MASKED[version]}",))
+            rules.append(Rule((to, published), "masquerade",
+                              _comment(network, "published ports of containers that answer by another way")))
+    return tuple(rules)
 
 
 def _nat_rules(network: Network) -> tuple[Rule, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from drivers import nft_ports
 from drivers.nft_text import FAMILY, chain_name, element_name, element_text, map_name, rule_text, skeleton
 from drivers.objects import (
     HOST,
@@ -24,6 +25,9 @@ from drivers.objects import (
     Bridge,
     Chain,
     Jump,
+    Masked,
+    PortSocket,
+    Published,
     Route,
     Sysctl,
     Up,
@@ -136,7 +140,7 @@ _Where = Callable[[str], str]
 
 def _say_veth(item: Veth, where: _Where) -> str:
     port = f", port of {item.master}" if item.master else ""
-    alone = ", isolated" if item.isolated else ""
+    alone = (", isolated" if item.isolated else "") + (", hairpin" if item.hairpin else "")
     other = f"{item.peer_name} {where(item.peer_place)}" if item.peer_place else "an unknown place"
     return f"veth {item.name} {where(item.place)}{port}{alone}, mtu {item.mtu}, to {other}"
 
@@ -151,7 +155,12 @@ def _say_route(item: Route, where: _Where) -> str:
     return f"route {item.destination}{way} by {item.link} {where(item.place)}{metric}"
 
 
+def _at(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
+    PortSocket: lambda item, where: f"port {_at(item.address, item.port)}/{item.protocol} kept from others {where(item.place)}",
     Bridge: lambda item, where: f"bridge {item.name} {where(item.place)}, mtu {item.mtu}",
     Veth: _say_veth,
     Sysctl: lambda item, where: f"setting {_sysctl_name(item)} = {item.value} {where(item.place)}",
@@ -160,6 +169,10 @@ _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     Route: _say_route,
     Chain: lambda item, where: f"firewall chain {item.name}, {len(item.rules)} rule{'s' * (len(item.rules) != 1)}",
     Jump: lambda item, where: f"firewall: {item.map} of {item.link} to chain {item.chain}",
+    Masked: lambda item, where: f"firewall: published packets to {item.address} come from the host's address",
+    Published: lambda item, where: (
+        f"firewall: port {_at(item.address, item.host_port)}/{item.protocol} to {_at(item.target, item.port)}"
+    ),
 }
 
 
@@ -203,6 +216,8 @@ def _veth(action: str, item: Veth, before: AnyObject | None, places: _Places) ->
         ]
         if item.master and (item.isolated != old.isolated or port):
             words.append([*bridge, "link", "set", "dev", item.name, "isolated", "on" if item.isolated else "off"])
+        if item.master and (item.hairpin != old.hairpin or port):
+            words.append([*bridge, "link", "set", "dev", item.name, "hairpin", "on" if item.hairpin else "off"])
         return words
     mac = ["address", item.peer_mac] if item.peer_mac else []
     there = (
@@ -240,6 +255,8 @@ def _veth(action: str, item: Veth, before: AnyObject | None, places: _Places) ->
     ]
     if item.isolated:
         words.append([*bridge, "link", "set", "dev", item.name, "isolated", "on"])
+    if item.hairpin:
+        words.append([*bridge, "link", "set", "dev", item.name, "hairpin", "on"])
     return words
 
 
@@ -304,6 +321,19 @@ def _jump(action: str, item: Jump, before: AnyObject | None, places: _Places) ->
     return [_nft(places, item.place, line)]
 
 
+def _element(action: str, item: Masked | Published, before: AnyObject | None, places: _Places) -> Words:
+    found = nft_ports.element(item)
+    there = f"add element {_TABLE} {found.map} {nft_ports.element_text(found)}"
+    gone = f"delete element {_TABLE} {found.map} {nft_ports.key_text(found)}"
+    line = {"create": there, "change": f"{gone}; {there}", "delete": gone}[action]
+    return [_nft(places, item.place, line)]
+
+
+def _socket(action: str, item: PortSocket, before: AnyObject | None, places: _Places) -> Words:
+    """No command holds a socket: a port that nothing listens on is only published a little less safely without."""
+    return []
+
+
 _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]] = {
     Bridge: _bridge,
     Veth: _veth,
@@ -313,4 +343,7 @@ _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]
     Route: _route,
     Chain: _chain,
     Jump: _jump,
+    Masked: _element,
+    Published: _element,
+    PortSocket: _socket,
 }

@@ -1,11 +1,11 @@
-"""Which endpoint of a container gives its default routes. Pure."""
+"""Which endpoint of a container gives its default routes, and what follows from that for published ports. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from drivers.driver import Driver
-from drivers.objects import AnyObject, Route
+from drivers.objects import HOST, AnyObject, Masked, Route
 from drivers.parsed import family_of
 from protocol.model import Endpoint, Network
 
@@ -25,6 +25,19 @@ def choose_default_routes(attached: Iterable[tuple[Network, Endpoint]], drivers:
         for route in routes:
             chosen.setdefault(_family(route), route)
     return tuple(chosen[family] for family in sorted(chosen))
+
+
+def masked(attached: Iterable[tuple[Network, Endpoint]], routes: Iterable[AnyObject]) -> tuple[Masked, ...]:
+    """The addresses of a container whose published ports it would answer by another way than they came: its default `routes`
+    are not by that link."""
+    ways = {_family(route): route.link for route in routes if isinstance(route, Route)}
+    found: dict[Masked, None] = {}
+    for _, endpoint in attached:
+        versions = {family_of(port.host) for port in endpoint.ports}
+        for prefix in endpoint.addresses:
+            if family_of(prefix) in versions and ways.get(family_of(prefix)) != endpoint.ifname:
+                found[Masked(HOST, prefix.partition("/")[0])] = None
+    return tuple(found)
 
 
 def _family(route: AnyObject) -> int:

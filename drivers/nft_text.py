@@ -10,7 +10,21 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from drivers.objects import HOST, TABLE, VERDICT_MAPS, Chain, Jump, Match, Rule, VerdictMap
+from drivers import nft_ports
+from drivers.objects import (
+    HOST,
+    MASKED,
+    TABLE,
+    VERDICT_MAPS,
+    Chain,
+    Jump,
+    Masked,
+    Match,
+    Published,
+    Rule,
+    TableItem,
+    VerdictMap,
+)
 from protocol.errors import InvalidValue
 from protocol.names import display_text
 
@@ -20,6 +34,7 @@ _LINK = re.compile(r"\A[A-Za-z0-9_.@+=,~^%&-]{1,15}\Z")  # no quote, no backslas
 _WORD = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
 _ADDRESS = re.compile(r"\A[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?\Z")  # no zone: ipaddress takes any text behind a %
 _RANGE = re.compile(r"\A([0-9]{1,5})-([0-9]{1,5})\Z")
+_SETS = frozenset(f"@{name}" for name in MASKED.values())
 _VERDICTS = frozenset({"accept", "drop", "return", "masquerade"})
 _COMMENT_LIMIT = 127  # NFTNL_UDATA_COMMENT_MAXLEN, bytes
 _META_BARE = frozenset({"iifname", "oifname"})
@@ -86,7 +101,7 @@ def checked(match: Match) -> Match:
         raise InvalidValue(f"firewall match {match.left} has no value", field="match", value=match.left)
     pattern = _LINK if is_name(match) else _WORD
     for value in match.right:
-        if not pattern.match(value) and not _address(value):
+        if not pattern.match(value) and not _address(value) and value not in _SETS:
             raise InvalidValue(
                 f"firewall match {match.left}: {display_text(value)!r} is not allowed",
                 field="match",
@@ -203,19 +218,20 @@ def element_text(item: Jump) -> str:
 
 
 def skeleton() -> tuple[str, ...]:
-    """The nft commands that make the empty table: maps, base chains and their rules."""
+    """The nft commands that make the table without networks: maps, sets, base chains and their rules."""
     table = f"{FAMILY} {TABLE}"
     made: list[str] = [f"add table {table}"]
     made += [f"add map {table} {item.name} {map_text(item)}" for item in VERDICT_MAPS]
+    made += nft_ports.maps()
     made += [
         f"add chain {table} {chain} {text}"
         for chain, text in {item.chain: base_chain_text(item) for item in VERDICT_MAPS}.items()
     ]
     made += [f"add rule {table} {item.chain} {lookup_text(item)}" for item in VERDICT_MAPS]
-    return tuple(made)
+    return (*made, *nft_ports.chains())
 
 
-def table_text(objects: Iterable[Chain | Jump]) -> str:
+def table_text(objects: Iterable[TableItem]) -> str:
     """The whole table as a file for ``nft -f``: one transaction that replaces what was there, with no gap."""
     table = f"{FAMILY} {TABLE}"
     items = sorted((item for item in objects if item.place == HOST), key=lambda item: (item.rank, item.key))
@@ -227,4 +243,6 @@ def table_text(objects: Iterable[Chain | Jump]) -> str:
     lines += [
         f"add element {table} {map_name(item.map)} {element_text(item)}" for item in items if isinstance(item, Jump)
     ]
+    for found in (nft_ports.element(item) for item in items if isinstance(item, Masked | Published)):
+        lines.append(f"add element {table} {found.map} {nft_ports.element_text(found)}")
     return "\n".join(lines) + "\n"

@@ -39,6 +39,20 @@ class Object(msgspec.Struct, frozen=True, tag_field="object"):
         return None
 
 
+class PortSocket(Object, frozen=True, tag="port-socket"):
+    """A socket of the helper's that is bound to a port of the host: nobody else can have it. It answers nobody."""
+
+    protocol: str  # tcp | udp | sctp
+    address: str  # 0.0.0.0, ::, or one of the host's
+    port: int
+
+    rank: ClassVar[int] = 5  # before all else: a port that is taken stops a change before it has begun
+
+    @property
+    def key(self) -> Key:
+        return ("socket", self.place, self.protocol, self.address, str(self.port))
+
+
 class Bridge(Object, frozen=True, tag="bridge"):
     """A bridge (IFLA_INFO_KIND bridge), no spanning tree, not yet up."""
 
@@ -65,6 +79,7 @@ class Veth(Object, frozen=True, tag="veth"):
     peer_mac: str = ""
     master: str = ""
     isolated: bool = False  # bridge port flag: no traffic to other isolated ports
+    hairpin: bool = False  # bridge port flag: what came in by the port may go out by it again
 
     rank: ClassVar[int] = 40
 
@@ -192,6 +207,35 @@ class Jump(Object, frozen=True, tag="jump"):
         return ("jump", self.place, self.map, self.link)
 
 
+class Masked(Object, frozen=True, tag="masked"):
+    """A container's `address` to which published packets go with the bridge's address as their source, since its answers to
+    anybody else would take another way."""
+
+    address: str
+
+    rank: ClassVar[int] = 88
+
+    @property
+    def key(self) -> Key:
+        return ("masked", self.place, self.address)
+
+
+class Published(Object, frozen=True, tag="published"):
+    """Packets to `address` (``0.0.0.0`` and ``::``: any of the host's), port `host_port`, go to `port` of `target`."""
+
+    protocol: str
+    address: str
+    host_port: int
+    target: str  # bare address of the container, of the same family
+    port: int
+
+    rank: ClassVar[int] = 90  # behind all else: nobody is led to a container that is not there yet
+
+    @property
+    def key(self) -> Key:
+        return ("published", self.place, self.protocol, self.address, str(self.host_port))
+
+
 class VerdictMap(msgspec.Struct, frozen=True):
     """A verdict map of the table and the base chain that looks it up."""
 
@@ -203,15 +247,20 @@ class VerdictMap(msgspec.Struct, frozen=True):
     left: str  # iifname | oifname
 
 
-# The destination's chain is asked first: its closing drop is what keeps networks apart.
+# Of a forwarded packet the chain of where it comes from is asked first: what an internal network sends to a port that another
+# network publishes must not get there. The closing drop of the destination's chain keeps networks apart.
 VERDICT_MAPS: tuple[VerdictMap, ...] = (
-    VerdictMap("forward-to", "forward", "filter", "forward", 0, "oifname"),
+    VerdictMap("arrive-from", "arriving", "filter", "prerouting", -300, "iifname"),
     VerdictMap("forward-from", "forward", "filter", "forward", 0, "iifname"),
+    VerdictMap("forward-to", "forward", "filter", "forward", 0, "oifname"),
+    VerdictMap("nat-to", "postrouting", "nat", "postrouting", 100, "oifname"),
     VerdictMap("nat-from", "postrouting", "nat", "postrouting", 100, "iifname"),
 )
+MASKED = {4: "masked-4", 6: "masked-6"}  # sets of addresses
 
 LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth)
-AnyObject = Bridge | Veth | Sysctl | Address | Up | Route | Chain | Jump
+TableItem = Chain | Jump | Masked | Published  # what the table `inet netdeck` holds
+AnyObject = PortSocket | Bridge | Veth | Sysctl | Address | Up | Route | TableItem
 
 
 def mark(instance: str, kind: str, ident: str) -> str:

@@ -43,6 +43,7 @@ from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
 from helperd.kernel.namespaces import NamespaceThread, own_inode
 from helperd.kernel.observer import Observer
+from helperd.kernel.port_sockets import PortSockets
 from helperd.kernel.ruleset import Ruleset
 from helperd.kernel.writer import Writer
 from helperd.listener import Listener
@@ -52,6 +53,7 @@ from helperd.network_health import NetworkHealth
 from helperd.network_update import NetworkUpdates
 from helperd.networks import Networks
 from helperd.operations import Dispatcher, Handler, table
+from helperd.ports import Ports
 from helperd.publish import Publisher, Watcher
 from helperd.records import Records
 from helperd.repair import Repair
@@ -93,8 +95,9 @@ class Core:
         self.cut_off = self.store.recover()
         self.records = Records(self.store, registry())
         self.firewall = Firewall()
-        self.writer = Writer(self.firewall)
-        self.observer = Observer(self.store.instance, self.firewall)
+        self.sockets = PortSockets()
+        self.writer = Writer(self.firewall, self.sockets)
+        self.observer = Observer(self.store.instance, self.firewall, self.sockets)
         self.changes = Changes(self.store, self.records, self.writer, self.observer)
         self.threads = NamespaceThread("containers")
         self.epoch = f"{int(time.time()):x}-{secrets.token_hex(4)}"
@@ -113,10 +116,11 @@ class Core:
                              pools, settings.sysctl_dir)
         self.rule_counts = RuleCounts(self.firewall, self.records)
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
-        self.endpoints = Endpoints(self.changes, self.networks, self.known, self.facts)
+        self.ports = Ports(self.changes, self.networks, self.known, self.facts, self.sockets)
+        self.endpoints = Endpoints(self.changes, self.networks, self.ports, self.known, self.facts)
         self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
-        self.runs = Runs(self.changes, self.networks, self.endpoints, self.known, self.facts, settings.run_dir)
+        self.runs = Runs(self.changes, self.networks, self.endpoints, self.ports, self.known, self.facts, settings.run_dir)
         self.publisher.etc_changed = self.runs.rewrite_etc_files
         self.watcher = Watcher(self.changes, self.endpoints, self.known, self.publisher, self.live.world)
         self.views = Views(self.records, self.known, self.live)
@@ -141,7 +145,8 @@ class Core:
             "network.connect": endpoints.connect, "network.disconnect": endpoints.disconnect,
             "container.run": runs.run, "container.exec": runs.execute,
             "container.stop": runs.stop, "container.remove": runs.remove, "container.list": views.containers,
-            "container.inspect": views.inspect, "interface.list": views.interfaces, "event.list": views.events,
+            "container.inspect": views.inspect, "port.list": self.ports.listing, "port.publish": self.ports.publish,
+            "port.withdraw": self.ports.withdraw, "interface.list": views.interfaces, "event.list": views.events,
             "address.list": self.addresses.listing, "address.release": self.addresses.release,
             "driver.list": views.drivers, "info": self.info, "doctor.list": self.doctor.listing, "doctor.fix": self.doctor.fix,
             "firewall.rules": self.rule_counts.rules,
@@ -206,6 +211,7 @@ class Core:
         await self.observer.close()
         await self.firewall.close()
         await self.ruleset.close()
+        self.sockets.close()
         self.threads.close()
         self.store.close()
 

@@ -15,12 +15,14 @@ from helperd.containers_known import Inside, KnownContainers
 from helperd.host_facts import HostFacts
 from helperd.ipam import allocate, check_address, pool_of
 from helperd.networks import Networks
+from helperd.ports import Ports
 from helperd.records import Records
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue, NotFound
 from protocol.model import Container, Endpoint, Network
 from protocol.names import alias_name, mac_address
+from protocol.ports import summary
 from protocol.requests import NetworkConnect, NetworkDisconnect
 
 Last = dict[tuple[str, str], str]
@@ -79,8 +81,8 @@ def _kept(container: Container, network: Network, endpoint: Endpoint) -> list[st
 class Endpoints:
     """The operations on endpoints, and the planning of attachments that `run` shares with them."""
 
-    def __init__(self, changes: Changes, networks: Networks, known: KnownContainers, facts: HostFacts) -> None:
-        self._changes, self._records, self._networks = changes, changes.records, networks
+    def __init__(self, changes: Changes, networks: Networks, ports: Ports, known: KnownContainers, facts: HostFacts) -> None:
+        self._changes, self._records, self._networks, self._ports = changes, changes.records, networks, ports
         self._known, self._facts = known, facts
 
     def wanted(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> tuple[tuple[Endpoint, ...], Last]:
@@ -128,6 +130,7 @@ class Endpoints:
             names = (*container.networks, network.name)
             change = Change("network.connect", call.uid, endpoints=endpoints,
                             containers=(msgspec.structs.replace(container, networks=names, attached=True),))
+            change, _ = self._ports.moved(change, container)
             steps = self._changes.steps(change)
             plan = self._networks.plan(change, steps)
             if not request.dry_run:
@@ -145,8 +148,9 @@ class Endpoints:
         if not left and container.runtime != "netdeck":
             return Change(kind, uid, drop_endpoints=tuple(gone), drop_containers=(container.id,))
         names = tuple(records.networks[item.network].name for item in left)
-        return Change(kind, uid, drop_endpoints=tuple(gone),
-                      containers=(msgspec.structs.replace(container, networks=names, attached=bool(left)),))
+        change = Change(kind, uid, drop_endpoints=tuple(gone),
+                        containers=(msgspec.structs.replace(container, networks=names, attached=bool(left)),))
+        return self._ports.moved(change, container)[0]
 
     async def disconnect(self, request: NetworkDisconnect, call: CallContext, stream: Stream) -> Any:
         async with self._changes.lock:
@@ -163,11 +167,14 @@ class Endpoints:
                                f"connected are {members}", name=request.container)
             require_usable(find(self._records.drivers, network.driver))
             change = self.detachment(found, call.uid)
+            left = {port for item in change.endpoints for port in item.ports}
+            lost = [port for port in found[0].ports if port not in left]
             steps = self._changes.steps(change)
             plan = self._networks.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
-        return {"endpoint": found[0], "container": container.ref, "network": network.name, "plan": plan,
+        warnings = [f"published ports are withdrawn, no other network of {container.ref} leads to them: {summary(lost)}"] if lost else []
+        return {"endpoint": found[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
                 "dry_run": request.dry_run}
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from drivers.driver import HostLink, HostView
@@ -15,6 +15,7 @@ from protocol.model import Address, Link, Network, Route
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_UPSTREAM = Path("/run/systemd/resolve/resolv.conf")
+_LOCAL_PORTS, _RESERVED_PORTS = "/proc/sys/net/ipv4/ip_local_port_range", "/proc/sys/net/ipv4/ip_local_reserved_ports"
 _FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 _FORWARDING_SYSCTL = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
@@ -76,6 +77,18 @@ class HostFacts:
                 continue
         return ""
 
+    @staticmethod
+    def automatic_ports() -> Iterator[int]:
+        """The ports that may be chosen where none is asked for, as docker's allocator has it: the kernel's own range for that,
+        without those that are reserved (ip(7), ip_local_port_range)."""
+        first, last = _numbers(_LOCAL_PORTS, "49153 65535")[:2]
+        reserved: set[int] = set()
+        for part in _read(_RESERVED_PORTS, "").strip().split(","):
+            low, _, high = part.partition("-")
+            if low:
+                reserved.update(range(int(low), int(high or low) + 1))
+        return (number for number in range(first, last + 1) if number not in reserved)
+
     def nameservers(self) -> tuple[str, ...]:
         return _nameservers(self.resolv_conf())
 
@@ -102,6 +115,17 @@ class HostFacts:
                             f"host, but nothing outside. Switch it on with: netdeck doctor --fix forwarding-ipv{family} (which sets "
                             f"{_FORWARDING_SYSCTL[family]}=1, and keeps it over a restart)")
         return told + self.hindrances(network)
+
+
+def _read(path: str, default: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except OSError:
+        return default
+
+
+def _numbers(path: str, default: str) -> list[int]:
+    return [int(word) for word in _read(path, default).split()]
 
 
 def _link_name(ifindex: int) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from protocol.model import Container, Endpoint, Network
+from protocol.model import Container, Endpoint, Network, Port
+from protocol.ports import order
 
 
 def timestamp(seconds: float) -> str:
@@ -47,6 +48,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "Interface": endpoint.ifname,
             "HostInterface": endpoint.host_link,
             "Aliases": list(endpoint.aliases),
+            "Ports": port_bindings(endpoint.ports),
         }
     return {
         "Name": network.name,
@@ -76,6 +78,16 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
     }
 
 
+def port_bindings(ports: Iterable[Port], exposed: Iterable[str] = ()) -> dict[str, list[dict[str, str]] | None]:
+    """Published ports as docker's API has them: ``{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}``; None stands for one
+    that is exposed and not published."""
+    found: dict[str, list[dict[str, str]] | None] = dict.fromkeys(exposed)
+    for port in sorted(ports, key=order):
+        name = f"{port.port}/{port.protocol}"
+        found[name] = [*(found.get(name) or ()), {"HostIp": port.host, "HostPort": str(port.host_port)}]
+    return found
+
+
 def container_document(container: Container, pairs: Sequence[tuple[Network, Endpoint]], inside: Mapping[str, Any]) -> dict[str, Any]:
     """What ``inspect`` prints for one container. `inside` holds the live links, addresses and routes of its namespace."""
     networks = {}
@@ -95,6 +107,7 @@ def container_document(container: Container, pairs: Sequence[tuple[Network, Endp
             "HostInterface": endpoint.host_link,
         }
     running = container.status == "running"
+    ports = [port for _, endpoint in pairs for port in endpoint.ports]
     return {
         "Id": container.id,
         "Name": container.name,
@@ -103,9 +116,10 @@ def container_document(container: Container, pairs: Sequence[tuple[Network, Endp
         "Args": list(container.command[1:]),
         "State": {"Status": container.status, "Running": running, "Pid": container.pid if running else 0,
                   "ExitCode": container.exit_code},
-        "Config": {"Hostname": container.hostname, "User": str(container.uid), "Labels": dict(container.labels)},
-        "HostConfig": {"NetworkMode": container.mode, "AutoRemove": container.auto_remove},
+        "Config": {"Hostname": container.hostname, "User": str(container.uid), "Labels": dict(container.labels),
+                   "ExposedPorts": {name: {} for name in port_bindings(ports, container.exposed)}},
+        "HostConfig": {"NetworkMode": container.mode, "AutoRemove": container.auto_remove, "PortBindings": port_bindings(ports)},
         "NetworkSettings": {"SandboxKey": container.path or (f"/proc/{container.pid}/ns/net" if running else ""),
-                            "Networks": networks},
+                            "Ports": port_bindings(ports, container.exposed), "Networks": networks},
         "Netdeck": {"Ref": container.ref, "Runtime": container.runtime, "Namespace": container.inode, **inside},
     }

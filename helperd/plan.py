@@ -108,7 +108,7 @@ def _other_ends(item: AnyObject) -> tuple[tuple[str, str], ...]:
 # Fields of a link that the kernel lets us change while it carries traffic; any other difference means a new link.
 _CHANGEABLE: dict[str, frozenset[str]] = {
     "bridge": frozenset({"mtu", "alias"}),
-    "veth": frozenset({"mtu", "alias", "isolated", "master"}),
+    "veth": frozenset({"mtu", "alias", "isolated", "hairpin", "master"}),
 }
 
 

@@ -20,7 +20,8 @@ from helperd.store import Change
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.errors import Gone, NetdeckError
-from protocol.model import Container, Endpoint, Namespace, Network
+from protocol.model import Container, Endpoint, Namespace, Network, Port
+from protocol.ports import summary
 
 log = logging.getLogger("netdeck.publish")
 SCAN_SECONDS = 1.0
@@ -70,16 +71,31 @@ class Publisher:
             gone = self._world.get("networks", ident)
             self._world.delete("networks", ident)
             self._world.log("network", "removed", getattr(gone, "name", ident[:12]), actor=call.user)
+        fresh = []
         for endpoint in change.endpoints:
+            earlier = self._world.get("endpoints", endpoint.id)
             self._world.put("endpoints", endpoint.id, endpoint)
-            self._told(endpoint, "connected", call)
+            if not isinstance(earlier, Endpoint):
+                fresh.append(endpoint)
+                self._told(endpoint, "connected", call)
+            self._ports_told(endpoint, earlier.ports if isinstance(earlier, Endpoint) else (), call)
         for ident in change.drop_endpoints:
             lost = self._world.get("endpoints", ident)
             self._world.delete("endpoints", ident)
             if isinstance(lost, Endpoint):
                 self._told(lost, "disconnected", call)
         self._containers(change, call)
-        self._announce(change.endpoints)
+        self._announce(fresh)
+
+    def _ports_told(self, endpoint: Endpoint, before: tuple[Port, ...], call: CallContext) -> None:
+        if endpoint.ports == before:
+            return
+        container = self._records.containers.get(endpoint.container)
+        where = container.ref if container else endpoint.container[:12]
+        now, then = set(endpoint.ports), set(before)
+        for action, ports in (("withdrawn", then - now), ("published", now - then)):
+            if ports:
+                self._world.log("port", action, summary(ports), where=where, actor=call.user)
 
     def _told(self, endpoint: Endpoint, action: str, call: CallContext) -> None:
         network = self._records.networks.get(endpoint.network)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from drivers.default_route import choose_default_routes
+from drivers.default_route import choose_default_routes, masked
 from drivers.driver import Driver, builtin, find
 from drivers.objects import HOST, AnyObject, Bridge, Veth
 from drivers.unusable import settle
 from helperd.store import Change, Store, lease_address
 from protocol.errors import Conflict, NotFound
-from protocol.model import Container, Endpoint, Network
+from protocol.model import Container, Endpoint, Network, Port
 from protocol.names import display_text, suggestion
 
 _Named = TypeVar("_Named", Network, Container)
@@ -38,6 +38,7 @@ class Records:
         self._of_network: dict[str, dict[str, Endpoint]] = {}
         self._of_container: dict[str, dict[str, Endpoint]] = {}
         self._leases: dict[str, dict[str, str]] = {}
+        self._ports: dict[tuple[str, int], dict[str, str]] = {}  # (protocol, port of the host) → address of the host → endpoint
         self._carriers: dict[str, Bridge | Veth | None] = {}
         for endpoint in endpoints:
             self._put_endpoint(endpoint)
@@ -96,6 +97,8 @@ class Records:
         self._of_container.setdefault(endpoint.container, {})[endpoint.id] = endpoint
         leases = self._leases.setdefault(endpoint.network, {})
         leases.update((lease_address(prefix), endpoint.id) for prefix in endpoint.addresses)
+        for port in endpoint.ports:
+            self._ports.setdefault((port.protocol, port.host_port), {})[port.host] = endpoint.id
 
     def _drop_endpoint(self, ident: str) -> None:
         endpoint = self.endpoints.pop(ident, None)
@@ -107,10 +110,23 @@ class Records:
             self._of_container.pop(endpoint.container, None)
         for prefix in endpoint.addresses:
             self._leases.get(endpoint.network, {}).pop(lease_address(prefix), None)
+        for port in endpoint.ports:
+            hosts = self._ports.get((port.protocol, port.host_port), {})
+            if hosts.get(port.host) == ident:  # by now it may be another endpoint's of the same container
+                del hosts[port.host]
+            if not hosts:
+                self._ports.pop((port.protocol, port.host_port), None)
 
     def leases(self, network: str) -> Mapping[str, str]:
         """Bare address → endpoint id, of one network."""
         return self._leases.setdefault(network, {})
+
+    def port_owner(self, port: Port) -> str | None:
+        """The endpoint through which a port of the host is published that `port` would meet, None if there is none."""
+        for host, endpoint in self._ports.get((port.protocol, port.host_port), {}).items():
+            if (":" in host) == (":" in port.host) and (host == port.host or {host, port.host} & {"0.0.0.0", "::"}):
+                return endpoint
+        return None
 
     def handed_out(self, network: str) -> Mapping[str, str]:
         """Subnet → the address handed out last, of one network."""
@@ -162,8 +178,8 @@ class Records:
         objects: list[AnyObject] = []
         for network, endpoint in pairs:
             objects.extend(find(self.drivers, network.driver).endpoint_objects(network, endpoint, self.instance))
-        objects.extend(choose_default_routes(pairs, self.drivers))
-        return objects
+        routes = choose_default_routes(pairs, self.drivers)
+        return [*objects, *routes, *masked(pairs, routes)]
 
     def desired(self) -> list[AnyObject]:
         """Every object that the kernel should hold for this instance."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from drivers.objects import AnyObject, Bridge, Chain, Jump, Veth
+from drivers.objects import AnyObject, Bridge, TableItem, Veth
 from helperd.changes import Changes, place_of
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
@@ -67,7 +67,7 @@ class Repair:
     async def load_firewall(self) -> None:
         """Load the whole table from what is stored, in one transaction: traffic meets the old table or the new one."""
         desired = self._changes.records.desired()
-        self._firewall.seed(item for item in desired if isinstance(item, Chain | Jump))
+        self._firewall.seed(item for item in desired if isinstance(item, TableItem))
         await self._firewall.load()
 
     async def reconcile(self) -> tuple[Step, ...]:

@@ -13,7 +13,7 @@ import shutil
 import socket
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,12 +27,14 @@ from helperd.endpoints import Endpoints, Wish
 from helperd.etc import write_etc_files
 from helperd.host_facts import HostFacts
 from helperd.networks import Networks
+from helperd.ports import DISCARDED, Ports, exposed_ports, wanted_ports
 from helperd.store import Change
 from helperd.streaming import pump
 from helperd.streams import Stream
 from protocol.errors import Conflict, Forbidden, InUse, InvalidValue, KernelRefused, NetdeckError, NotFound, TooMuch
-from protocol.model import Container, Network
+from protocol.model import Container, Endpoint, Network
 from protocol.names import container_name, display_text, label_key
+from protocol.ports import PortWish
 from protocol.requests import ContainerExec, ContainerRemove, ContainerRun, ContainerStop
 
 log = logging.getLogger("netdeck.runs")
@@ -43,17 +45,16 @@ _NOUNS = ("arp", "bridge", "cable", "frame", "gateway", "hop", "lease", "link", 
 RETRY_SECONDS = 5.0  # until the end of a container that could not be written down is tried again
 # Of one user but root, of containers and of commands in them: each has a process of root's beside it, which no limit of the user's counts.
 MAX_OF_USER = 128
-DISCARDED = "Published ports are discarded when using host network mode"  # docker's words
 _NETWORK_MODES: Mapping[str, Literal["new", "host", "none"]] = {"private": "new", "host": "host", "none": "none"}
 
 
 class Runs:
     """The operations on containers of ours."""
 
-    def __init__(self, changes: Changes, networks: Networks, endpoints: Endpoints, known: KnownContainers, facts: HostFacts,
-                 run_dir: Path) -> None:
+    def __init__(self, changes: Changes, networks: Networks, endpoints: Endpoints, ports: Ports, known: KnownContainers,
+                 facts: HostFacts, run_dir: Path) -> None:
         self._changes, self._records, self._networks = changes, changes.records, networks
-        self._endpoints, self._known, self._facts = endpoints, known, facts
+        self._endpoints, self._ports, self._known, self._facts = endpoints, ports, known, facts
         self._run_dir = run_dir / "containers"
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sandboxes: dict[str, Sandbox] = {}
@@ -88,9 +89,9 @@ class Runs:
             raise InvalidValue(f"network {special[0].name} goes with no other network", field="networks", value=special[0].name)
         if len({item.id for item in found}) != len(found):
             raise InvalidValue("the same network is named twice", field="networks", value=", ".join(request.networks))
-        if request.publish and not (special and special[0].driver == "host"):
-            raise InvalidValue(f"publishing ports ({', '.join(request.publish)}) is not available on network {found[0].name}: containers "
-                               "are reached at their own addresses from this host", field="publish", value=", ".join(request.publish))
+        if (request.publish or request.publish_all) and special and special[0].driver == "none":
+            raise InvalidValue(f"on network {special[0].name} no port can be published: nothing leads there", field="publish",
+                               value=", ".join(request.publish))
         if not special:
             return "private", found
         if request.ip or request.ip6 or request.mac_address or request.aliases:
@@ -118,7 +119,7 @@ class Runs:
         hostname = container_name(request.hostname) if request.hostname else own
         return Container(id=ident, name=name, ref=name, runtime="netdeck", status="created", created=time.time(),
                          command=tuple(display_text(item) for item in request.command), uid=call.uid, hostname=hostname, mode=mode,
-                         auto_remove=request.auto_remove, labels=dict(request.labels))
+                         auto_remove=request.auto_remove, labels=dict(request.labels), exposed=exposed_ports(request.expose))
 
     def _wishes(self, request: ContainerRun, networks: list[Network]) -> list[Wish]:
         return [Wish(network, request.ip if first else None, request.ip6 if first else None, request.aliases,
@@ -129,8 +130,12 @@ class Runs:
         mode, networks = self._chosen_networks(request)
         container = self._new_container(request, mode, call)
         wishes = self._wishes(request, networks)
-        if request.dry_run:
+        ports = wanted_ports(request)
+        preview: tuple[Endpoint, ...] = ()
+        if request.dry_run or (ports and wishes):  # what stands in the way of a port is told before anything is started
             preview, _ = self._endpoints.wanted(container, wishes, NEW)
+            preview = self._ports.with_ports(preview, ports if wishes else (), container)
+        if request.dry_run:
             change = Change("container.run", call.uid, containers=(container,), endpoints=preview)
             return {"container": container, "warnings": [], "plan": self._networks.plan(change), "dry_run": True}
         self._require_room(call.uid)
@@ -139,7 +144,7 @@ class Runs:
         try:
             sandbox = await self._start(request, container, call)
             try:
-                running = await self._attach(container, sandbox, wishes, call)
+                running = await self._attach(container, sandbox, wishes, ports, call)
                 output = sandbox.attach(replay=False)
                 await sandbox.go()
             except BaseException:
@@ -152,7 +157,7 @@ class Runs:
             raise
         self._watch(running, sandbox)
         warnings = [text for network in networks for text in self._facts.warnings(network)] + list(sandbox.warnings)
-        if request.publish:
+        if mode == "host" and (request.publish or request.publish_all):
             warnings.append(DISCARDED)
         answer = {"container": running, "warnings": warnings, "dry_run": False}
         if request.detach:
@@ -179,7 +184,8 @@ class Runs:
                            hosts_file=files.hosts, resolv_file=files.resolv, hostname_file=files.hostname)
         return await Sandbox.start(spec)
 
-    async def _attach(self, container: Container, sandbox: Sandbox, wishes: list[Wish], call: CallContext) -> Container:
+    async def _attach(self, container: Container, sandbox: Sandbox, wishes: list[Wish], ports: Sequence[PortWish],
+                      call: CallContext) -> Container:
         """Connect the sandbox to its networks and write it down as running."""
         names = tuple(wish.network.name for wish in wishes) or (container.mode,)
         async with self._changes.lock:
@@ -191,6 +197,7 @@ class Runs:
                 container, status="running", pid=sandbox.pid, starttime=sandbox.starttime, networks=names, attached=bool(wishes),
                 inode=0 if container.mode == "host" else sandbox.netns_inode)
             endpoints, last = self._endpoints.wanted(running, wishes, NEW)
+            endpoints = self._ports.with_ports(endpoints, ports if wishes else (), running)
             await self._changes.carry_out(Change("container.run", call.uid, containers=(running,), endpoints=endpoints), last)
         return running
 

@@ -11,7 +11,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +39,13 @@ CREATE TABLE journal (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, uid INTEGER NO
   doc TEXT NOT NULL) STRICT;
 CREATE TABLE answers (uid INTEGER NOT NULL, key TEXT NOT NULL, op TEXT NOT NULL, time REAL NOT NULL, value BLOB NOT NULL,
   PRIMARY KEY (uid, key)) STRICT, WITHOUT ROWID;
+"""
+# Of a later day than version 1, and made where it is missing: `wild` stands for all addresses of the family.
+_PORTS = """
+CREATE TABLE IF NOT EXISTS ports (protocol TEXT NOT NULL, family INTEGER NOT NULL, port INTEGER NOT NULL, host TEXT NOT NULL,
+  wild INTEGER NOT NULL, endpoint TEXT NOT NULL REFERENCES endpoints(id) ON DELETE CASCADE,
+  PRIMARY KEY (protocol, family, port, host)) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS ports_of ON ports (endpoint);
 """
 ANSWERS_KEPT = 10_000
 LOG_PAGES = 1000  # after so many, what the log holds is moved to the database and the log begins anew
@@ -89,6 +96,8 @@ class Store:
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version == 0:
                 self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            if version in (0, SCHEMA_VERSION):
+                self._db.executescript(_PORTS)
         except sqlite3.DatabaseError as error:
             raise Unavailable(f"{path} can't be opened as the helper's store: {error}. Move it away to begin anew "
                               "(networks of before are then unknown)", path=str(path)) from error
@@ -204,12 +213,34 @@ class Store:
                 db.executemany("INSERT OR IGNORE INTO leases VALUES (?, ?, ?)" if self._stored(db, endpoint) else
                                "INSERT INTO leases VALUES (?, ?, ?)",
                                [(endpoint.network, lease_address(item), endpoint.id) for item in endpoint.addresses])
+            self._let_ports(db, change.endpoints, change.drop_endpoints)
             for table, ids in (("networks", change.drop_networks), ("containers", change.drop_containers),
                                ("endpoints", change.drop_endpoints)):
                 db.executemany(f"UPDATE {table} SET state = 'going' WHERE id = ?", [(ident,) for ident in ids])
             cursor = db.execute("INSERT INTO journal (kind, uid, time, doc) VALUES (?, ?, ?, ?)",
                                 (change.kind, change.uid, time.time(), msgspec.json.encode(change).decode()))
             return int(cursor.lastrowid or 0)
+
+    @staticmethod
+    def _let_ports(db: sqlite3.Connection, endpoints: Sequence[Endpoint], gone: Iterable[str] = ()) -> None:
+        """Give `endpoints` the leases of their ports, in the place of those they had. Raises Conflict."""
+        wanted = {(port.protocol, 6 if ":" in port.host else 4, port.host_port, port.host): endpoint.id
+                  for endpoint in endpoints for port in endpoint.ports}
+        touched = [(ident,) for ident in dict.fromkeys((*(item.id for item in endpoints), *gone))]
+        had = {(row[0], row[1], row[2], row[3]): str(row[4]) for ident in touched for row in db.execute(
+            "SELECT protocol, family, port, host, endpoint FROM ports WHERE endpoint = ?", ident)}
+        db.executemany("DELETE FROM ports WHERE (protocol, family, port, host) = (?, ?, ?, ?)",
+                       [key for key, owner in had.items() if wanted.get(key) != owner])
+        for key, endpoint in wanted.items():
+            if had.get(key) == endpoint:
+                continue
+            wild = int(key[3] in ("0.0.0.0", "::"))
+            row = db.execute("SELECT endpoint FROM ports WHERE (protocol, family, port) = (?, ?, ?) AND (? OR wild OR host = ?)",
+                             (*key[:3], wild, key[3])).fetchone()
+            if row is not None:
+                raise Conflict(f"port {key[2]}/{key[0]} is published already (by endpoint {row[0][:12]})", field="publish",
+                               value=str(key[2]), with_=row[0][:12])
+            db.execute("INSERT INTO ports VALUES (?, ?, ?, ?, ?, ?)", (*key, wild, endpoint))
 
     @staticmethod
     def _stored(db: sqlite3.Connection, endpoint: Endpoint) -> bool:
@@ -250,6 +281,10 @@ class Store:
             for table in ("endpoints", "containers", "networks"):
                 db.execute(f"DELETE FROM {table} WHERE state = 'coming'")
                 db.execute(f"UPDATE {table} SET state = 'ready' WHERE state = 'going'")
+            row = db.execute("SELECT doc FROM journal WHERE id = ?", (entry,)).fetchone()
+            change = msgspec.json.decode(row[0], type=Change) if row else Change("", 0)
+            touched = {*(item.id for item in change.endpoints), *change.drop_endpoints}
+            self._let_ports(db, [item for item in self.endpoints() if item.id in touched] if touched else ())
             db.execute("DELETE FROM journal WHERE id = ?", (entry,))
 
     def recover(self) -> list[Journalled]:
@@ -258,6 +293,9 @@ class Store:
         with self._transaction() as db:
             for table in ("endpoints", "containers", "networks"):
                 db.execute(f"DELETE FROM {table} WHERE state IN ('coming', 'going')")
+            if found:
+                db.execute("DELETE FROM ports")
+                self._let_ports(db, self.endpoints())
             db.execute("DELETE FROM journal")
         return found
 

@@ -48,6 +48,16 @@ class Network(Model, frozen=True):
     problem: str = ""  # what of it is not as it should be, in words, "" where all is well; never stored
 
 
+class Port(Model, frozen=True):
+    """A port of the host that leads to a port of a container. `host` is the host's address: ``0.0.0.0`` or ``::`` for all of a
+    family. It leads to the container's address of the same family."""
+
+    protocol: str  # tcp | udp | sctp
+    host: str
+    host_port: int
+    port: int  # in the container
+
+
 class Endpoint(Model, frozen=True):
     """The attachment of one container to one network. `addresses` are prefixes; `order` says which was attached first."""
 
@@ -61,6 +71,7 @@ class Endpoint(Model, frozen=True):
     aliases: tuple[str, ...] = ()
     order: int = 0
     kept_defaults: tuple[int, ...] = ()  # families (4, 6) whose default route the container had from somebody else, which stays
+    ports: tuple[Port, ...] = ()  # published through this network
     state: str = "ready"  # ready | connecting | disconnecting
 
 
@@ -89,6 +100,7 @@ class Container(Model, frozen=True):
     auto_remove: bool = False
     path: str = ""  # namespace path for named ones
     labels: dict[str, str] = {}
+    exposed: tuple[str, ...] = ()  # ports that it was started with --expose for, such as 80/tcp
 
 
 class Namespace(Model, frozen=True):
@@ -176,8 +188,8 @@ class LogEntry(Model, frozen=True):
 
     seq: int
     time: float
-    kind: str  # link | address | route | neighbour | rule | namespace | network | container | endpoint | helper
-    action: str  # new | gone | up | down | changed | created | removed | connected | disconnected | …
+    kind: str  # link | address | route | neighbour | rule | namespace | network | container | endpoint | port | helper
+    action: str  # new | gone | up | down | changed | created | removed | connected | disconnected | published | withdrawn | …
     subject: str
     where: str = "host"
     text: str = ""
@@ -224,6 +236,7 @@ class DriverInfo(Model, frozen=True):
     subnets: bool = True  # takes subnets
     creatable: bool = True  # False for host and none: there is only the predefined one
     internal: bool = True  # takes --internal
+    publishes: bool = False  # ports of containers can be published on addresses of the host
     notes: tuple[str, ...] = ()
     changeable: tuple[str, ...] = ()  # what else of a network can be changed while it exists: "subnets", "internal"
     automatic_gateway: bool = True  # False: a subnet has a gateway only where one was asked for, the driver may choose one itself

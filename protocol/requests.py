@@ -123,7 +123,9 @@ class ContainerRun(Request, frozen=True):
     ip6: Text | None = None
     mac_address: Text | None = None
     aliases: Names = ()
-    publish: Names = ()  # on `host` discarded with a warning; not taken on other networks
+    publish: Names = ()  # as docker's -p: see `protocol.ports`; on `host` discarded with a warning
+    expose: Names = ()  # ports of the container that `publish_all` publishes: 80, 53/udp, 8000-8010
+    publish_all: bool = False
     hostname: Name | None = None
     env: Annotated[dict[Name, Text], msgspec.Meta(max_length=256)] = {}
     rootfs: Text | None = None
@@ -175,6 +177,32 @@ class ContainerRemove(Request, frozen=True):
 
     name: Name
     force: bool = False
+
+
+class PortList(Request, frozen=True):
+    """The published ports, or those of one container: a list of ``{container, container_id, network, address, protocol, host,
+    host_port, port, held}``. `held` says that the helper keeps the port from others."""
+
+    container: Name | None = None
+
+
+class PortPublish(Request, frozen=True):
+    """Publish ports of a running container, of any runtime, that is on a bridge network. `ports` are written as docker's ``-p``.
+    Result: ``{container, ports, warnings, plan}``; `ports` are maps of `protocol.model.Port`."""
+
+    container: Name
+    ports: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=256)]
+    dry_run: bool = False
+
+
+class PortWithdraw(Request, frozen=True):
+    """Withdraw published ports: all that agree with one of `ports` in what it says (``80`` means all that lead to 80/tcp), or with
+    `all` every one. Result: ``{container, ports, plan}``; `ports` are those withdrawn."""
+
+    container: Name
+    ports: Names = ()
+    all: bool = False
+    dry_run: bool = False
 
 
 class InterfaceList(Request, frozen=True):
@@ -251,6 +279,9 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "container.inspect": (ContainerInspect, "view", False),
     "container.stop": (ContainerStop, "operate", False),
     "container.remove": (ContainerRemove, "operate", False),
+    "port.list": (PortList, "view", False),
+    "port.publish": (PortPublish, "operate", False),
+    "port.withdraw": (PortWithdraw, "operate", False),
     "interface.list": (InterfaceList, "view", False),
     "address.list": (AddressList, "view", False),
     "address.release": (AddressRelease, "operate", False),

@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Place] = {
     "exec": Place("tui.commands.container", "exec_", "Run a command in a running container."),
     "stop": Place("tui.commands.container", "stop", "Stop containers."),
     "rm": Place("tui.commands.container", "rm", "Remove containers."),
+    "port": Place("tui.commands.port", "port", "Show published ports; publish and withdraw them while containers run."),
     "inspect": Place("tui.commands.container", "inspect", "Show everything about containers as JSON."),
     "interfaces": Place("tui.commands.interface", "interfaces", "List the interfaces of every namespace."),
     "addresses": Place("tui.commands.addresses", "addresses", "Show whose every address is; give leaked ones free."),

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from drivers import nft_ports
 from drivers.commands import describe
-from drivers.nft_text import comment, lookup_comment
-from drivers.objects import HOST, TABLE, VERDICT_MAPS, Chain, Jump, Key
+from drivers.nft_text import comment, lookup_comment, table_text
+from drivers.objects import HOST, TABLE, VERDICT_MAPS, Chain, Jump, Key, TableItem
 from helperd.kernel import nft_json
 from helperd.kernel.namespaces import NamespaceRef, NamespaceThread
 from helperd.kernel.nft import Command, Nft, NftRefused
@@ -20,8 +21,7 @@ from helperd.plan import Step
 from protocol.errors import Conflict, InvalidValue, KernelRefused, NetdeckError
 
 T = TypeVar("T")
-Item = Chain | Jump
-Model = Mapping[Key, Item]
+Model = Mapping[Key, TableItem]
 
 
 class RuleCounter(NamedTuple):
@@ -57,11 +57,11 @@ class Firewall:
         """True from the first load until the table is known to be lost."""
         return self._loaded
 
-    def seed(self, objects: Iterable[Item]) -> None:
+    def seed(self, objects: Iterable[TableItem]) -> None:
         """Say what the table shall hold at the next `load`."""
         self._model = {item.key: item for item in objects}
 
-    def objects(self) -> frozenset[Item]:
+    def objects(self) -> frozenset[TableItem]:
         """What the kernel's table holds; nothing while it is not loaded."""
         return frozenset(self._model.values()) if self._loaded else frozenset()
 
@@ -122,13 +122,13 @@ class Firewall:
 
     def _load(self, model: Model | None = None) -> None:
         wanted = self._model if model is None else model
-        commands = nft_json.whole_table(wanted.values())
+        text = table_text(wanted.values())
         if self._loaded:
             self._read_counters()
         elif not self._known:
             self._refuse_strangers()
         try:
-            self._library().run(commands)
+            self._library().run_text(text)
         except NftRefused as refusal:
             raise KernelRefused(
                 f"loading the firewall table inet {TABLE}: {refusal}",
@@ -141,14 +141,15 @@ class Firewall:
         self._loaded = self._known = True
 
     def _refuse_strangers(self) -> None:
-        """Raise Conflict where the table is there and holds what a helper never puts in. A helper's own always has its maps."""
+        """Raise Conflict where the table is there and holds what a helper never puts in. A helper's own, of whatever version, has
+        the first maps."""
         try:
             listed = self._library().run([nft_json.list_table()])
         except NftRefused:
             return
         maps = {entry["map"]["name"] for entry in listed if "map" in entry}
         self._latest = _counted(listed)  # what they counted under an earlier helper goes on
-        if any("chain" in entry for entry in listed) and not {item.name for item in VERDICT_MAPS} <= maps:
+        if any("chain" in entry for entry in listed) and not {"forward-to", "forward-from"} <= maps:
             raise Conflict(f"there is a firewall table inet {TABLE} that netdeck did not make, which is never changed: see it with "
                            f"`nft list table inet {TABLE}`, and give it another name or delete it", name=f"inet {TABLE}")
 
@@ -232,11 +233,14 @@ class Firewall:
             return False
         rules: dict[str, list[str]] = {}
         elements: set[tuple[str, str, str]] = set()
+        ports: set[nft_ports.Element] = set()
         for entry in listed:
             if "chain" in entry:
                 rules.setdefault(entry["chain"]["name"], [])
             elif "rule" in entry:
                 rules.setdefault(entry["rule"]["chain"], []).append(entry["rule"].get("comment", ""))
+            elif (kept := entry.get("map") or entry.get("set")) is not None and kept["name"] in nft_ports.NAMES:
+                ports |= nft_json.elements(kept)
             elif "map" in entry:
                 elements |= {
                     (entry["map"]["name"], str(key), str(value.get("jump", {}).get("target")))
@@ -249,8 +253,10 @@ class Firewall:
         }
         for item in VERDICT_MAPS:
             wanted[item.chain].append(lookup_comment(item))
+        wanted |= nft_ports.comments()
+        published = {nft_ports.element(item) for item in self._model.values() if not isinstance(item, Chain | Jump)}
         jumps = {(item.map, item.link, item.chain) for item in self._model.values() if isinstance(item, Jump)}
-        return rules == wanted and elements == jumps
+        return rules == wanted and elements == jumps and ports == published
 
 
 def _counted(listed: Sequence[Command]) -> _Counted:
@@ -269,21 +275,29 @@ def _counted(listed: Sequence[Command]) -> _Counted:
     return found
 
 
-def _change(model: dict[Key, Item], step: Step) -> list[Command]:
+def _change(model: dict[Key, TableItem], step: Step) -> list[Command]:
     """Change `model` by `step`, and say by which commands the table follows. What is as it should be needs none."""
     item = step.object
-    if not isinstance(item, Chain | Jump) or item.place != HOST:
+    if not isinstance(item, TableItem) or item.place != HOST:
         raise InvalidValue(f"{doing(step)}: the firewall table is the host's", field="place", value=item.place)
     old = model.get(item.key)
     if step.action == "delete":
         model.pop(item.key, None)
-        if old is None:
-            return []
-        return [nft_json.delete_chain(item.name) if isinstance(item, Chain) else nft_json.delete_jump(item)]
+        return [] if old is None else [_delete(old)]
     if old == item:
         return []
     model[item.key] = item
     if isinstance(item, Chain):
         return nft_json.add_chain(item) if old is None else nft_json.change_chain(item)
-    gone = [nft_json.delete_jump(old)] if isinstance(old, Jump) else []
-    return [*gone, nft_json.add_jump(item)]
+    gone = [] if old is None else [_delete(old)]
+    return [*gone, nft_json.add_jump(item) if isinstance(item, Jump) else nft_json.add_element(nft_ports.element(item))]
+
+
+def _delete(item: TableItem) -> Command:
+    match item:
+        case Chain():
+            return nft_json.delete_chain(item.name)
+        case Jump():
+            return nft_json.delete_jump(item)
+        case _:
+            return nft_json.delete_element(nft_ports.element(item))

@@ -116,9 +116,9 @@ def set_link(
     return _request(_head(ifinfmsg, RTM_NEWLINK, 0, _fields(up), shared), index, *own)
 
 
-def set_port(index: int, isolated: bool) -> bytes:
-    """Change the isolation flag of a bridge port."""
-    data = {"attrs": [("IFLA_BRPORT_ISOLATED", int(isolated))]}
+def set_port(index: int, *, isolated: bool, hairpin: bool) -> bytes:
+    """Change the flags of a bridge port."""
+    data = {"attrs": [("IFLA_BRPORT_MODE", int(hairpin)), ("IFLA_BRPORT_ISOLATED", int(isolated))]}
     info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
     return encode(ifinfmsg, RTM_NEWLINK, 0, {"index": index}, [("IFLA_LINKINFO", info)])
 

@@ -21,7 +21,7 @@ SIOCGIFINDEX = 0x8933  # linux/sockios.h
 _IFNAMSIZ = 16
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
-_INFO_KIND, _INFO_SLAVE_DATA, _BRPORT_ISOLATED = 1, 5, 33
+_INFO_KIND, _INFO_SLAVE_DATA, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 5, 4, 33
 _SKIP_STATS = 8  # RTEXT_FILTER_SKIP_STATS
 _IFLA_AF_SPEC, _IFLA_INET6_CONF = 26, 2
 SETTINGS6 = {"forwarding": 0, "accept_ra": 3, "disable_ipv6": 26}  # places in IFLA_INET6_CONF, linux/ipv6.h (DEVCONF_)
@@ -51,6 +51,7 @@ class LinkState:
     peer: int
     peer_nsid: int | None
     isolated: bool
+    hairpin: bool
     settings6: bytes = b""
 
     def setting6(self, name: str) -> int | None:
@@ -181,9 +182,7 @@ def _link(body: bytes, with_settings: bool = False) -> LinkState:
     _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
     found = attributes(body, 16, len(body))
     info = nested(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
-    isolated = b"\0"
-    if _INFO_SLAVE_DATA in info:
-        isolated = nested(info[_INFO_SLAVE_DATA]).get(_BRPORT_ISOLATED, b"\0")
+    port = nested(info[_INFO_SLAVE_DATA]) if _INFO_SLAVE_DATA in info else {}
     nsid = found.get(_IFLA_LINK_NETNSID)
     return LinkState(
         index,
@@ -197,7 +196,8 @@ def _link(body: bytes, with_settings: bool = False) -> LinkState:
         _u32(found, _IFLA_MASTER),
         _u32(found, _IFLA_LINK),
         None if nsid is None else int.from_bytes(nsid, "little", signed=True),
-        isolated != b"\0",
+        port.get(_BRPORT_ISOLATED, b"\0") != b"\0",
+        port.get(_BRPORT_MODE, b"\0") != b"\0",
         _settings6(found.get(_IFLA_AF_SPEC, b"")) if with_settings else b"",
     )
 

@@ -125,8 +125,8 @@ def _settings(sock: socket.socket, step: Step, item: Link, state: LinkState) -> 
     master = _master(sock, step, item)
     moved = master if master != state.master else None
     requests = [set_link(state.index, alias=item.alias, mtu=item.mtu, group=LINK_GROUP, master=moved, up=True)]
-    if master and (item.isolated != state.isolated or moved is not None):
-        requests.append(set_port(state.index, item.isolated))
+    if master and ((item.isolated, item.hairpin) != (state.isolated, state.hairpin) or moved is not None):
+        requests.append(set_port(state.index, isolated=item.isolated, hairpin=item.hairpin))
     return requests
 
 
@@ -141,8 +141,8 @@ def _mark(
             continue
         requests.append(set_link(index, alias=item.alias, mtu=item.mtu if isinstance(item, Bridge) else None))
         owner.append(number)
-        if isinstance(item, Veth) and item.isolated:
-            requests.append(set_port(index, True))
+        if isinstance(item, Veth) and (item.isolated or item.hairpin):
+            requests.append(set_port(index, isolated=item.isolated, hairpin=item.hairpin))
             owner.append(number)
     return _first_refused(run, owner, exchange(sock, requests), failure)
 
@@ -245,7 +245,7 @@ def _prepared(places: OpenPlaces, step: Step) -> _Change:
     old = set_link(state.index, alias=state.alias, mtu=state.mtu, group=state.group, master=state.master, up=state.up)
     back = [(sock, old)]
     if state.master:
-        back.append((sock, set_port(state.index, state.isolated)))
+        back.append((sock, set_port(state.index, isolated=state.isolated, hairpin=state.hairpin)))
     far: list[tuple[socket.socket, bytes]] = []
     if isinstance(item, Veth):
         peer_sock, peer = _peer(places, step, item, state)

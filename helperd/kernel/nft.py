@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from protocol.errors import Unavailable
 
 LIBRARY = "libnftables.so.1"
+_PLACE = re.compile(r"\A[^ :]*:[0-9]+:[0-9]+-[0-9]+: ")
 _OUTPUT_HANDLE = 1 << 3  # NFT_CTX_OUTPUT_HANDLE
 _OUTPUT_JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
 _OUTPUT_PLAIN = 1 << 2 | 1 << 11  # NFT_CTX_OUTPUT_STATELESS, NFT_CTX_OUTPUT_TERSE: no counts, no elements of sets
@@ -52,14 +54,7 @@ class Nft:
 
     def run(self, commands: Sequence[Command]) -> list[Command]:
         """Carry out `commands` as one transaction, and return the objects that were listed. Raises NftRefused."""
-        if self._context is None:
-            raise Unavailable("the firewall is closed")
-        text = json.dumps({"nftables": list(commands)}).encode()
-        status = self._library.nft_run_cmd_from_buffer(self._context, text)
-        output = self._library.nft_ctx_get_output_buffer(self._context)
-        words = self._library.nft_ctx_get_error_buffer(self._context)
-        if status != 0:
-            raise NftRefused(_first_line(words.decode("utf-8", "backslashreplace")))
+        output = self._carry_out(json.dumps({"nftables": list(commands)}).encode())
         if not output.strip():
             return []
         listed: list[Command] = json.loads(output.decode("utf-8", "backslashreplace"))["nftables"]
@@ -67,18 +62,28 @@ class Nft:
 
     def text(self, command: str) -> str:
         """What a listing says in nft's own words, with handles and without counts. Raises NftRefused."""
-        if self._context is None:
-            raise Unavailable("the firewall is closed")
-        self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_HANDLE | _OUTPUT_PLAIN)
+        return self._plain(command, _OUTPUT_PLAIN).decode("utf-8", "backslashreplace")
+
+    def run_text(self, text: str) -> None:
+        """Carry out commands of nft(8) as one transaction. Raises NftRefused."""
+        self._plain(text)
+
+    def _plain(self, text: str, flags: int = 0) -> bytes:
+        self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_HANDLE | flags)  # with JSON it would try to read that first
         try:
-            status = self._library.nft_run_cmd_from_buffer(self._context, command.encode())
-            output = self._library.nft_ctx_get_output_buffer(self._context)
-            words = self._library.nft_ctx_get_error_buffer(self._context)
+            return self._carry_out(text.encode())
         finally:
             self._library.nft_ctx_output_set_flags(self._context, _OUTPUT_HANDLE | _OUTPUT_JSON)
+
+    def _carry_out(self, text: bytes) -> bytes:
+        if self._context is None:
+            raise Unavailable("the firewall is closed")
+        status = self._library.nft_run_cmd_from_buffer(self._context, text)
+        output: bytes = self._library.nft_ctx_get_output_buffer(self._context)
+        words = self._library.nft_ctx_get_error_buffer(self._context)
         if status != 0:
             raise NftRefused(_first_line(words.decode("utf-8", "backslashreplace")))
-        return str(output.decode("utf-8", "backslashreplace"))
+        return output
 
     def close(self) -> None:
         """Free the context."""
@@ -106,4 +111,4 @@ def _declare(library: ctypes.CDLL) -> None:
 def _first_line(text: str) -> str:
     """The first complaint; the library repeats the command below each, which for a whole table is megabytes."""
     line = next((line for line in text.splitlines() if line.strip()), "refused without a reason")
-    return line.removeprefix("internal:0:0-0: ").removeprefix("Error: ")[:300]
+    return _PLACE.sub("", line).removeprefix("Error: ")[:300]

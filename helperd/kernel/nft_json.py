@@ -1,4 +1,5 @@
-"""The table `inet netdeck` as commands of libnftables-json(5). Pure.
+"""Changes of the table `inet netdeck` as commands of libnftables-json(5). Pure. The whole table is loaded as text: libnftables
+1.0.6 falls over the JSON of rules that look up addresses and ports together.
 
 The grammar of `Match` and `Rule` is that of `drivers.nft_text`, which writes the same as text.
 """
@@ -7,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
 from typing import Any
 
+from drivers.nft_ports import Element
 from drivers.nft_text import (
     FAMILY,
     chain_name,
@@ -18,13 +19,12 @@ from drivers.nft_text import (
     element_name,
     is_mask,
     is_name,
-    lookup_comment,
     map_name,
     parse_left,
     port_range,
     snat_address,
 )
-from drivers.objects import TABLE, VERDICT_MAPS, Chain, Jump, Match, Rule
+from drivers.objects import TABLE, Chain, Jump, Match, Rule
 
 Command = dict[str, Any]
 _IN_TABLE = {"family": FAMILY, "table": TABLE}
@@ -50,54 +50,6 @@ def list_table() -> Command:
 def list_chains() -> Command:
     """List the chains of all inet tables, without their rules."""
     return {"list": {"chains": {"family": FAMILY}}}
-
-
-def skeleton() -> list[Command]:
-    """Make the empty table: maps, base chains and the rules that look the maps up."""
-    made = [add_table()]
-    made += [
-        {"add": {"map": {**_IN_TABLE, "name": item.name, "type": "ifname", "map": "verdict"}}} for item in VERDICT_MAPS
-    ]
-    for item in {item.chain: item for item in VERDICT_MAPS}.values():
-        made.append(
-            {
-                "add": {
-                    "chain": {
-                        **_IN_TABLE,
-                        "name": item.chain,
-                        "type": item.type,
-                        "hook": item.hook,
-                        "prio": item.priority,
-                        "policy": "accept",
-                    }
-                }
-            }
-        )
-    for item in VERDICT_MAPS:
-        lookup = {"vmap": {"key": {"meta": {"key": item.left}}, "data": f"@{item.name}"}}
-        made.append(
-            {
-                "add": {
-                    "rule": {
-                        **_IN_TABLE,
-                        "chain": item.chain,
-                        "expr": [_COUNTER, lookup],
-                        "comment": lookup_comment(item),
-                    }
-                }
-            }
-        )
-    return made
-
-
-def whole_table(objects: Iterable[Chain | Jump]) -> list[Command]:
-    """Replace the table, whether or not it is there, by one that holds `objects`."""
-    items = sorted(objects, key=lambda item: (item.rank, item.key))
-    made = [add_table(), delete_table(), *skeleton()]
-    for item in items:
-        made += add_chain(item) if isinstance(item, Chain) else []
-    made += [add_jump(item) for item in items if isinstance(item, Jump)]
-    return made
 
 
 def add_chain(item: Chain) -> list[Command]:
@@ -126,6 +78,35 @@ def add_jump(item: Jump) -> Command:
 def delete_jump(item: Jump) -> Command:
     """Delete an element of a verdict map."""
     return {"delete": {"element": {**_IN_TABLE, "name": map_name(item.map), "elem": [element_name(item.link)]}}}
+
+
+def add_element(item: Element) -> Command:
+    """Add an element to a map or set of published ports."""
+    pair = [_joined(item.key), _joined(item.value)] if item.value else _joined(item.key)
+    return {"add": {"element": {**_IN_TABLE, "name": item.map, "elem": [pair]}}}
+
+
+def delete_element(item: Element) -> Command:
+    """Delete an element of a map or set of published ports."""
+    return {"delete": {"element": {**_IN_TABLE, "name": item.map, "elem": [_joined(item.key)]}}}
+
+
+def elements(listed: Command) -> set[Element]:
+    """The elements of a map or set of published ports, as it was listed."""
+    found: set[Element] = set()
+    for entry in listed.get("elem", ()):
+        key, value = entry if isinstance(entry, list) else (entry, ())
+        found.add(Element(listed["name"], _parts(key), _parts(value) if value else ()))
+    return found
+
+
+def _joined(parts: tuple[str, ...]) -> Any:
+    values = [int(part) if part.isdecimal() else part for part in parts]
+    return values[0] if len(values) == 1 else {"concat": values}
+
+
+def _parts(listed: Any) -> tuple[str, ...]:
+    return tuple(map(str, listed["concat"])) if isinstance(listed, dict) else (str(listed),)
 
 
 def rule(chain: str, item: Rule) -> Command:

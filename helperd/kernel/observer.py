@@ -29,6 +29,7 @@ from helperd.kernel.link_state import (
 )
 from helperd.kernel.namespaces import NamespaceRef, NamespaceThread, own_inode
 from helperd.kernel.open_places import OpenPlaces
+from helperd.kernel.port_sockets import PortSockets
 from protocol.errors import Gone
 
 T = TypeVar("T")
@@ -78,9 +79,9 @@ class _Wanted:
 class Observer:
     """Reads back what the helper `instance` (8 hex digits) has made, in a thread of its own."""
 
-    def __init__(self, instance: str, firewall: Firewall | None = None) -> None:
+    def __init__(self, instance: str, firewall: Firewall | None = None, sockets: PortSockets | None = None) -> None:
         self._instance = instance
-        self._firewall = firewall
+        self._firewall, self._sockets = firewall, sockets
         self._thread = NamespaceThread("observer")
 
     async def observe(self, places: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject]) -> frozenset[AnyObject]:
@@ -92,7 +93,9 @@ class Observer:
         """
         refs, objects = dict(places), frozenset(wanted)
         found = await self._thread.run_async(None, lambda: self._observe(refs, objects))
-        return found | (self._firewall.objects() if self._firewall is not None else frozenset())
+        for keeper in (self._firewall, self._sockets):
+            found |= keeper.objects() if keeper is not None else frozenset()
+        return found
 
     async def host_links(self, names: Iterable[str]) -> dict[str, LinkState]:
         """The links of the host with these names; those that are not there are left out."""
@@ -204,7 +207,7 @@ def _veth(host: _Seen, link: LinkState, end: tuple[_Seen, LinkState] | None, kno
             place = known.peer_place if known.peer_place in there.places else place
             mac = peer.mac if known.peer_mac else ""
     master = host.links[link.master].name if link.master in host.links else ""
-    return Veth(HOST, link.name, link.alias, place, name, mtu, mac, master, link.isolated)
+    return Veth(HOST, link.name, link.alias, place, name, mtu, mac, master, link.isolated, link.hairpin)
 
 
 def _same(known: Bridge | Veth | None, found: Bridge | Veth) -> Bridge | Veth:

@@ -15,14 +15,28 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from drivers.objects import Address, AnyObject, Bridge, Chain, Jump, Route, Sysctl, Up, Veth
-from helperd.kernel import sysctl
+from drivers.objects import (
+    Address,
+    AnyObject,
+    Bridge,
+    Chain,
+    Jump,
+    Masked,
+    PortSocket,
+    Published,
+    Route,
+    Sysctl,
+    Up,
+    Veth,
+)
+from helperd.kernel import conntrack, sysctl
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import change_route, create_ip, delete_ip
 from helperd.kernel.link_steps import change_links, create_links, delete_links
 from helperd.kernel.namespaces import NamespaceRef, NamespaceThread
 from helperd.kernel.netlink_batch import LIMIT, Refusal
 from helperd.kernel.open_places import OpenPlaces
+from helperd.kernel.port_sockets import PortSockets
 from helperd.kernel.step_errors import RunFailed, StepFailed, doing, refused
 from helperd.plan import Step
 from protocol.errors import Cancelled, Internal, NetdeckError, Unavailable
@@ -41,6 +55,9 @@ _SUBJECTS: dict[type[AnyObject], str] = {
     Route: "ip",
     Chain: "firewall",
     Jump: "firewall",
+    Masked: "firewall",
+    Published: "firewall",
+    PortSocket: "socket",
 }
 _Run = Callable[["Writer", OpenPlaces, Sequence[Step]], None]
 
@@ -48,11 +65,14 @@ _Run = Callable[["Writer", OpenPlaces, Sequence[Step]], None]
 class Writer:
     """Carries out steps. `fault`, for tests, is called just before each step; what it raises is that step's failure.
 
-    `firewall` takes the steps on chains and jumps; without one they fail with Unavailable.
+    `firewall` takes the steps on the table; without one they fail with Unavailable. `sockets` holds ports.
     """
 
-    def __init__(self, firewall: Firewall | None = None, *, fault: Fault | None = None) -> None:
+    def __init__(
+        self, firewall: Firewall | None = None, sockets: PortSockets | None = None, *, fault: Fault | None = None
+    ) -> None:
         self.firewall = firewall
+        self.sockets = sockets or PortSockets()
         self.fault = fault
         self._thread = NamespaceThread("writer")
 
@@ -234,6 +254,22 @@ def _change_firewall(writer: Writer, places: OpenPlaces, run: Sequence[Step]) ->
     if writer.firewall is None:
         raise Unavailable("the firewall is not available: libnftables was not loaded")
     writer.firewall.apply_now(run)
+    conntrack.forget(places, (step.object for step in run if isinstance(step.object, Published)))
+
+
+def _hold_ports(writer: Writer, places: OpenPlaces, run: Sequence[Step]) -> None:
+    for number, step in enumerate(run):
+        assert isinstance(step.object, PortSocket)
+        try:
+            writer.sockets.hold(step.object)
+        except NetdeckError as error:
+            raise RunFailed(number, error) from error
+
+
+def _release_ports(writer: Writer, places: OpenPlaces, run: Sequence[Step]) -> None:
+    for step in run:
+        assert isinstance(step.object, PortSocket)
+        writer.sockets.release(step.object)
 
 
 _RUNS: dict[tuple[str, str], _Run] = {
@@ -246,6 +282,8 @@ _RUNS: dict[tuple[str, str], _Run] = {
     ("ip", "create"): _all(create_ip),
     ("ip", "change"): _each(change_route),
     ("ip", "delete"): _each(delete_ip),
+    ("socket", "create"): _hold_ports,
+    ("socket", "delete"): _release_ports,
     ("firewall", "create"): _change_firewall,
     ("firewall", "change"): _change_firewall,
     ("firewall", "delete"): _change_firewall,

@@ -15,7 +15,16 @@ from helperd.changes import CallContext
 from helperd.core import Core, Settings
 from helperd.listener import open_listener
 from helperd.streams import Stream
-from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, NetworkUpdate, Request
+from protocol.requests import (
+    NetworkConnect,
+    NetworkCreate,
+    NetworkDisconnect,
+    NetworkRemove,
+    NetworkUpdate,
+    PortPublish,
+    PortWithdraw,
+    Request,
+)
 
 CALL = CallContext(user="root")
 STREAM = Stream(lambda name, data: None, lambda size: None)
@@ -37,7 +46,8 @@ async def core_in(folder: Path) -> AsyncIterator[Core]:
 async def do(core: Core, request: Request) -> Any:
     """Carry a request out as root."""
     handlers = {NetworkCreate: core.networks.create, NetworkRemove: core.networks.remove, NetworkUpdate: core.updates.update,
-                NetworkConnect: core.endpoints.connect, NetworkDisconnect: core.endpoints.disconnect}
+                NetworkConnect: core.endpoints.connect, NetworkDisconnect: core.endpoints.disconnect,
+                PortPublish: core.ports.publish, PortWithdraw: core.ports.withdraw}
     return await handlers[type(request)](request, CallContext(user="root"), STREAM)  # type: ignore[operator]
 
 
@@ -78,6 +88,7 @@ def kernel_dump(*names: str) -> dict[str, Any]:
         found[f"{name} bridge"] = sorted((_plain(row) for row in ports), key=lambda row: str(row.get("ifname")))
         settings = _out(f"{inside}sh -c 'grep -H . /proc/sys/net/ipv6/conf/*/disable_ipv6 /proc/sys/net/ipv6/conf/*/accept_ra'")
         found[f"{name} settings"] = sorted(settings.splitlines())
+    found["sockets"] = sorted(" ".join(line.split()[:5]) for line in _out("ss -Hltnu").splitlines())
     table = json.loads(_out("nft -j list ruleset"))["nftables"]
     for row in table:
         for rule in row.values():

@@ -11,7 +11,17 @@ import pytest
 from helperd.changes import Changes
 from helperd.plan import Step
 from protocol.errors import Internal, KernelRefused, NetdeckError
-from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, NetworkUpdate, Request, SubnetRequest
+from protocol.requests import (
+    NetworkConnect,
+    NetworkCreate,
+    NetworkDisconnect,
+    NetworkRemove,
+    NetworkUpdate,
+    PortPublish,
+    PortWithdraw,
+    Request,
+    SubnetRequest,
+)
 from tests.kernel.core_in_host import core_in, do, kernel_dump, stored
 from tests.simulated_host import SimulatedHost
 
@@ -19,6 +29,7 @@ CREATE = NetworkCreate(name="a", ipv6=True, subnets=(SubnetRequest(subnet="10.8.
                        options={"name": "web0", "icc": "false"})
 OTHER = NetworkCreate(name="b", subnets=(SubnetRequest(subnet="10.9.0.0/24"),))
 CONNECT = NetworkConnect(network="a", container="netns:c1")
+PUBLISH = PortPublish(container="netns:c1", ports=("8080:80", "8080:80/udp", "127.0.0.1:9000-9001:90-91"))
 SCENARIOS: dict[str, tuple[list[Request], Request]] = {
     "create": ([], CREATE),
     "connect": ([CREATE], CONNECT),
@@ -33,10 +44,16 @@ SCENARIOS: dict[str, tuple[list[Request], Request]] = {
     "update to internal": ([CREATE, CONNECT], NetworkUpdate(name="a", internal=True)),
     "update with a family more": ([OTHER, NetworkConnect(network="b", container="netns:c1")],
                                   NetworkUpdate(name="b", subnets=("fd00:9::/64",))),
+    "publish": ([CREATE, CONNECT], PUBLISH),
+    "withdraw": ([CREATE, CONNECT, PUBLISH], PortWithdraw(container="netns:c1", ports=("80", "9000:90"))),
+    "connect to a network that ports move to": ([OTHER, NetworkConnect(network="b", container="netns:c1"), PUBLISH, CREATE], CONNECT),
+    "disconnect from a network that ports move from": (
+        [CREATE, OTHER, CONNECT, NetworkConnect(network="b", container="netns:c1"), PUBLISH],
+        NetworkDisconnect(network="a", container="netns:c1")),
 }
 
 
-@pytest.mark.req("X1", "B2", "B6")
+@pytest.mark.req("X1", "B2", "B6", "B9")
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_fault_at_each_step_is_taken_back(host: SimulatedHost, tmp_path: Path, scenario: str) -> None:
     host.add_namespace("c1")

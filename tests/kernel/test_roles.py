@@ -34,6 +34,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "container.exec": {"container": "nothere", "command": ["true"]},
     "container.inspect": {"names": ["nothere"]},
     "container.stop": {"name": "nothere"},
+    "port.publish": {"container": "nothere", "ports": ["80"]},
+    "port.withdraw": {"container": "nothere", "all": True},
     "container.remove": {"name": "nothere"},
     "doctor.fix": {"id": "nothere"},
 }

@@ -21,7 +21,17 @@ from drivers.objects import AnyObject
 from helperd.core import Core
 from helperd.repair import Repair
 from protocol.errors import NetdeckError
-from protocol.requests import ContainerRemove, ContainerRun, NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, Request
+from protocol.requests import (
+    ContainerRemove,
+    ContainerRun,
+    NetworkConnect,
+    NetworkCreate,
+    NetworkDisconnect,
+    NetworkRemove,
+    PortPublish,
+    PortWithdraw,
+    Request,
+)
 from tests.kernel.core_in_host import STREAM, core_in, do
 from tests.kernel.test_networks import attach
 from tests.running_helper import ROOT, RunningHelper
@@ -136,6 +146,8 @@ def _next(core: Core, dice: random.Random) -> Request | None:
     space = f"netns:n{dice.randrange(4)}"
     kinds = ["create"] * 2 + ["connect"] * 4 * bool(networks) + ["disconnect"] * 2 * bool(networks) + ["remove"] * bool(networks)
     kinds += ["run"] * (len(mine) < 4) + ["rm"] * bool(mine)
+    attached = sorted({core.records.containers[item.container].ref for item in core.records.endpoints.values()})
+    kinds += ["publish"] * 3 * bool(attached) + ["withdraw"] * bool(attached)
     match dice.choice(kinds):
         case "create":
             return NetworkCreate(name=f"net{dice.randrange(6)}", ipv6=dice.random() < 0.5, internal=dice.random() < 0.2)
@@ -145,6 +157,11 @@ def _next(core: Core, dice: random.Random) -> Request | None:
             return NetworkDisconnect(network=dice.choice(networks).name, container=space)
         case "remove":
             return NetworkRemove(name=dice.choice(networks).name)
+        case "publish":
+            port = f"{dice.randrange(8080, 8100)}:{dice.randrange(80, 90)}{dice.choice(('', '/udp'))}"
+            return PortPublish(container=dice.choice(attached), ports=(dice.choice(("", "127.0.0.1:")) + port,))
+        case "withdraw":
+            return PortWithdraw(container=dice.choice(attached), all=True)
         case "run":
             return ContainerRun(command=("sleep", "7777"), detach=True,
                                 networks=(dice.choice(networks).name,) if networks else ())
@@ -163,7 +180,7 @@ async def _do(core: Core, request: Request) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.req("W3", "B2", "B6")
+@pytest.mark.req("W3", "B2", "B6", "B9")
 @pytest.mark.timeout(900)
 def test_two_hundred_kills_leave_nothing_half_made(host: SimulatedHost, tmp_path: Path) -> None:
     for number in range(4):

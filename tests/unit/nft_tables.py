@@ -6,10 +6,12 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from drivers.bridge import DRIVER
 from drivers.driver import HostView, parse_options
-from drivers.objects import Chain, Jump
-from protocol.model import Network, Subnet
+from drivers.objects import TableItem
+from protocol.model import Endpoint, Network, Port, Subnet
 
 GOLDEN = Path(__file__).parent / "golden"
 FAMILIES: Mapping[str, tuple[Subnet, ...]] = {
@@ -19,10 +21,11 @@ FAMILIES: Mapping[str, tuple[Subnet, ...]] = {
 }
 
 
-def table_objects(family: str) -> tuple[Chain | Jump, ...]:
-    """Chains and jumps of one network for each combination of icc, masquerade and internal, and of one with its own source."""
+def table_objects(family: str) -> tuple[TableItem, ...]:
+    """What the table holds of one network for each combination of icc, masquerade and internal, and of one with its own source;
+    each but the internal ones with a container that has published ports, the last with a gateway that is not the bridge."""
     subnets = FAMILIES[family]
-    found: list[Chain | Jump] = []
+    found: list[TableItem] = []
     switches = ("true", "false")
     variants = [
         ({"icc": icc, "masquerade": masquerade}, internal)
@@ -46,6 +49,24 @@ def table_objects(family: str) -> tuple[Chain | Jump, ...]:
             ipv4=family != "v6",
             ipv6=family != "v4",
         )
+        if len(options) == 1:
+            aux = {"DefaultGatewayIPv4": "10.1.0.254"} if family != "v6" else {"DefaultGatewayIPv6": "fd00:1::fe"}
+            network = msgspec.structs.replace(network, subnets=(msgspec.structs.replace(subnets[0], aux=aux), *subnets[1:]))
         checked = DRIVER.check(network, HostView("0a1b2c3d"), ())
-        found += [item for item in DRIVER.network_objects(checked, "0a1b2c3d") if isinstance(item, Chain | Jump)]
+        objects = DRIVER.network_objects(checked, "0a1b2c3d")
+        if not internal:
+            objects += DRIVER.endpoint_objects(checked, _with_ports(checked, number), "0a1b2c3d")
+        found += [item for item in objects if isinstance(item, TableItem)]
     return tuple(found)
+
+
+def _with_ports(network: Network, number: int) -> Endpoint:
+    """An endpoint with a port on all addresses, one on one address, and one on the loopback, of each family."""
+    ports = []
+    for on, hosts in ((network.ipv4, ("0.0.0.0", "192.0.2.1", "127.0.0.1")), (network.ipv6, ("::", "2001:db8::1", "::1"))):
+        if on:
+            ports += [Port(protocol, host, 8000 + 10 * number + step, 80 + step)
+                      for step, (protocol, host) in enumerate(zip(("tcp", "udp", "sctp"), hosts, strict=True))]
+    addresses = (*("10.1.0.2/24",) * network.ipv4, *("fd00:1::2/64",) * network.ipv6)
+    return Endpoint(id=f"{number:064x}", network=network.id, container="c" * 64, ifname="eth0", host_link=f"veth{number}",
+                    addresses=addresses, ports=tuple(ports))

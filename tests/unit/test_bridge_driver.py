@@ -22,7 +22,7 @@ from drivers.driver import HostLink, HostView, builtin, parse_options
 from drivers.objects import HOST, VERDICT_MAPS, Address, AnyObject, Bridge, Chain, Jump, Rule, Sysctl, Up, Veth, parse_mark
 from helperd.plan import plan
 from protocol.errors import Conflict, InvalidValue, NetdeckError
-from protocol.model import Endpoint, Network, Subnet
+from protocol.model import Endpoint, Network, Port, Subnet
 from protocol.names import link_name, mac_address
 
 INSTANCE = "0a1b2c3d"
@@ -99,6 +99,11 @@ def object_text(item: AnyObject) -> str:
 
 def described(net: Network) -> str:
     attached = endpoint(net)
+    if not net.internal:
+        every = {4: "0.0.0.0", 6: "::"}
+        attached = msgspec.structs.replace(
+            attached, ports=tuple(Port("tcp", every[family], 8080, 80) for family, on in ((4, net.ipv4), (6, net.ipv6)) if on)
+        )
     objects = (
         *DRIVER.network_objects(net, INSTANCE),
         *DRIVER.endpoint_objects(net, attached, INSTANCE),

@@ -9,8 +9,11 @@ from typing import Any
 
 import click
 
+from protocol.model import Port
 from protocol.names import display_text
+from protocol.ports import summary
 from tui.commands.names import complete_container, complete_network, complete_own_container, each
+from tui.commands.port import port_of
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs_or_keys, pass_session
 from tui.tables import as_json, plan_text, short_id, table, terminal_width
@@ -45,8 +48,10 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("--ip6", metavar="IP", help="Its IPv6 address on the first network.")
 @click.option("--mac-address", metavar="MAC", help="Its MAC address on the first network.")
 @click.option("--network-alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in its networks.")
-@click.option("-p", "--publish", "publish", multiple=True, metavar="PORT",
-              help="A port; on the network host it is discarded, with a warning.")
+@click.option("-p", "--publish", "publish", multiple=True, metavar="[[IP:][HOST-PORT]:]PORT[/PROTO]",
+              help="Publish a port, or a range, on this host; without HOST-PORT on any that is free. Can be given again.")
+@click.option("-P", "--publish-all", "publish_all", is_flag=True, help="Publish every port that --expose names, each on a free one.")
+@click.option("--expose", "expose", multiple=True, metavar="PORT[/PROTO]", help="A port that -P publishes.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable of its environment.")
 @click.option("-l", "--label", "labels", multiple=True, callback=pairs_or_keys, metavar="K=V", help="A label.")
 @click.option("-w", "--workdir", metavar="DIR", help="Its working directory.")
@@ -59,13 +64,15 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 def run(
     session: Session, detach: bool, auto_remove: bool, interactive: bool, tty: bool, name: str | None, hostname: str | None,
     networks: tuple[str, ...], ip: str | None, ip6: str | None, mac_address: str | None, aliases: tuple[str, ...],
-    publish: tuple[str, ...], env: tuple[str, ...], labels: tuple[tuple[str, str], ...], workdir: str | None,
+    publish: tuple[str, ...], publish_all: bool, expose: tuple[str, ...], env: tuple[str, ...],
+    labels: tuple[tuple[str, str], ...], workdir: str | None,
     rootfs: str | None, sig_proxy: bool, dry_run: bool, command: tuple[str, ...],
 ) -> int:
     """Run COMMAND in a container of its own, as you, with no privilege gained."""
     arguments: dict[str, Any] = {
         "command": command, "name": name, "networks": networks, "ip": ip, "ip6": ip6, "mac_address": mac_address,
-        "aliases": aliases, "publish": publish, "hostname": hostname, "env": _environment(env), "workdir": workdir, "labels": dict(labels),
+        "aliases": aliases, "publish": publish, "publish_all": publish_all, "expose": expose, "hostname": hostname,
+        "env": _environment(env), "workdir": workdir, "labels": dict(labels),
         "rootfs": None if rootfs is None else os.path.abspath(rootfs), "auto_remove": auto_remove,
     }
     if tty and "TERM" not in arguments["env"] and "TERM" in os.environ:
@@ -114,16 +121,21 @@ def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bo
     """List containers: ours, and those of other runtimes that are connected to a network of ours."""
     found = [row for row in call(session.socket, "container.list", {"all": all_, "foreign": True})
              if discovered or row["runtime"] == "netdeck" or row["attached"]]
+    ports: dict[str, list[Port]] = {}
+    if not quiet and any(row["attached"] for row in found):
+        for item in call(session.socket, "port.list", {}):
+            ports.setdefault(item["container_id"], []).append(port_of(item))
     if session.format == "json":
-        click.echo(as_json(found), nl=False)
+        click.echo(as_json([{**row, "ports": summary(ports.get(row["id"], ()), row["exposed"])} for row in found]), nl=False)
         return
     ids = [row["id"] if no_trunc else short_id(row["id"]) for row in found]
     if quiet:
         click.echo("".join(f"{id_}\n" for id_ in ids), nl=False)
         return
-    rows = [(id_, row["ref"], row["runtime"], _status(row), ",".join(row["networks"]) or "-", _command(row, no_trunc))
+    rows = [(id_, row["ref"], row["runtime"], _status(row), ",".join(row["networks"]) or "-",
+             summary(ports.get(row["id"], ()), row["exposed"]) or "-", _command(row, no_trunc))
             for id_, row in zip(ids, found, strict=True)]
-    click.echo(table(("CONTAINER ID", "NAME", "RUNTIME", "STATUS", "NETWORKS", "COMMAND"), rows, terminal_width()), nl=False)
+    click.echo(table(("CONTAINER ID", "NAME", "RUNTIME", "STATUS", "NETWORKS", "PORTS", "COMMAND"), rows, terminal_width()), nl=False)
 
 
 def _status(row: Mapping[str, Any]) -> str:

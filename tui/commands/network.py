@@ -11,32 +11,16 @@ import click
 from protocol.errors import InvalidValue
 from protocol.names import display_text
 from tui.commands.names import complete_container, complete_driver, complete_network, each
+from tui.commands.outcome import show_change
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session
 from tui.subnets import pair
-from tui.tables import as_json, plan_text, short_id, size, table, terminal_width
+from tui.tables import as_json, short_id, size, table, terminal_width
 
 
 @click.group()
 def network() -> None:
     """Create, change, list, inspect and remove networks; connect containers to them."""
-
-
-def _warn(warnings: Sequence[str]) -> None:
-    for warning in warnings:
-        click.echo(f"netdeck: warning: {display_text(warning)}", err=True)
-
-
-def _show_change(session: Session, result: Mapping[str, Any], dry_run: bool, line: str) -> None:
-    """What a change did: all of it as JSON, its plan after a dry run, else `line`."""
-    if session.format == "json":
-        click.echo(as_json(result), nl=False)
-        return
-    _warn(result.get("warnings", ()))
-    if dry_run:
-        click.echo(plan_text(result["plan"]), nl=False)
-    elif line:
-        click.echo(line)
 
 
 @network.command(cls=DockerCommand)
@@ -71,7 +55,7 @@ def create(
         "name": name, "driver": driver, "subnets": paired, "options": dict(options), "labels": dict(labels),
         "internal": internal, "ipv4": ipv4, "ipv6": ipv6, "dry_run": dry_run,
     }, title=f"network create {name}")
-    _show_change(session, result, dry_run, "" if dry_run else str(result["network"]["id"]))
+    show_change(session, result, dry_run, "" if dry_run else str(result["network"]["id"]))
 
 
 @network.command(cls=DockerCommand)
@@ -109,7 +93,7 @@ def update(
     if session.format == "table":
         for line in result["changes"] or ("nothing differs",):
             click.echo(display_text(line))
-    _show_change(session, result, dry_run and bool(result["changes"]), "")
+    show_change(session, result, dry_run and bool(result["changes"]), "")
 
 
 _FILTERS = ("name", "id", "driver", "label", "type")
@@ -203,7 +187,7 @@ def rm(session: Session, names: tuple[str, ...], dry_run: bool) -> int:
 
     def remove(name: str) -> None:
         result = call(session.socket, "network.remove", {"name": name, "dry_run": dry_run}, title=f"network rm {name}")
-        _show_change(session, result, dry_run, name)
+        show_change(session, result, dry_run, name)
 
     return each(names, remove, session)
 
@@ -230,7 +214,7 @@ def connect(
         "network": net, "container": container, "ip": ip, "ip6": ip6, "aliases": aliases, "mac_address": mac_address,
         "dry_run": dry_run,
     }, title=f"network connect {net} {container}")
-    _show_change(session, result, dry_run, "")
+    show_change(session, result, dry_run, "")
 
 
 @network.command(cls=DockerCommand)
@@ -245,7 +229,7 @@ def disconnect(session: Session, net: str, container: str, force: bool, dry_run:
     result = call(session.socket, "network.disconnect",
                   {"network": net, "container": container, "force": force, "dry_run": dry_run},
                   title=f"network disconnect {net} {container}")
-    _show_change(session, result, dry_run, "")
+    show_change(session, result, dry_run, "")
 
 
 @network.command(cls=DockerCommand)
@@ -263,7 +247,7 @@ def prune(session: Session, force: bool, dry_run: bool) -> int:
             return 1
     result = call(session.socket, "network.prune", {"dry_run": dry_run}, title="network prune")
     removed = "".join(f"{name}\n" for name in _removed_names(result))
-    _show_change(session, result, dry_run, removed.rstrip("\n"))
+    show_change(session, result, dry_run, removed.rstrip("\n"))
     return 0
 
 

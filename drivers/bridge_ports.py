@@ -1,0 +1,40 @@
+"""Published ports of an endpoint on a bridge, as kernel objects. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+
+from drivers.objects import HOST, AnyObject, Masked, PortSocket, Published, Sysctl
+from protocol.model import Endpoint, Network, Port
+
+_ANY = "0.0.0.0"
+
+
+def family(port: Port) -> int:
+    """4 or 6."""
+    return 6 if ":" in port.host else 4
+
+
+def port_objects(network: Network, endpoint: Endpoint, gateways: Mapping[int, str | None]) -> list[AnyObject]:
+    """What the ports of `endpoint` need. `gateways` are what the container's default routes would lead to, by family.
+
+    Where the container's default route leads to somebody else than the bridge, its answers would pass the host by: then the
+    bridge's own address is put in the sender's place, which is on the same wire.
+    """
+    objects: list[AnyObject] = []
+    addresses: dict[int, str] = {
+        ipaddress.ip_interface(prefix).version: prefix.partition("/")[0] for prefix in reversed(endpoint.addresses)
+    }
+    own = {subnet.gateway for subnet in network.subnets}
+    for port in endpoint.ports:
+        version = family(port)
+        target = addresses[version]
+        objects.append(PortSocket(HOST, port.protocol, port.host, port.host_port))
+        objects.append(Published(HOST, port.protocol, port.host, port.host_port, target, port.port))
+        if gateways.get(version) not in own:
+            objects.append(Masked(HOST, target))
+        if version == 4 and network.made_link and (port.host == _ANY or port.host.startswith("127.")):
+            # The host's own connections to its loopback leave by the bridge, and their answers come back there.
+            objects.append(Sysctl(HOST, "net.ipv4.conf.*.route_localnet", "1", network.link))
+    return list(dict.fromkeys(objects))
