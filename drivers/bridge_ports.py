@@ -5,10 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 
+import msgspec
+
 from drivers.objects import HOST, AnyObject, Masked, PortSocket, Published, Sysctl
 from protocol.model import Endpoint, Network, Port
 
-_ANY = "0.0.0.0"
+_ANY = {4: "0.0.0.0", 6: "::"}
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+_RELAYED = frozenset(("tcp", "udp"))
 
 
 def family(port: Port) -> int:
@@ -30,11 +34,21 @@ def port_objects(network: Network, endpoint: Endpoint, gateways: Mapping[int, st
     for port in endpoint.ports:
         version = family(port)
         target = addresses[version]
-        objects.append(PortSocket(HOST, port.protocol, port.host, port.host_port))
-        objects.append(Published(HOST, port.protocol, port.host, port.host_port, target, port.port))
+        loopback = port.host == _LOOPBACK[version] or port.host.startswith("127.")
+        everywhere = port.host == _ANY[version]
+        # The kernel leads what this host sends to 127.0.0.1 to a container if the bridge's settings allow for it; it never
+        # does so with ::1.
+        relayed = (loopback or everywhere) and (version == 6 or not network.made_link) and port.protocol in _RELAYED
+        held = PortSocket(HOST, port.protocol, port.host, port.host_port)
+        objects.append(msgspec.structs.replace(held, target=target, target_port=port.port) if relayed else held)
+        if not (loopback and relayed):
+            objects.append(Published(HOST, port.protocol, port.host, port.host_port, target, port.port))
+        if everywhere and relayed and version == 4:
+            # To itself, which is where the relay listens.
+            objects.append(Published(HOST, port.protocol, _LOOPBACK[4], port.host_port, _LOOPBACK[4], port.host_port))
         if gateways.get(version) not in own:
             objects.append(Masked(HOST, target))
-        if version == 4 and network.made_link and (port.host == _ANY or port.host.startswith("127.")):
+        if version == 4 and network.made_link and (loopback or everywhere):
             # The host's own connections to its loopback leave by the bridge, and their answers come back there.
             objects.append(Sysctl(HOST, "net.ipv4.conf.*.route_localnet", "1", network.link))
     return list(dict.fromkeys(objects))

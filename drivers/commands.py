@@ -160,7 +160,10 @@ def _at(address: str, port: int) -> str:
 
 
 _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
-    PortSocket: lambda item, where: f"port {_at(item.address, item.port)}/{item.protocol} kept from others {where(item.place)}",
+    PortSocket: lambda item, where: (
+        f"port {_at(item.address, item.port)}/{item.protocol} kept from others {where(item.place)}"
+        + (f", its own loopback relayed to {_at(item.target, item.target_port)}" if item.target else "")
+    ),
     Bridge: lambda item, where: f"bridge {item.name} {where(item.place)}, mtu {item.mtu}",
     Veth: _say_veth,
     Sysctl: lambda item, where: f"setting {_sysctl_name(item)} = {item.value} {where(item.place)}",

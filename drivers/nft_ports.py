@@ -23,6 +23,7 @@ CHAIN = "published"
 HOOKS = (("prerouting", "prerouting"), ("output", "output"))  # chain, hook; both of type nat at dstnat
 LOOK = "packets to this host go to its published ports"
 REMOTE_LOOPBACK = "nothing but this host itself reaches ports of its loopback"
+OWN_LOOPBACK = "the relay carries what this host sends to ::1"
 NO_WAY_BACK = "a link-local sender could not be answered from a container"
 AT = "ports published on one address"
 ANY = "ports published on all addresses"
@@ -95,6 +96,8 @@ def chains() -> list[str]:
                     f'comment "{AT if item.at else ANY}"')
     # Destination addresses are changed before the kernel looks whether an address of the loopback came from elsewhere.
     made.append(f'add rule {_TABLE} prerouting ip daddr 127.0.0.0/8 counter return comment "{REMOTE_LOOPBACK}"')
+    # What this host sends to ::1 can't leave it: the relay takes it to the container.
+    made.append(f'add rule {_TABLE} output ip6 daddr ::1 counter return comment "{OWN_LOOPBACK}"')
     made += [f'add rule {_TABLE} {chain} fib daddr type local counter jump {CHAIN} comment "{LOOK}"' for chain, _ in HOOKS]
     return made
 
@@ -104,7 +107,7 @@ def comments() -> dict[str, list[str]]:
     return {
         CHAIN: [NO_WAY_BACK, *(AT if item.at else ANY for item in MAPS)],
         "prerouting": [REMOTE_LOOPBACK, LOOK],
-        "output": [LOOK],
+        "output": [OWN_LOOPBACK, LOOK],
     }
 
 

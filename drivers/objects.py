@@ -40,11 +40,14 @@ class Object(msgspec.Struct, frozen=True, tag_field="object"):
 
 
 class PortSocket(Object, frozen=True, tag="port-socket"):
-    """A socket of the helper's that is bound to a port of the host: nobody else can have it. It answers nobody."""
+    """A socket of the helper's that is bound to a port of the host: nobody else can have it. It answers nobody; with a `target`
+    what comes to it is carried there by the relay, for what the kernel can't lead to a container by itself."""
 
     protocol: str  # tcp | udp | sctp
     address: str  # 0.0.0.0, ::, or one of the host's
     port: int
+    target: str = ""  # bare address of a container
+    target_port: int = 0
 
     rank: ClassVar[int] = 5  # before all else: a port that is taken stops a change before it has begun
 

@@ -148,7 +148,7 @@ class FrontProcess:
             pass_fds=(listening, theirs.fileno(), *(() if shown is None else (shown.fileno(),))),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            env=_environment(),
+            env=child_environment(),
             start_new_session=True,
         )  # fmt: skip
 
@@ -254,7 +254,7 @@ class FrontProcess:
             return {}
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Nothing of the core's environment but what finds the modules, and small arenas for malloc."""
     path = [str(_ROOT), *(entry for entry in sys.path if entry and entry != str(_ROOT))]
     return {

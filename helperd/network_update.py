@@ -16,6 +16,7 @@ from helperd.networks import Networks
 from helperd.store import Change
 from helperd.streams import Stream
 from helperd.subnets import check_subnets
+from protocol.errors import InUse
 from protocol.model import Network, Plan, Subnet
 from protocol.requests import NetworkUpdate, SubnetRequest
 
@@ -31,6 +32,7 @@ class NetworkUpdates:
         async with self._changes.lock:
             before = self._records.network(request.name)
             after = self._wanted(before, request)
+            self._refuse_ports(before, after)
             changed = differences(before, after)
             change = Change("network.update", call.uid, networks=(after,))
             steps = self._changes.steps(change) if changed else ()
@@ -58,6 +60,15 @@ class NetworkUpdates:
         return check_subnets(network.name, wanted, ipv4=4 in families, ipv6=6 in families, networks=records.networks.values(),
                              host=self._facts.ranges(ours), pools=self._networks.pools,
                              own_link="" if network.made_link else network.link, automatic_gateway=automatic)
+
+    def _refuse_ports(self, before: Network, after: Network) -> None:
+        """Ports that are published through a network would lead nowhere once it is internal."""
+        if after.internal and not before.internal:
+            names = [self._records.owner(item.id) for item in self._records.endpoints_of(network=after.id) if item.ports]
+            if names:
+                raise InUse(f"network {after.name} can't become internal while ports are published through it, for "
+                            f"{', '.join(names[:8])}: withdraw them first (netdeck port withdraw CONTAINER --all)", name=after.name,
+                            users=names)
 
     def _without_address(self, before: Network, after: Network) -> list[str]:
         """A family that the network gets is not given to containers that are on it already: their addresses stay as they are."""

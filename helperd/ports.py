@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from helperd.networks import Networks
 from helperd.port_choice import Pairs, chosen, placed
 from helperd.store import Change
 from helperd.streams import Stream
-from protocol.errors import Conflict, InvalidValue, NotFound
+from protocol.errors import Conflict, InvalidValue, NetdeckError, NotFound
 from protocol.model import Container, Endpoint, Port
 from protocol.ports import PortWish, order, parse_all, parse_expose, port_text
 from protocol.requests import ContainerRun, PortList, PortPublish, PortWithdraw
@@ -43,6 +45,9 @@ def wanted_ports(request: ContainerRun) -> tuple[PortWish, ...]:
 def exposed_ports(specs: Iterable[str]) -> tuple[str, ...]:
     """What ``--expose`` named, as docker writes it: ``80/tcp``. Raises InvalidValue."""
     return tuple(dict.fromkeys(f"{wish.port}/{wish.protocol}" for spec in specs for wish in parse_expose(spec)))
+
+
+RETRY_SECONDS = 2.0
 
 
 class Ports:
@@ -92,6 +97,18 @@ class Ports:
         found = self._records.endpoints_of(container=container.id)
         return [(self._records.networks[item.network], item) for item in found]
 
+    async def run(self) -> None:
+        """Try again and again to hold the ports that somebody had taken when the helper started."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            held = {item.key for item in self._sockets.objects()}
+            ports = [port for endpoint in self._records.endpoints.values() for port in endpoint.ports]
+            missing = [socket_of(port) for port in ports if socket_of(port).key not in held]
+            with contextlib.suppress(NetdeckError):
+                for item in missing:
+                    probe((item,), named=False)
+                    self._changes.needs_repair.set()
+
     async def publish(self, request: PortPublish, call: CallContext, stream: Stream) -> Any:
         wishes = parse_all(request.ports)
         async with self._changes.lock:
@@ -135,14 +152,14 @@ class Ports:
         else:
             container = await self._known.stored(request.container)
             found = self._records.endpoints_of(container=container.id)
-        held = self._sockets.objects()
+        held = {item.key for item in self._sockets.objects()}
         rows = []
         for endpoint in found:
             owner = self._records.containers[endpoint.container]
             addresses = {":" in prefix: prefix.partition("/")[0] for prefix in reversed(endpoint.addresses)}
             for port in sorted(endpoint.ports, key=order):
                 rows.append({"container": owner.ref, "container_id": owner.id, "network": self._records.networks[endpoint.network].name,
-                             "address": addresses[":" in port.host], **msgspec.structs.asdict(port), "held": socket_of(port) in held})
+                             "address": addresses[":" in port.host], **msgspec.structs.asdict(port), "held": socket_of(port).key in held})
         return rows
 
 

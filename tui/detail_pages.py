@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from protocol.model import Container, Link, LogEntry, Network, Route
+from protocol.model import Container, Link, LogEntry, Network, Port, Route
+from protocol.ports import order, port_text
 from tui.close_look import Look
 from tui.documents import Line, Page, Span, builtins
 from tui.feed import Feed
@@ -116,12 +117,18 @@ def _network_members(context: Context, key: str, network: Network) -> list[Line]
         page.field("interface", f"{endpoint.ifname}  ({endpoint.host_link} on the host)" if endpoint.host_link else endpoint.ifname)
         page.field("mac", endpoint.mac, "muted")
         page.field("aliases", " ".join(endpoint.aliases))
+        _ports(page, endpoint.ports)
         link = networks.inner_link(feed, endpoint)
         rates = feed.rates.of(link) if link else None
         if rates is not None:
             page.field("receives", rate_text(rates.rx))
             page.field("sends", rate_text(rates.tx))
     return page.lines
+
+
+def _ports(page: Page, ports: Sequence[Port]) -> None:
+    for port in sorted(ports, key=order):
+        page.field("port", port_text(port))
 
 
 def _inspected(context: Context, key: str, model: Model) -> list[Line]:
@@ -151,6 +158,7 @@ def _container_summary(context: Context, key: str, container: Container) -> list
     page.field("path", container.path)
     page.field("created", _when(container.created), "muted")
     page.field("command", " ".join(container.command))
+    _ports(page, [port for endpoint in feed.endpoints_of(container=container.id) for port in endpoint.ports])
     _traffic(page, context, *containers.traffic(feed, container))
     if container.labels:
         page.heading("Labels")

@@ -1,8 +1,8 @@
 """Sockets that keep the published ports of the host from everybody else, for as long as they are published.
 
 They answer nobody: packets for a published port are led to the container before they come here, and a filter drops what comes all
-the same, so that a client tries again instead of being refused while the firewall table is loaded anew. A kernel without SCTP
-sockets has no ports of that kind that could be taken.
+the same, so that a client tries again instead of being refused while the firewall table is loaded anew. Those with a target are
+served by the relay. A kernel without SCTP sockets has no ports of that kind that could be taken.
 
 Sources: socket(7), tcp(7), ip(7), ipv6(7), sctp(7), net/ipv4/inet_connection_sock.c (what may share a port).
 """
@@ -12,13 +12,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import resource
 import socket
 import struct
 from collections.abc import Iterable
 
 from drivers.commands import describe
-from drivers.objects import HOST, PortSocket
+from drivers.objects import HOST, Key, PortSocket
 from helperd.kernel.port_owner import owner
+from helperd.relay_process import RelayProcess
 from protocol.errors import Conflict, InvalidValue, KernelRefused, NetdeckError
 
 _TYPES = {
@@ -27,7 +29,8 @@ _TYPES = {
     "sctp": (socket.SOCK_STREAM, 132),
 }
 _NO_SUCH_PROTOCOL = (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.EAFNOSUPPORT)
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h
+_FILES = 65_536  # open files of this process, each held port is one
 _DROP = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K: no byte of the packet is kept
 _DROP_ALL = struct.pack("@HP", 1, ctypes.addressof(_DROP))  # struct sock_fprog
 
@@ -36,28 +39,42 @@ class PortSockets:
     """The sockets that are held, in the process's own namespace. All of it ends with the process."""
 
     def __init__(self) -> None:
-        self._held: dict[PortSocket, socket.socket | None] = {}
+        self._held: dict[Key, tuple[PortSocket, socket.socket | None]] = {}
+        self.relay = RelayProcess()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
 
     def objects(self) -> frozenset[PortSocket]:
         """What is held."""
-        return frozenset(self._held)
+        return frozenset(item for item, _ in list(self._held.values()))
 
     def hold(self, item: PortSocket) -> None:
-        """Take a port; one that is held already is done. Raises Conflict, InvalidValue, KernelRefused."""
+        """Take a port; one that is held already gets another target. Raises Conflict, InvalidValue, KernelRefused."""
         if item.place != HOST:
             raise InvalidValue(f"{describe(item)}: ports are held on the host", field="place", value=item.place)
-        if item not in self._held:
-            self._held[item] = take(item)
+        known, sock = self._held.get(item.key, (None, None))
+        if known is None:
+            sock = take(item)
+        elif known != item and sock is not None:
+            if known.target:
+                self.relay.end(known)
+            _filter(sock, item)
+        self._held[item.key] = item, sock
+        if item.target and sock is not None and known != item:
+            self.relay.serve(item, sock)
 
     def release(self, item: PortSocket) -> None:
         """Let a port go."""
-        sock = self._held.pop(item, None)
+        known, sock = self._held.pop(item.key, (None, None))
+        if known is not None and known.target:
+            self.relay.end(known)
         if sock is not None:
             sock.close()
 
     def close(self) -> None:
         """Let all go."""
-        for item in list(self._held):
+        self.relay.close()
+        for item, _ in list(self._held.values()):
             self.release(item)
 
 
@@ -84,7 +101,7 @@ def take(item: PortSocket, *, named: bool = True) -> socket.socket | None:
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL)
+        _filter(sock, item)
         if item.protocol == "tcp":
             # Connections of before that time out may still have the port; one that listens shuts others out all the same.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -95,6 +112,15 @@ def take(item: PortSocket, *, named: bool = True) -> socket.socket | None:
         sock.close()
         raise _refused(item, error, named) from error
     return sock
+
+
+def _filter(sock: socket.socket, item: PortSocket) -> None:
+    """Nothing comes in, but for the relay."""
+    if not item.target:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DROP_ALL)
+        return
+    with contextlib.suppress(FileNotFoundError):  # it has none
+        sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 def _refused(item: PortSocket, error: OSError, named: bool) -> NetdeckError:

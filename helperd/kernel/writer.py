@@ -283,6 +283,7 @@ _RUNS: dict[tuple[str, str], _Run] = {
     ("ip", "change"): _each(change_route),
     ("ip", "delete"): _each(delete_ip),
     ("socket", "create"): _hold_ports,
+    ("socket", "change"): _hold_ports,
     ("socket", "delete"): _release_ports,
     ("firewall", "create"): _change_firewall,
     ("firewall", "change"): _change_firewall,

@@ -96,7 +96,7 @@ def test_the_objects_of_published_ports() -> None:
     objects = driver.endpoint_objects(network, endpoint, "0a1b2c3d")
     assert {item for item in objects if isinstance(item, PortSocket | Published | Masked)} == {
         PortSocket(HOST, "tcp", "0.0.0.0", 8080), Published(HOST, "tcp", "0.0.0.0", 8080, "10.1.0.2", 80),
-        PortSocket(HOST, "udp", "::1", 53), Published(HOST, "udp", "::1", 53, "fd00:1::2", 53)}
+        PortSocket(HOST, "udp", "::1", 53, "fd00:1::2", 53)}  # the kernel never sends from ::1: it is relayed
     assert Sysctl(HOST, "net.ipv4.conf.*.route_localnet", "1", "br-a") in objects
     assert next(item for item in objects if isinstance(item, Veth)).hairpin
     # A gateway that is not the bridge would get the answers; a bridge of somebody else's keeps its settings.
@@ -105,6 +105,8 @@ def test_the_objects_of_published_ports() -> None:
     objects = driver.endpoint_objects(other, msgspec.structs.replace(endpoint, ports=endpoint.ports[:1]), "0a1b2c3d")
     assert Masked(HOST, "10.1.0.2") in objects
     assert not any(isinstance(item, Sysctl) and "localnet" in item.name for item in objects)
+    assert PortSocket(HOST, "tcp", "0.0.0.0", 8080, "10.1.0.2", 80) in objects
+    assert Published(HOST, "tcp", "127.0.0.1", 8080, "127.0.0.1", 8080) in objects
 
 
 def test_a_lease_of_a_port_is_unique_with_all_addresses_meeting_each(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from protocol.model import Container
+from protocol.ports import summary
 from tui.feed import Batch, Feed
 from tui.rows.words import SPARKLINE_WIDTH, rate_tone
 from tui.widgets.table_columns import Column, Kind
@@ -21,6 +22,7 @@ def columns() -> tuple[Column, ...]:
         Column("status", "STATUS", 10, Kind.STATE),
         Column("networks", "NETWORKS", 12),
         Column("addresses", "ADDRESSES", 18, priority=1, stretch=True),
+        Column("ports", "PORTS", 24, priority=4),
         Column("runtime", "RUNTIME", 9, priority=3),
         Column("pid", "PID", 8, Kind.NUMBER, priority=6),
         Column("command", "COMMAND", 20, priority=5),
@@ -55,12 +57,19 @@ def addresses_text(feed: Feed, container: Container) -> str:
     return " ".join(found)
 
 
+def ports_text(feed: Feed, container: Container) -> str:
+    """What is published of it, as docker's ports column."""
+    endpoints = feed.endpoints_of(container=container.id)
+    return summary((port for endpoint in endpoints for port in endpoint.ports), container.exposed)
+
+
 def row(feed: Feed, container: Container) -> dict[str, object]:
     return {
         "name": container.ref,
         "status": status_word(container),
         "networks": networks_text(container),
         "addresses": addresses_text(feed, container),
+        "ports": ports_text(feed, container),
         "runtime": container.runtime,
         "pid": container.pid or None,
         "command": " ".join(container.command),
