@@ -19,6 +19,7 @@ SUBJECTS = {
     "create": "making a network, against docker and ip with nft",
     "events": "a link's event to a client, against ip monitor",
     "counters": "CPU of the helper for counters of 1,000 and 10,000 interfaces",
+    "ports": "publishing the 1st and the 1,000th port, traffic through one, and between two containers",
     "scale": "attach number 1,000 against number 10 on one bridge",
     "memory": "memory of core, front and workstation with 1,000 endpoints",
     "paint": "start of the workstation to its first rows",

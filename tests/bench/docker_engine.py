@@ -82,18 +82,22 @@ class DockerEngine:
         self.call(method, path, body)
         return (time.perf_counter() - start) * 1000
 
-    def run_container(self, name: str) -> None:
-        """A container that sleeps, on the default network."""
+    def run_container(self, name: str, ports: Mapping[str, int] | None = None) -> int:
+        """A container that sleeps, on the default network; its process, as the engine's host numbers it. `ports` are those of
+        the host by the container's (``80/tcp``)."""
         made = self.call("POST", f"/containers/create?name={name}", {
-            "Image": "bench", "Cmd": ["/bin/sleep", "3600"], "HostConfig": {"CgroupParent": _parent()}})
+            "Image": "bench", "Cmd": ["/bin/sleep", "3600"], "ExposedPorts": {port: {} for port in ports or {}},
+            "HostConfig": {"CgroupParent": _parent(), "PortBindings": {
+                port: [{"HostIp": "0.0.0.0", "HostPort": str(number)}] for port, number in (ports or {}).items()}}})
         self.call("POST", f"/containers/{made['Id']}/start")
+        return int(self.call("GET", f"/containers/{made['Id']}/json")["State"]["Pid"])
 
     def close(self) -> None:
         self._connection.close()
 
 
 @contextlib.contextmanager
-def docker_engine() -> Iterator[DockerEngine]:
+def docker_engine(*options: str) -> Iterator[DockerEngine]:
     """dockerd in a simulated host of its own, with its default of iptables, an image of one program, and nothing running."""
     for program, package in NEEDED.items():
         if shutil.which(program, path=PATH) is None:
@@ -105,7 +109,7 @@ def docker_engine() -> Iterator[DockerEngine]:
         log = stack.enter_context(open(f"/proc/{host.pid}/root{FOLDER}/log", "w"))
         process = host.popen(
             ["dockerd", "--data-root", f"{FOLDER}/data", "--exec-root", f"{FOLDER}/exec", "--pidfile", f"{FOLDER}/pid",
-             "-H", f"unix://{FOLDER}/docker.sock", "--storage-driver", "vfs", "--cgroup-parent", _parent()],
+             "-H", f"unix://{FOLDER}/docker.sock", "--storage-driver", "vfs", "--cgroup-parent", _parent(), *options],
             stdout=log, stderr=log, env={"PATH": PATH, "HOME": FOLDER})
         engine = DockerEngine(host, process)
         stack.callback(engine.close)

@@ -323,7 +323,7 @@ def test_the_relay_has_no_privilege_and_is_started_anew(helper: RunningHelper) -
     own = tries("127.0.0.1", "::1")
     assert all(ask(host, "", own)) and all(ask(host, "outside", tries(FOUR, SIX)))
     assert host.run("cat /proc/sys/net/ipv4/conf/shared0/route_localnet") == "0\n"
-    pid = host.run("pgrep -f helperd.relay").strip()
+    pid = host.run(["pgrep", "-f", "helperd[.]relay"]).strip()
     status = host.run(f"cat /proc/{pid}/status")
     assert "CapEff:\t0000000000000000" in status and "CapBnd:\t0000000000000000" in status and "NoNewPrivs:\t1" in status
     assert "Uid:\t0\t" not in status
@@ -333,7 +333,7 @@ def test_the_relay_has_no_privilege_and_is_started_anew(helper: RunningHelper) -
     until(lambda: host.python(_ECHOED) == "1000000\n")
     host.run(f"kill -9 {pid}")
     until(lambda: all(ask(host, "", own, 1.0)))
-    assert host.run("pgrep -f helperd.relay").strip() != pid
+    assert host.run(["pgrep", "-f", "helperd[.]relay"]).strip() != pid
     # Where a container is that a port leads to changes with its networks; a withdrawn port is free at once.
     helper.call("port.withdraw", container="netns:web", all=True)
     assert "8080" not in host.run("ss -Hltnu")
