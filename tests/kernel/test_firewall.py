@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from drivers.nft_text import table_text
-from drivers.objects import HOST, Chain, Jump, Match, Rule
+from drivers.nft_text import skeleton, table_text
+from drivers.objects import HOST, Chain, Jump, Masked, Match, Published, Rule, TableItem
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.namespaces import identify_process
 from helperd.kernel.nft import Nft
-from helperd.plan import Step, undo
+from helperd.plan import Step, plan, undo
 from protocol.errors import InvalidValue, KernelRefused, Unavailable
 from tests.kernel.written_objects import ANSWERS, network
 from tests.simulated_host import SimulatedHost
@@ -43,7 +43,7 @@ MATCHES: tuple[tuple[Match, ...], ...] = (
     (Match("ip6 nexthdr", ("58",)),),
     (Match("ether saddr", ("02:00:00:00:00:01",)),),
 )
-EVERYTHING: tuple[Chain | Jump, ...] = (
+EVERYTHING: tuple[TableItem, ...] = (
     *(
         Chain(HOST, f"match-{number}", (Rule(matches, verdict, f"rule {number} {verdict}"),))
         for number, matches in enumerate(MATCHES)
@@ -67,6 +67,12 @@ EVERYTHING: tuple[Chain | Jump, ...] = (
     Jump(HOST, "forward-to", "br0", "verdicts"),
     Jump(HOST, "forward-from", "br.0.5", "empty"),
     Jump(HOST, "nat-from", "br0", "nat-br0"),
+    Published(HOST, "tcp", "0.0.0.0", 8080, "10.0.0.2", 80),
+    Published(HOST, "udp", "::", 53, "fd00::2", 53),
+    Published(HOST, "sctp", "192.0.2.1", 65535, "10.0.0.2", 1),
+    Published(HOST, "tcp", "2001:db8::1", 8080, "fd00::2", 80),
+    Masked(HOST, "10.0.0.2"),
+    Masked(HOST, "fd00::2"),
 )
 
 
@@ -82,16 +88,22 @@ def listing(host: SimulatedHost, netns: str = "") -> str:
 
 
 async def test_json_and_text_make_the_same_table(host: SimulatedHost, firewall: Firewall) -> None:
-    firewall.seed(EVERYTHING)
-    await firewall.load()
+    await firewall.load()  # as text; the changes after it are JSON
+    await firewall.apply(plan(EVERYTHING, ()))
     host.add_namespace("other")
     host.run(["nft", "-f", "-"], netns="other", input=table_text(EVERYTHING))
     assert listing(host) == listing(host, "other")
+    own = sum(line.startswith("add rule") for line in skeleton())
     assert (
         listing(host).count("counter packets 0")
-        == sum(len(item.rules) for item in EVERYTHING if isinstance(item, Chain)) + 3
+        == sum(len(item.rules) for item in EVERYTHING if isinstance(item, Chain)) + own
     )
     assert await firewall.intact()
+    await firewall.load()
+    assert listing(host) == listing(host, "other") and await firewall.intact()
+    host.run("nft delete element inet netdeck published-4 { tcp . 8080 }")
+    assert not await firewall.intact()
+    await firewall.load()
     host.run(["nft", "-f", "-"], netns="other", input=table_text(EVERYTHING))  # it replaces what is there
     assert listing(host) == listing(host, "other")
 
