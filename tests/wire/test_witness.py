@@ -16,7 +16,7 @@ import pytest
 import helperd.witness as witness
 from helperd.frames import Caller, CallFrame, FrameError
 from helperd.front_config import FrontConfig
-from helperd.front_process import FrontProcess, _environment
+from helperd.front_process import FrontProcess, child_environment
 from helperd.listener import Listener, open_listener
 from helperd.showing import credentials, show
 from helperd.witness import Witness, file_of, peer_of, place
@@ -37,7 +37,7 @@ class HostileProcess(FrontProcess):
         assert shown is not None
         numbers = self.listener.fileno(), theirs.fileno(), shown.fileno()
         return await asyncio.create_subprocess_exec(sys.executable, str(HOSTILE), self.what, *map(str, numbers), pass_fds=numbers,
-                                                    env=_environment(), start_new_session=True)
+                                                    env=child_environment(), start_new_session=True)
 
 
 @contextlib.asynccontextmanager
