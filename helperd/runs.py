@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-import os
-import pwd
 import secrets
 import shutil
 import socket
@@ -20,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from helperd.changes import CALL, CallContext, Changes
+from helperd.container_user import account, environment, inside_user
 from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all
 from helperd.containers.spec import ExecTarget, Join, SandboxSpec, Terminal
 from helperd.containers_known import NEW, KnownContainers
@@ -177,7 +176,7 @@ class Runs:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = write_etc_files(directory, container, (), {}, self._facts.resolv_conf())
         spec = SandboxSpec(id=container.id[:12], run_dir=str(directory), argv=request.command, hostname=container.hostname,
-                           **_account(call), env=_environment(request.env, call, container.hostname, tty=request.tty),
+                           **account(call), env=environment(request.env, call, container.hostname, tty=request.tty),
                            cwd=request.workdir or "/", terminal=Terminal(request.rows, request.columns) if request.tty else None,
                            interactive=request.interactive, rootfs=request.rootfs,
                            network=_NETWORK_MODES[container.mode],
@@ -286,9 +285,9 @@ class Runs:
         terminal = Terminal(request.rows, request.columns) if request.tty else None
         target: Mapping[str, Any] = {"exec_in": ExecTarget(container.pid, container.starttime)} if container.pid else {
             "network": Join(path=container.path, inode=container.inode)}
-        user = _inside_user(container, call)
-        spec = SandboxSpec(id=container.id[:12], run_dir="", argv=request.command, hostname=container.hostname, **_account(user),
-                           env=_environment(request.env, user, container.hostname, tty=request.tty), terminal=terminal,
+        user = inside_user(container, call)
+        spec = SandboxSpec(id=container.id[:12], run_dir="", argv=request.command, hostname=container.hostname, **account(user),
+                           env=environment(request.env, user, container.hostname, tty=request.tty), terminal=terminal,
                            interactive=request.interactive, **target)
         self._commands[call.uid] += 1
         try:
@@ -378,42 +377,6 @@ class Runs:
             task.cancel()
         for sandbox in self._sandboxes.values():
             await sandbox.close()
-
-
-def _inside_user(container: Container, call: CallContext) -> CallContext:
-    """As whom a command is executed in `container`: in one of ours always as its owner. Its files may be the owner's own
-    (`rootfs`), so a command of root's would be a program of the owner's with root's rights."""
-    if container.runtime != "netdeck" or call.uid == container.uid:
-        return call
-    try:
-        gid = pwd.getpwuid(container.uid).pw_gid
-    except KeyError:
-        gid = container.uid
-    return msgspec.structs.replace(call, uid=container.uid, gid=gid)
-
-
-def _account(call: CallContext) -> dict[str, Any]:
-    """uid, gid and groups of the caller, from the user database where it is known there."""
-    try:
-        name = pwd.getpwuid(call.uid).pw_name
-    except KeyError:
-        return {"uid": call.uid, "gid": call.gid, "groups": ()}
-    return {"uid": call.uid, "gid": call.gid, "groups": tuple(os.getgrouplist(name, call.gid))}
-
-
-def _environment(given: Mapping[str, str], call: CallContext, hostname: str, *, tty: bool) -> dict[str, str]:
-    try:
-        account = pwd.getpwuid(call.uid)
-        base = {"HOME": account.pw_dir, "USER": account.pw_name, "SHELL": account.pw_shell or "/bin/sh"}
-    except KeyError:
-        base = {"HOME": "/"}
-    base |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": hostname}
-    if tty:
-        base["TERM"] = "xterm"
-    for name in given:
-        if not name or "=" in name or "\0" in name:
-            raise InvalidValue(f"environment name {display_text(name)!r} is not allowed", field="env", value=display_text(name))
-    return {**base, **given}
 
 
 def _refused(error: SandboxError) -> NetdeckError:
