@@ -22,7 +22,7 @@ def columns() -> tuple[Column, ...]:
         Column("status", "STATUS", 10, Kind.STATE),
         Column("networks", "NETWORKS", 12),
         Column("addresses", "ADDRESSES", 18, priority=1, stretch=True),
-        Column("ports", "PORTS", 24, priority=4),
+        Column("ports", "PORTS", 24, priority=7),
         Column("runtime", "RUNTIME", 9, priority=3),
         Column("pid", "PID", 8, Kind.NUMBER, priority=6),
         Column("command", "COMMAND", 20, priority=5),
