@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from drivers.commands import describe
 from drivers.objects import HOST, Key, PortSocket
 from helperd.kernel.port_owner import owner
+from helperd.relay import BACKLOG
 from helperd.relay_process import RelayProcess
 from protocol.errors import Conflict, InvalidValue, KernelRefused, NetdeckError
 
@@ -107,7 +108,7 @@ def take(item: PortSocket, *, named: bool = True) -> socket.socket | None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((item.address, item.port))
         if item.protocol == "tcp":
-            sock.listen(1)
+            sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise _refused(item, error, named) from error
