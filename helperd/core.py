@@ -104,7 +104,7 @@ class Core:
         scanner = Scanner()
         self.known = KnownContainers(self.records, scanner, self.threads)
         self.live = Live(lambda: namespace_refs(scanner.scan().values()), self._firewall_changed)
-        self.facts = HostFacts(self.live.world, own_inode())
+        self.facts = HostFacts(self.live.world, own_inode(), settings.configuration.dns)
         self.repair = Repair(self.changes, self.firewall, self.live.world)
         self.health = NetworkHealth(self.changes, self.repair, self.live.world)
         bridge, pools = settings.configuration.bridge, pools_with(self.store.instance, settings.configuration.pools)

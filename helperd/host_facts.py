@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from drivers.driver import HostLink, HostView
@@ -21,10 +21,10 @@ _FORWARDING_SYSCTL = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding
 
 
 class HostFacts:
-    """Reads the live state of the host's own namespace."""
+    """Reads the live state of the host's own namespace. `dns` are the name servers that the configuration file gives containers."""
 
-    def __init__(self, world: World, inode: int) -> None:
-        self._world, self._inode = world, inode
+    def __init__(self, world: World, inode: int, dns: Sequence[str] = ()) -> None:
+        self._world, self._inode, self._dns = world, inode, tuple(dns)
         self.hindrances: Callable[[Network], list[str]] = lambda network: []  # what of others stops a network, in words
 
     def _links(self) -> dict[int, Link]:
@@ -66,8 +66,17 @@ class HostFacts:
         addresses = tuple(HostAddress(row.address, names[row.ifindex]) for row in self._addresses() if counts(row.ifindex))
         return HostRanges(routes, addresses, self.nameservers())
 
+    def resolv_conf(self) -> str:
+        """What containers take over: the host's resolv.conf, with the name servers of the configuration file in place of its own
+        where that has any."""
+        text = self._host_resolv_conf()
+        if not self._dns:
+            return text
+        rest = [line for line in text.splitlines() if line.split()[:1] != ["nameserver"]]
+        return "".join(f"{line}\n" for line in (*(f"nameserver {server}" for server in self._dns), *rest))
+
     @staticmethod
-    def resolv_conf() -> str:
+    def _host_resolv_conf() -> str:
         """The host's resolv.conf; where systemd-resolved stands in front, that of its upstream servers (a loopback address would
         mean nothing inside a container)."""
         for path in (_SYSTEMD_UPSTREAM, RESOLV_CONF) if _loopback_only(RESOLV_CONF) else (RESOLV_CONF,):

@@ -67,6 +67,10 @@ class Doctor:
                                    + ("; ".join(finding.commands) or finding.remedy), field="id", value=finding.id,
                                    commands=list(finding.commands))
             await self._mend(finding, settings.get(finding.id, ()))
+            left, _ = await self._look()
+            if any(item.id == finding.id and item.severity != "notice" for item in left):
+                raise KernelRefused(f"{finding.id} was not mended: {finding.what} all the same. The events and the helper's log say why",
+                                    object=finding.id, errno=0, kernel="")
             self._world.log("helper", "mended", f"finding {finding.id}", text=finding.what, level="notice", actor=call.user)
         return {"finding": finding, "dry_run": request.dry_run}
 

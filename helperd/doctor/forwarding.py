@@ -38,7 +38,7 @@ def forwarding(situation: Situation) -> Iterator[Mendable]:
         off = [link for link in links if link in situation.links and situation.sysctl(_OF_LINK[family], link) == "0"]
         for link in off:
             yield Finding(
-                f"forwarding-ipv{family}.{display_text(link)}", severity, f"IPv{family} forwarding is off on the link {link}",
+                f"forwarding-ipv{family}.{display_text(link)}", severity, f"IPv{family} forwarding is off on the link {display_text(link)}",
                 "What comes in by this link is not passed on: containers get no answers, or can't send.",
                 "Switch it on for this link.", automatic=True, networks=names), (Setting(_OF_LINK[family], link, "0", "1"),)
 
@@ -64,10 +64,11 @@ def reverse_path(situation: Situation) -> Iterator[Mendable]:
         if bridges and strict(link):
             before = situation.sysctl("net.ipv4.conf.*.rp_filter", link) or "0"
             yield Finding(
-                f"rp-filter.{display_text(link)}", "warning", f"the reverse path filter is strict on {link}, and the host has several ways "
-                f"out ({', '.join(map(display_text, situation.uplinks[4]))})",
-                f"A packet that comes in by {link} is dropped when the route to its sender leads elsewhere. So clients that reach a "
-                "published port by that link may get no answer.",
+                f"rp-filter.{display_text(link)}", "warning",
+                f"the reverse path filter is strict on {display_text(link)}, and the host has several ways out "
+                f"({', '.join(map(display_text, situation.uplinks[4]))})",
+                f"A packet that comes in by {display_text(link)} is dropped when the route to its sender leads elsewhere. So clients that "
+                "reach a published port by that link may get no answer.",
                 "Set it to loose (2), where any route to the sender is enough.", automatic=True,
                 networks=tuple(item.name for item in bridges)), (Setting("net.ipv4.conf.*.rp_filter", link, before, "2"),)
     for network in bridges:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -36,17 +37,17 @@ class Setting(msgspec.Struct, frozen=True):
 
 def commands(settings: Sequence[Setting], directory: Path | None) -> tuple[str, ...]:
     """What is done, as commands. Without a directory nothing is kept over a restart."""
-    made = [f"sysctl -w {setting.key}={setting.value}" for setting in settings]
+    made = [f"sysctl -w {quote(f'{setting.key}={setting.value}')}" for setting in settings]
     if directory is not None:
-        made += [f"echo '{setting.key} = {setting.value}' >> {directory / FILE}" for setting in settings]
+        made += [f"echo {quote(f'{setting.key} = {setting.value}')} >> {directory / FILE}" for setting in settings]
     return tuple(made)
 
 
 def undo_commands(settings: Sequence[Setting], directory: Path | None) -> tuple[str, ...]:
     """What takes it back."""
-    made = [f"sysctl -w {setting.key}={setting.before}" for setting in reversed(settings)]
+    made = [f"sysctl -w {quote(f'{setting.key}={setting.before}')}" for setting in reversed(settings)]
     if directory is not None:
-        made += [f"sed -i '\\|^{setting.key} =|d' {directory / FILE}" for setting in settings]
+        made += ["sed -i " + quote("\\|^" + setting.key + " =|d") + f" {directory / FILE}" for setting in settings]
     return tuple(made)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import Conflict, InvalidValue, NotFound
+from protocol.errors import Conflict, InvalidValue, KernelRefused, NotFound
 from tests.kernel.test_containers import until
 from tests.kernel.test_networks import attach, reaches
 from tests.running_helper import RunningHelper
@@ -213,6 +213,20 @@ def test_orphans_and_what_was_changed_behind_netdecks_back(helper: RunningHelper
     assert helper.host.run("ip -br link; ip -br addr; nft -s list table inet netdeck").split() == before.split()
     assert setting(helper, f"net.ipv6.conf.{network['link']}.accept_ra") == "0"
     until(lambda: reaches(helper, "c1", gateway))  # the container has yet to find out that its gateway is there again
+
+
+def test_what_cannot_be_mended_is_told(helper: RunningHelper) -> None:
+    """Somebody else's link has the name of ours: it is left, and the finding stays."""
+    helper.call("network.create", name="a", options={"name": "web0"})
+    helper.host.run("ip link del web0; ip link add web0 type veth peer name other0")
+    assert "changed" in findings(helper)
+    with pytest.raises(KernelRefused, match="was not mended"):
+        helper.call("doctor.fix", id="changed")
+    assert "changed" in findings(helper)
+    assert "other0" in helper.host.run("ip link show web0")
+    helper.host.run("ip link del web0")
+    helper.call("doctor.fix", id="changed")
+    assert "changed" not in findings(helper)
 
 
 def test_what_is_not_netdecks_is_not_mended_by_it(helper: RunningHelper) -> None:
