@@ -70,6 +70,7 @@ class Neighbours:
         self._uplinks: dict[int, tuple[str, ...]] = {}
         self._within: dict[int, bool] = {}
         self._wake = asyncio.Event()
+        self._found: dict[str, tuple[Network, list[Hindrance]]] = {}  # by the network's id, since the last reading
         self._told: dict[str, str] = {}  # network → what was told of it
         self._lock = asyncio.Lock()
         changes.listeners.append(self)
@@ -121,6 +122,7 @@ class Neighbours:
             self.bases = await self._ruleset.forward()
             self._uplinks = {family: self._facts.uplinks(family) for family in (4, 6)}
             self._within = {family: bridge_filter(family) for family in (4, 6)}
+            self._found = {}
 
     def _tell(self) -> None:
         now: dict[str, str] = {}
@@ -139,8 +141,12 @@ class Neighbours:
         """What stops packets of a network, by the last reading."""
         if network.driver != "bridge" or not self.bases:
             return []
-        return [Hindrance(network.name, way, probe.family, stop) for way, probe in probes(network, self._uplinks, self._within)
-                for stop in stops(self.bases, probe)]
+        known = self._found.get(network.id)
+        if known is None or known[0] != network:  # every attach asks
+            found = [Hindrance(network.name, way, probe.family, stop) for way, probe in probes(network, self._uplinks, self._within)
+                     for stop in stops(self.bases, probe)]
+            self._found[network.id] = known = (network, found)
+        return known[1]
 
     def warnings(self, network: Network) -> list[str]:
         """The same in words, one for each rule, for whoever makes or joins the network."""
