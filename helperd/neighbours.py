@@ -30,6 +30,7 @@ _SHARE = 20  # of the time, one part in so many may be spent reading
 _UPLINKS = 4  # that are looked at
 
 OUT, BACK, WITHIN = "to the outside", "answers from the outside", "between its containers"
+PUBLISHED = "to its published ports"
 
 
 class Hindrance(msgspec.Struct, frozen=True):
@@ -47,8 +48,10 @@ def bridge_filter(family: int) -> bool:
     return sysctl.read(Sysctl(HOST, name, "")) == "1"
 
 
-def probes(network: Network, uplinks: dict[int, tuple[str, ...]], within: dict[int, bool]) -> Iterator[tuple[str, Probe]]:
-    """The packets that a network must be able to send: (which way, packet). Pure."""
+def probes(network: Network, uplinks: dict[int, tuple[str, ...]], within: dict[int, bool],
+           published: frozenset[int] = frozenset()) -> Iterator[tuple[str, Probe]]:
+    """The packets that a network must be able to send and get: (which way, packet). `published` are the families of its published
+    ports. Pure."""
     for family in (4, 6):
         subnet = next((item.subnet for item in network.subnets if (":" in item.subnet) == (family == 6)), "")
         if not subnet:
@@ -57,6 +60,9 @@ def probes(network: Network, uplinks: dict[int, tuple[str, ...]], within: dict[i
             for uplink in uplinks.get(family, ())[:_UPLINKS]:
                 yield f"{OUT} by {display_text(uplink)}", Probe(family, network.link, uplink, source=subnet)
                 yield f"{BACK} by {display_text(uplink)}", Probe(family, uplink, network.link, destination=subnet, state="established")
+                if family in published:
+                    yield (f"{PUBLISHED} by {display_text(uplink)}",
+                           Probe(family, uplink, network.link, destination=subnet, published=True))
         if within.get(family):
             yield WITHIN, Probe(family, network.link, network.link, source=subnet, destination=subnet)
 
@@ -78,8 +84,8 @@ class Neighbours:
         world.subscribe(self._routes_changed)
 
     def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None:
-        """A change was committed: another bridge, perhaps."""
-        if change.networks or change.drop_networks:
+        """A change was committed: another bridge, perhaps, or another port."""
+        if change.networks or change.drop_networks or any(item.ports for item in change.endpoints):
             self._wake.set()
 
     def heard(self) -> None:
@@ -143,8 +149,10 @@ class Neighbours:
             return []
         known = self._found.get(network.id)
         if known is None or known[0] != network:  # every attach asks
-            found = [Hindrance(network.name, way, probe.family, stop) for way, probe in probes(network, self._uplinks, self._within)
-                     for stop in stops(self.bases, probe)]
+            published = frozenset(6 if ":" in port.host else 4 for endpoint in self._changes.records.endpoints_of(network=network.id)
+                                  for port in endpoint.ports)
+            found = [Hindrance(network.name, way, probe.family, stop)
+                     for way, probe in probes(network, self._uplinks, self._within, published) for stop in stops(self.bases, probe)]
             self._found[network.id] = known = (network, found)
         return known[1]
 

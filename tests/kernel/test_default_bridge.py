@@ -56,7 +56,7 @@ def test_the_default_bridge_is_as_the_file_says(stopped: RunningHelper) -> None:
     assert address(endpoint).startswith("10.20.5.")
     assert "default via 10.20.0.254" in helper.host.run("ip route", netns="c1")
     assert "default via fd00:20::fe" in helper.host.run("ip -6 route", netns="c1")
-    assert "masquerade" not in helper.host.run("nft list table inet netdeck")
+    assert "nat-netdeck0" not in helper.host.run("nft list table inet netdeck")
     inside = helper.command("run", "--rm", "--", "cat", "/etc/resolv.conf")
     assert [line for line in inside.splitlines() if line.startswith("nameserver")] == ["nameserver 192.0.2.53"]
     # A network without a subnet of its own gets one of the file's pools.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,34 @@ def test_packets_between_containers_of_one_bridge(helper: RunningHelper) -> None
         listed = any("a" in row["networks"] for row in findings(helper).values())
         assert reaches(helper, "c1", address(second)) is not listed
         assert on or not listed
+
+
+@pytest.mark.req("B9", "B11")
+def test_what_keeps_clients_from_published_ports(helper: RunningHelper) -> None:
+    bridged(helper.host, False)
+    network = helper.call("network.create", name="a")["network"]
+    attach(helper, "a", "c1")
+    serve = "import socket; s = socket.create_server(('', 80)); [s.accept()[0].close() for _ in range(9)]"
+    server = helper.host.popen([sys.executable, "-c", serve], netns="c1")
+    ask = [sys.executable, "-c", "import socket; socket.create_connection(('192.0.2.2', 8080), 2)"]
+
+    def answered() -> bool:
+        return not helper.host.run(ask, netns="outside", check=False).strip()
+
+    try:
+        load(helper.host, f"table inet other {{ chain fw {{ type filter hook forward priority 5; "
+                          f"oifname {network['link']} ct state new drop; }} }}")
+        assert not [row for row in findings(helper).values() if "a" in row["networks"]]  # nothing is published, so nothing is missed
+        helper.call("port.publish", container="netns:c1", ports=["8080:80"])
+        assert not answered()
+        finding, = (row for row in findings(helper).values() if "a" in row["networks"])
+        assert "a: to its published ports by eth0 (IPv4)" in finding["details"]
+        carried_out(helper, finding["commands"])
+        until(answered)
+        assert not [row for row in findings(helper).values() if "a" in row["networks"]]
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_a_rule_that_may_let_through_makes_the_drop_uncertain(helper: RunningHelper) -> None:
