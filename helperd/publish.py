@@ -13,6 +13,7 @@ from helperd.containers_known import KnownContainers
 from helperd.endpoints import Endpoints
 from helperd.kernel.announce import Announcer
 from helperd.kernel.namespaces import NamespaceRef
+from helperd.links import Linkers
 from helperd.network_difference import differences
 from helperd.network_health import NetworkHealth
 from helperd.plan import Step
@@ -36,6 +37,7 @@ class Publisher:
         self._shown: set[str] = set()
         self._announcer = Announcer()
         self._announcing: set[asyncio.Task[int]] = set()
+        self._linkers = Linkers(self._records)
         self.etc_changed: Callable[[Container], None] = lambda container: None
         changes.listeners.append(self)
 
@@ -122,7 +124,8 @@ class Publisher:
                 now = self._records.containers.get(ident)
                 if now is not None and self._world.get("containers", ident) != now:
                     self._world.put("containers", ident, now)
-        for ident in touched:
+        linked = self._linkers.changed(change, self._records)
+        for ident in touched | linked:
             container = self._records.containers.get(ident)
             if container is not None and container.runtime == "netdeck" and container.status == "running":
                 self.etc_changed(container)

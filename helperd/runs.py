@@ -25,6 +25,7 @@ from helperd.containers_known import NEW, KnownContainers
 from helperd.endpoints import Endpoints, Wish
 from helperd.etc import write_etc_files
 from helperd.host_facts import HostFacts
+from helperd.links import Links
 from helperd.networks import Networks
 from helperd.ports import DISCARDED, Ports, exposed_ports, wanted_ports
 from helperd.store import Change
@@ -56,6 +57,7 @@ class Runs:
         self._endpoints, self._ports, self._known, self._facts = endpoints, ports, known, facts
         self._run_dir = run_dir / "containers"
         self._run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._links = Links(self._records, self.directory)
         self._sandboxes: dict[str, Sandbox] = {}
         self._ends: dict[str, asyncio.Event] = {}  # by container: set when its end has been written down
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,7 +67,8 @@ class Runs:
         """After a change of its endpoints."""
         if self.directory(container.id).is_dir():
             endpoints = self._records.endpoints_of(container=container.id)
-            write_etc_files(self.directory(container.id), container, endpoints, self._records.networks, self._facts.resolv_conf())
+            write_etc_files(self.directory(container.id), container, endpoints, self._records.networks, self._facts.resolv_conf(),
+                            self._links.hosts(container, endpoints))
 
     def directory(self, container: str) -> Path:
         return self._run_dir / container[:32]
@@ -128,6 +131,7 @@ class Runs:
     async def run(self, request: ContainerRun, call: CallContext, stream: Stream) -> Any:
         mode, networks = self._chosen_networks(request)
         container = self._new_container(request, mode, call)
+        container = self._links.added(container, request.links, networks)
         wishes = self._wishes(request, networks)
         ports = wanted_ports(request)
         preview: tuple[Endpoint, ...] = ()
@@ -156,6 +160,7 @@ class Runs:
             raise
         self._watch(running, sandbox)
         warnings = [text for network in networks for text in self._facts.warnings(network)] + list(sandbox.warnings)
+        warnings += self._links.warnings(running, networks)
         if mode == "host" and (request.publish or request.publish_all):
             warnings.append(DISCARDED)
         answer = {"container": running, "warnings": warnings, "dry_run": False}
@@ -174,9 +179,11 @@ class Runs:
     async def _start(self, request: ContainerRun, container: Container, call: CallContext) -> Sandbox:
         directory = self.directory(container.id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._links.keep_environment(container, request.env)
+        given = self._links.environment(container, call.uid) | request.env
         files = write_etc_files(directory, container, (), {}, self._facts.resolv_conf())
         spec = SandboxSpec(id=container.id[:12], run_dir=str(directory), argv=request.command, hostname=container.hostname,
-                           **account(call), env=environment(request.env, call, container.hostname, tty=request.tty),
+                           **account(call), env=environment(given, call, container.hostname, tty=request.tty),
                            cwd=request.workdir or "/", terminal=Terminal(request.rows, request.columns) if request.tty else None,
                            interactive=request.interactive, rootfs=request.rootfs,
                            network=_NETWORK_MODES[container.mode],

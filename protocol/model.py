@@ -75,6 +75,14 @@ class Endpoint(Model, frozen=True):
     state: str = "ready"  # ready | connecting | disconnecting
 
 
+class ContainerLink(Model, frozen=True):
+    """A link of a container to another, by name. `owner`: uid of whose that one was; one of another user is not followed."""
+
+    target: str
+    alias: str
+    owner: int = 0
+
+
 class Container(Model, frozen=True):
     """A container of any runtime: ours, one attached to a network of ours, or one only seen.
 
@@ -101,6 +109,7 @@ class Container(Model, frozen=True):
     path: str = ""  # namespace path for named ones
     labels: dict[str, str] = {}
     exposed: tuple[str, ...] = ()  # ports that it was started with --expose for, such as 80/tcp
+    links: tuple[ContainerLink, ...] = ()
 
 
 class Namespace(Model, frozen=True):

@@ -123,6 +123,7 @@ class ContainerRun(Request, frozen=True):
     ip6: Text | None = None
     mac_address: Text | None = None
     aliases: Names = ()
+    links: Names = ()  # CONTAINER or CONTAINER:ALIAS
     publish: Names = ()  # as docker's -p: see `protocol.ports`; on `host` discarded with a warning
     expose: Names = ()  # ports of the container that `publish_all` publishes: 80, 53/udp, 8000-8010
     publish_all: bool = False

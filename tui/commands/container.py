@@ -48,6 +48,8 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("--ip6", metavar="IP", help="Its IPv6 address on the first network.")
 @click.option("--mac-address", metavar="MAC", help="Its MAC address on the first network.")
 @click.option("--network-alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in its networks.")
+@click.option("--link", "links", multiple=True, metavar="C[:ALIAS]",
+              help="Know another container by name and alias; on the default bridge by variables too.")
 @click.option("-p", "--publish", "publish", multiple=True, metavar="[[IP:][HOST-PORT]:]PORT[/PROTO]",
               help="Publish a port, or a range, on this host; without HOST-PORT on any that is free. Can be given again.")
 @click.option("-P", "--publish-all", "publish_all", is_flag=True, help="Publish every port that --expose names, each on a free one.")
@@ -64,7 +66,7 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 def run(
     session: Session, detach: bool, auto_remove: bool, interactive: bool, tty: bool, name: str | None, hostname: str | None,
     networks: tuple[str, ...], ip: str | None, ip6: str | None, mac_address: str | None, aliases: tuple[str, ...],
-    publish: tuple[str, ...], publish_all: bool, expose: tuple[str, ...], env: tuple[str, ...],
+    links: tuple[str, ...], publish: tuple[str, ...], publish_all: bool, expose: tuple[str, ...], env: tuple[str, ...],
     labels: tuple[tuple[str, str], ...], workdir: str | None,
     rootfs: str | None, sig_proxy: bool, dry_run: bool, command: tuple[str, ...],
 ) -> int:
@@ -73,7 +75,7 @@ def run(
         "command": command, "name": name, "networks": networks, "ip": ip, "ip6": ip6, "mac_address": mac_address,
         "aliases": aliases, "publish": publish, "publish_all": publish_all, "expose": expose, "hostname": hostname,
         "env": _environment(env), "workdir": workdir, "labels": dict(labels),
-        "rootfs": None if rootfs is None else os.path.abspath(rootfs), "auto_remove": auto_remove,
+        "rootfs": None if rootfs is None else os.path.abspath(rootfs), "auto_remove": auto_remove, "links": links,
     }
     if tty and "TERM" not in arguments["env"] and "TERM" in os.environ:
         arguments["env"]["TERM"] = os.environ["TERM"]
