@@ -18,6 +18,8 @@ from drivers.nft_text import FAMILY, chain_name, element_name, element_text, map
 from drivers.objects import (
     HOST,
     LINK_GROUP,
+    NAME_ADDRESS,
+    NAME_TABLE,
     PROTOCOL,
     TABLE,
     Address,
@@ -26,6 +28,7 @@ from drivers.objects import (
     Chain,
     Jump,
     Masked,
+    NameServer,
     PortSocket,
     Published,
     Route,
@@ -176,6 +179,7 @@ _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     Published: lambda item, where: (
         f"firewall: port {_at(item.address, item.host_port)}/{item.protocol} to {_at(item.target, item.port)}"
     ),
+    NameServer: lambda item, where: f"names at {NAME_ADDRESS} {where(item.place)}",
 }
 
 
@@ -337,6 +341,24 @@ def _socket(action: str, item: PortSocket, before: AnyObject | None, places: _Pl
     return []
 
 
+_EXAMPLE_PORT = 40053  # netdeck's sockets get free ports when they are opened
+
+
+def _name_server(action: str, item: NameServer, before: AnyObject | None, places: _Places) -> Words:
+    table = f"ip {NAME_TABLE}"
+    delete = _nft(places, item.place, f"delete table {table}")
+    if action == "delete":
+        return [delete]
+    rules = [
+        f"add rule {table} output ip daddr {NAME_ADDRESS} {protocol} dport 53 counter dnat to {NAME_ADDRESS}:{_EXAMPLE_PORT} "
+        f'comment "{item.mark}"'
+        for protocol in ("udp", "tcp")
+    ]
+    chain = f"add chain {table} output {{ type nat hook output priority -100; policy accept; }}"
+    made = _nft(places, item.place, "; ".join([f"add table {table}", chain, *rules]))
+    return [delete, made] if action == "change" else [made]
+
+
 _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]] = {
     Bridge: _bridge,
     Veth: _veth,
@@ -349,4 +371,5 @@ _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]
     Masked: _element,
     Published: _element,
     PortSocket: _socket,
+    NameServer: _name_server,
 }

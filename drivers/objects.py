@@ -18,6 +18,8 @@ LINK_GROUP = 0x6E64  # "nd"; the mark of our links, IFLA_GROUP
 PROTOCOL = 171  # the mark of our routes, rules and neighbours, rtm_protocol
 MARK_VERSION = "netdeck:1"
 TABLE = "netdeck"  # nftables table, family inet
+NAME_ADDRESS = "127.0.0.11"  # where containers ask for names, as docker's
+NAME_TABLE = "netdeck-names"  # nftables table inside containers, family ip
 
 Key = tuple[str, ...]
 
@@ -239,6 +241,19 @@ class Published(Object, frozen=True, tag="published"):
         return ("published", self.place, self.protocol, self.address, str(self.host_port))
 
 
+class NameServer(Object, frozen=True, tag="name_server"):
+    """Names served inside a container: sockets of ours at `NAME_ADDRESS` on free ports, and the nft table `ip netdeck-names` there
+    that sends what goes to port 53 of that address to them. The ports are the kernel's choice, and others after each start."""
+
+    mark: str
+
+    rank: ClassVar[int] = 90
+
+    @property
+    def key(self) -> Key:
+        return ("name_server", self.place)
+
+
 class VerdictMap(msgspec.Struct, frozen=True):
     """A verdict map of the table and the base chain that looks it up."""
 
@@ -263,11 +278,12 @@ MASKED = {4: "masked-4", 6: "masked-6"}  # sets of addresses
 
 LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth)
 TableItem = Chain | Jump | Masked | Published  # what the table `inet netdeck` holds
-AnyObject = PortSocket | Bridge | Veth | Sysctl | Address | Up | Route | TableItem
+AnyObject = PortSocket | Bridge | Veth | Sysctl | Address | Up | Route | TableItem | NameServer
 
 
 def mark(instance: str, kind: str, ident: str) -> str:
-    """The ifalias of a link that `instance` (8 hex digits) made for the object `ident` of `kind` (``network``, ``endpoint``)."""
+    """The ifalias of a link that `instance` (8 hex digits) made for the object `ident` of `kind` (``network``, ``endpoint``), and
+    the comment of the rules in a container's table of names (``names``)."""
     return f"{MARK_VERSION}:{instance}:{kind}:{ident}"
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -37,6 +38,9 @@ def main() -> int:
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, stream=sys.stderr,
                         format="netdeck helper: %(levelname)s %(message)s")
     os.umask(0o077)
+    # Each container that is served names costs some descriptors; the shim gives its container the usual number again.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # The writer lets go of the interpreter at each system call; with the usual 5 ms it would wait that long to get it back.
     sys.setswitchinterval(0.0005)
     try:

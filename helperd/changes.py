@@ -184,7 +184,7 @@ class Changes:
             try:
                 self.fault("verify")
                 wanted = [step.object for step in steps if step.action != "delete"]
-                return missing(opened, wanted, carriers) if wanted else ()
+                return missing(opened, wanted, carriers, self.writer.names) if wanted else ()
             except Exception as error:
                 return error
 

@@ -9,12 +9,14 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
 from helperd.changes import place_of
 from helperd.discovery import Discovery, DiscoveryError, Sighting, is_there
 from helperd.kernel.link_state import foreign_default_families
+from helperd.kernel.name_sockets import NameSockets, at_name_address
 from helperd.kernel.namespaces import NamespaceGone, NamespaceThread, netlink_socket, own_inode
 from helperd.records import Records
 from protocol.errors import Conflict, Gone, InvalidValue, NetdeckError, NotFound
@@ -38,19 +40,22 @@ def foreign(sighting: Sighting) -> Container:
 
 
 class Inside(msgspec.Struct, frozen=True):
-    """What an attachment must know of a container's namespace: names of links, families with somebody else's default route."""
+    """What an attachment must know of a container's namespace: names of links, families with somebody else's default route,
+    whether something answers at our name server's address."""
 
     links: tuple[str, ...]
     foreign_defaults: tuple[int, ...]
+    name_server: bool = False
 
 
 NEW = Inside((), ())  # of a container that was just made
 
 
-def _look() -> Inside:
+def _look(own_sockets: frozenset[int]) -> Inside:
     """Runs inside the namespace."""
     with netlink_socket() as sock:
-        return Inside(tuple(name for _, name in socket.if_nameindex()), foreign_default_families(sock))
+        return Inside(tuple(name for _, name in socket.if_nameindex()), foreign_default_families(sock),
+                      not at_name_address() <= own_sockets)
 
 
 class Scanner:
@@ -89,8 +94,8 @@ class Scanner:
 class KnownContainers:
     """Names to containers."""
 
-    def __init__(self, records: Records, discovery: Scanner, thread: NamespaceThread) -> None:
-        self._records, self._discovery, self._thread = records, discovery, thread
+    def __init__(self, records: Records, discovery: Scanner, thread: NamespaceThread, names: NameSockets) -> None:
+        self._records, self._discovery, self._thread, self._names = records, discovery, thread, names
         self.seen: dict[int, Container] = {}  # by namespace inode, from the last scan
 
     async def scan(self, fresh: float = 0.0) -> dict[int, Container]:
@@ -128,7 +133,7 @@ class KnownContainers:
     async def inside(self, container: Container) -> Inside:
         """What is inside now. Raises Gone."""
         try:
-            return await self._thread.run_async(place_of(container), _look)
+            return await self._thread.run_async(place_of(container), partial(_look, self._names.ours()))
         except (NamespaceGone, OSError) as error:
             raise Gone(f"container {container.ref} is gone: {error}", name=container.ref) from error
 

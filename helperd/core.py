@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from drivers.driver import registry
+from drivers.objects import NameServer
 from helperd.addresses import Addresses
 from helperd.bridge_settings import bridge_request
 from helperd.calls import Calls
@@ -38,9 +39,10 @@ from helperd.frames import (
 )
 from helperd.front_config import FrontConfig
 from helperd.front_process import FrontProcess
-from helperd.host_facts import HostFacts
+from helperd.host_facts import RESOLV_CONF, HostFacts
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
+from helperd.kernel.name_sockets import NameSockets
 from helperd.kernel.namespaces import NamespaceThread, own_inode
 from helperd.kernel.observer import Observer
 from helperd.kernel.port_sockets import PortSockets
@@ -48,6 +50,8 @@ from helperd.kernel.ruleset import Ruleset
 from helperd.kernel.writer import Writer
 from helperd.listener import Listener
 from helperd.live import Live, namespace_refs
+from helperd.names.directory import Directory
+from helperd.names.query_log import QueryLog
 from helperd.neighbours import Neighbours
 from helperd.network_health import NetworkHealth
 from helperd.network_update import NetworkUpdates
@@ -56,7 +60,7 @@ from helperd.operations import Dispatcher, Handler, table
 from helperd.ports import Ports
 from helperd.publish import Publisher, Watcher
 from helperd.records import Records
-from helperd.repair import Repair
+from helperd.repair import Repair, left_over
 from helperd.roles import Roles
 from helperd.rule_counts import RuleCounts
 from helperd.runs import Runs
@@ -92,20 +96,22 @@ class Core:
     def __init__(self, settings: Settings, listener: Listener) -> None:
         self.settings = settings
         self.store = Store(settings.state_dir)
+        before = {item.id: item for item in self.store.containers()}
         self.cut_off = self.store.recover()
         self.records = Records(self.store, registry())
         self.firewall = Firewall()
         self.sockets = PortSockets()
-        self.writer = Writer(self.firewall, self.sockets)
-        self.observer = Observer(self.store.instance, self.firewall, self.sockets)
+        self.name_sockets = NameSockets(self.store.instance)
+        self.writer = Writer(self.firewall, self.sockets, self.name_sockets)
+        self.observer = Observer(self.store.instance, self.firewall, self.sockets, self.name_sockets)
         self.changes = Changes(self.store, self.records, self.writer, self.observer)
         self.threads = NamespaceThread("containers")
         self.epoch = f"{int(time.time()):x}-{secrets.token_hex(4)}"
         scanner = Scanner()
-        self.known = KnownContainers(self.records, scanner, self.threads)
+        self.known = KnownContainers(self.records, scanner, self.threads, self.name_sockets)
         self.live = Live(lambda: namespace_refs(scanner.scan().values()), self._firewall_changed)
         self.facts = HostFacts(self.live.world, own_inode(), settings.configuration.dns)
-        self.repair = Repair(self.changes, self.firewall, self.live.world)
+        self.repair = Repair(self.changes, self.firewall, self.live.world, left_over(self.cut_off, before))
         self.health = NetworkHealth(self.changes, self.repair, self.live.world)
         bridge, pools = settings.configuration.bridge, pools_with(self.store.instance, settings.configuration.pools)
         self.ruleset = Ruleset()
@@ -122,13 +128,18 @@ class Core:
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.ports, self.known, self.facts, settings.run_dir)
         self.publisher.etc_changed = self.runs.rewrite_etc_files
-        self.watcher = Watcher(self.changes, self.endpoints, self.known, self.publisher, self.live.world)
+        self.names = Directory(self.changes, self.name_sockets, self.threads, RESOLV_CONF, settings.configuration.dns)
+        self.names.host_changed = self._host_servers_changed
+        self.watcher = Watcher(self.changes, self.endpoints, self.known, self.publisher, self.live.world,
+                               self.name_sockets)
         self.views = Views(self.records, self.known, self.live)
         roles = Roles.from_config(settings.configuration.roles)
         self.front = FrontProcess(listener, FrontConfig(
             epoch=self.epoch, roles=roles, instance=self.store.instance, host=socket.gethostname(), lab=settings.lab,
             program=PROGRAM), self._frame)
-        self.subscriptions = Subscriptions(self.live, self.front)
+        self.subscriptions = Subscriptions(self.live, self.front, roles)
+        self.subscriptions.queries_watched = self.names.watch
+        self.names.queries = QueryLog(self.records.containers, self.subscriptions.tell).tell
         self.dispatcher = Dispatcher(table(self._handlers()), self.store)
         self.calls = Calls(self.dispatcher, roles, self.front.post)
         self._takers: Mapping[type, Callable[[Any], None]] = {
@@ -166,7 +177,8 @@ class Core:
         except NetdeckError as error:  # a container of before that can't be released, say: it is tried again and again
             log.warning("looking for containers: %s", error.message)
         async with self.changes.lock:
-            steps = await self.repair.reconcile()
+            # The sockets of name servers went with the last process: to open them again is no repair.
+            steps = [step for step in await self.repair.reconcile() if not isinstance(step.object, NameServer)]
         for entry in self.cut_off:
             self.live.world.log("helper", "recovered", entry.kind, text="a change that was cut off was taken back or finished",
                                 level="notice")
@@ -191,7 +203,7 @@ class Core:
     async def run(self) -> None:
         """Serve until cancelled."""
         jobs = (self.front, self.subscriptions, self.watcher, self.repair, self.health, self.neighbours, self.rule_counts,
-                self.ports)
+                self.ports, self.names)
         tasks = [asyncio.create_task(job.run()) for job in jobs]
         try:
             await asyncio.gather(*tasks)
@@ -213,6 +225,7 @@ class Core:
         await self.firewall.close()
         await self.ruleset.close()
         self.sockets.close()
+        await asyncio.to_thread(self.name_sockets.close)
         self.threads.close()
         self.store.close()
 
@@ -224,6 +237,11 @@ class Core:
     def _gone(self, frame: GoneFrame) -> None:
         self.calls.gone(frame.client)
         self.subscriptions.gone(frame)
+
+    def _host_servers_changed(self) -> None:
+        for container in self.records.containers.values():
+            if container.runtime == "netdeck" and container.status == "running":
+                self.runs.rewrite_etc_files(container)
 
     def _firewall_changed(self, change: FirewallChange) -> None:
         if change.ours:
@@ -241,6 +259,7 @@ class Core:
             "program": PROGRAM, "version": VERSION, "instance": self.store.instance, "epoch": self.epoch,
             "host": socket.gethostname(), "lab": self.settings.lab, "pid": os.getpid(), "namespace": own_inode(),
             "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "front": front,
+            "names": await self.names.resolver.stats(),
             "networks": len(self.records.networks), "endpoints": len(self.records.endpoints),
             "containers": len(self.records.containers), "links": sum(1 for _ in world.rows("links")),
             "namespaces": sum(1 for _ in world.rows("namespaces")),

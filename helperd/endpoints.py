@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import msgspec
 
 from drivers.driver import find
+from drivers.name_server import has_names
 from drivers.unusable import require_usable
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import Inside, KnownContainers
 from helperd.host_facts import HostFacts
 from helperd.ipam import allocate, check_address, pool_of
+from helperd.names.advice import names_advice
 from helperd.networks import Networks
 from helperd.ports import Ports
 from helperd.records import Records
@@ -91,6 +94,8 @@ class Endpoints:
         present = records.endpoints_of(container=container.id)
         order = max((item.order for item in present), default=-1) + 1
         names = {*inside.links, *(item.ifname for item in present)}
+        served = any(has_names(records.networks[item.network]) for item in present)
+        foreign = any(item.foreign_names for item in present) if served else inside.name_server
         endpoints: list[Endpoint] = []
         last: Last = {}
         for wish in wishes:
@@ -110,7 +115,8 @@ class Endpoints:
                                    f"{records.owner(other.id)}: choose another", field="mac_address", value=mac)
             endpoint = Endpoint(id=secrets.token_hex(32), network=network.id, container=container.id, ifname=ifname, mac=mac,
                                 addresses=prefixes, aliases=tuple(alias_name(item) for item in wish.aliases),
-                                order=order + len(endpoints), kept_defaults=inside.foreign_defaults)
+                                order=order + len(endpoints), kept_defaults=inside.foreign_defaults,
+                                foreign_names=foreign)
             endpoints.append(driver.check_endpoint(network, endpoint, ()))
             last.update(moved)
         return tuple(endpoints), last
@@ -135,7 +141,8 @@ class Endpoints:
             plan = self._networks.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, last, steps)
-        warnings = [*mended, *self._facts.warnings(network), *_kept(container, network, endpoints[0])]
+        warnings = [*mended, *self._facts.warnings(network), *_kept(container, network, endpoints[0]),
+                    *await asyncio.to_thread(names_advice, container, network, endpoints[0], self._facts.resolv_conf())]
         return {"endpoint": endpoints[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
                 "dry_run": request.dry_run}
 

@@ -249,7 +249,7 @@ class FrontProcess:
         self.post(QueryFrame())
         try:
             async with asyncio.timeout(2.0):
-                return {**await future, "memory": _resident(self.pid), "starts": self.starts}
+                return {**await future, "memory": resident(self.pid), "starts": self.starts}
         except TimeoutError:
             return {}
 
@@ -272,7 +272,7 @@ def _write_first(sock: socket.socket, config: FrontConfig) -> None:
     sock.sendall(struct.pack("<I", len(body)) + body)
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
     """Resident bytes of a process (proc(5), statm)."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])

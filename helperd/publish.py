@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -12,6 +12,7 @@ from helperd.changes import CallContext, Changes, place_of
 from helperd.containers_known import KnownContainers
 from helperd.endpoints import Endpoints
 from helperd.kernel.announce import Announcer
+from helperd.kernel.name_sockets import NameSockets
 from helperd.kernel.namespaces import NamespaceRef
 from helperd.links import Linkers
 from helperd.network_difference import differences
@@ -160,8 +161,9 @@ class Publisher:
 class Watcher:
     """Looks for containers of other runtimes, and gives back what those that died had."""
 
-    def __init__(self, changes: Changes, endpoints: Endpoints, known: KnownContainers, publisher: Publisher, world: World) -> None:
-        self._changes, self._endpoints, self._known = changes, endpoints, known
+    def __init__(self, changes: Changes, endpoints: Endpoints, known: KnownContainers, publisher: Publisher, world: World,
+                 names: NameSockets) -> None:
+        self._changes, self._endpoints, self._known, self._names = changes, endpoints, known, names
         self._publisher, self._world = publisher, world
         self._wake = asyncio.Event()
         self.lost: set[str] = set()  # containers that are gone, even if there is a namespace of that number
@@ -195,7 +197,7 @@ class Watcher:
         failed: NetdeckError | None = None
         for container in list(self._changes.records.containers.values()):
             if container.runtime != "netdeck" and (container.id in self.lost or
-                                                   (container.inode not in alive and not await self._lives(container))):
+                                                   (not self._is_seen(container, seen, alive) and not await self._lives(container))):
                 try:
                     await self._release(container)
                     self.lost.discard(container.id)
@@ -204,6 +206,10 @@ class Watcher:
         self._publisher.containers()
         if failed is not None:
             raise failed
+
+    def _is_seen(self, container: Container, seen: Mapping[int, Container], alive: set[int]) -> bool:
+        """Where sockets of ours keep its namespace alive, that it is there says nothing."""
+        return container.inode in seen or (container.inode in alive and not self._names.holds(container.id, container.inode))
 
     async def _lives(self, container: Container) -> bool:
         """Whether a namespace that nobody has seen is there all the same: one that was made and attached since the last scan is."""

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from drivers.default_route import choose_default_routes, masked
 from drivers.driver import Driver, builtin, find
+from drivers.name_server import name_server
 from drivers.objects import HOST, AnyObject, Bridge, Veth
 from drivers.unusable import settle
 from helperd.store import Change, Store, lease_address
@@ -173,13 +174,13 @@ class Records:
         return self._carriers[network.id]
 
     def container_objects(self, endpoints: Iterable[Endpoint], networks: Mapping[str, Network]) -> list[AnyObject]:
-        """All objects of one container's `endpoints`, default routes among them."""
+        """All objects of one container's `endpoints`, default routes and the name server among them."""
         pairs = [(networks[item.network], item) for item in endpoints]
         objects: list[AnyObject] = []
         for network, endpoint in pairs:
             objects.extend(find(self.drivers, network.driver).endpoint_objects(network, endpoint, self.instance))
         routes = choose_default_routes(pairs, self.drivers)
-        return [*objects, *routes, *masked(pairs, routes)]
+        return [*objects, *routes, *masked(pairs, routes), *name_server(pairs, self.instance)]
 
     def desired(self) -> list[AnyObject]:
         """Every object that the kernel should hold for this instance."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from drivers.objects import AnyObject, Bridge, TableItem, Veth
 from helperd.changes import Changes, place_of
@@ -13,9 +13,11 @@ from helperd.kernel.firewall_watch import FirewallChange
 from helperd.kernel.namespaces import NamespaceRef
 from helperd.kernel.writer import StepFailed
 from helperd.plan import Step, plan
+from helperd.store import Journalled
 from helperd.unusable_networks import without_theirs
 from helperd.world import World
 from protocol.errors import NetdeckError
+from protocol.model import Container
 
 log = logging.getLogger("netdeck.repair")
 RETRY_SECONDS = 1.0
@@ -49,11 +51,22 @@ def _ends(item: AnyObject) -> set[tuple[str, str]]:
             return set()
 
 
+def left_over(cut_off: Iterable[Journalled], containers: Mapping[str, Container]) -> dict[str, NamespaceRef]:
+    """The namespaces that changes which were cut off worked in, some of them of containers that are stored no more."""
+    found: dict[str, NamespaceRef] = {}
+    for entry in cut_off:
+        for container in (*entry.change.containers, *(containers[ident] for ident in entry.change.drop_containers if ident in containers)):
+            if container.inode:
+                found[container.id] = place_of(container)
+    return found
+
+
 class Repair:
     """Plans with the same function as every change, from what is stored to what is seen."""
 
-    def __init__(self, changes: Changes, firewall: Firewall, world: World) -> None:
+    def __init__(self, changes: Changes, firewall: Firewall, world: World, left_over: Mapping[str, NamespaceRef] | None = None) -> None:
         self._changes, self._firewall, self._world = changes, firewall, world
+        self._left_over = dict(left_over or {})  # looked at once, too: a change that was cut off may have left something there
         self._taken: FirewallChange | None = None  # what somebody else did to the table since it was loaded
         self._guard: asyncio.Task[None] | None = None
         self._restored, self._pause, self._failing = 0.0, 0.0, False
@@ -73,7 +86,8 @@ class Repair:
     async def reconcile(self) -> tuple[Step, ...]:
         """Make missing what is stored, delete what bears our mark and is not stored. Steps that fail are told and passed over,
         with all that rests on them. Returns the steps that were tried. The caller holds the lock of changes."""
-        places = self.places()
+        places = {**self._left_over, **self.places()}
+        self._left_over = {}
         desired = self._changes.records.desired()
         observed = await self._changes.observer.observe(places, desired)
         tried: list[Step] = []

@@ -26,6 +26,7 @@ from helperd.endpoints import Endpoints, Wish
 from helperd.etc import write_etc_files
 from helperd.host_facts import HostFacts
 from helperd.links import Links
+from helperd.names.wishes import name_fields
 from helperd.networks import Networks
 from helperd.ports import DISCARDED, Ports, exposed_ports, wanted_ports
 from helperd.store import Change
@@ -121,7 +122,8 @@ class Runs:
         hostname = container_name(request.hostname) if request.hostname else own
         return Container(id=ident, name=name, ref=name, runtime="netdeck", status="created", created=time.time(),
                          command=tuple(display_text(item) for item in request.command), uid=call.uid, hostname=hostname, mode=mode,
-                         auto_remove=request.auto_remove, labels=dict(request.labels), exposed=exposed_ports(request.expose))
+                         auto_remove=request.auto_remove, labels=dict(request.labels), exposed=exposed_ports(request.expose),
+                         **name_fields(request, self._records.networks.values()))
 
     def _wishes(self, request: ContainerRun, networks: list[Network]) -> list[Wish]:
         return [Wish(network, request.ip if first else None, request.ip6 if first else None, request.aliases,

@@ -27,7 +27,7 @@ from helperd.kernel.observations import (
 from helperd.kernel.rtnetlink import Inner, Record
 from helperd.kernel_news import news
 from helperd.link_relations import LinkId, LinkRelations
-from protocol.messages import TOPICS
+from protocol.messages import QUERIES, TOPICS
 from protocol.model import Container, Endpoint, Link, LogEntry, Model, Namespace, Network
 from protocol.names import display_text
 
@@ -48,7 +48,7 @@ class World:
         self.epoch = 1
         self._inner: dict[str, dict[int, dict[str, Inner]]] = {topic: {} for topic in INNER}
         self._flat: dict[str, dict[str, Model]] = {
-            topic: {} for topic in TOPICS if topic not in INNER and topic != "log"
+            topic: {} for topic in TOPICS if topic not in INNER and topic not in ("log", QUERIES)
         }
         self._seen: dict[int, NamespaceSeen] = {}
         self._read: set[int] = set()

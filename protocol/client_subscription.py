@@ -34,6 +34,7 @@ from protocol.model import (
     Namespace,
     Neighbour,
     Network,
+    Query,
     Route,
     Rule,
 )
@@ -54,6 +55,7 @@ _MODELS: dict[str, msgspec.msgpack.Decoder[Any]] = {
         ("endpoints", Endpoint),
         ("containers", Container),
         ("log", LogEntry),
+        ("queries", Query),
     )
 }
 _PLAIN: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder()

@@ -72,6 +72,7 @@ class Endpoint(Model, frozen=True):
     order: int = 0
     kept_defaults: tuple[int, ...] = ()  # families (4, 6) whose default route the container had from somebody else, which stays
     ports: tuple[Port, ...] = ()  # published through this network
+    foreign_names: bool = False  # True where somebody else's name server answered at 127.0.0.11, which stays
     state: str = "ready"  # ready | connecting | disconnecting
 
 
@@ -110,6 +111,10 @@ class Container(Model, frozen=True):
     labels: dict[str, str] = {}
     exposed: tuple[str, ...] = ()  # ports that it was started with --expose for, such as 80/tcp
     links: tuple[ContainerLink, ...] = ()
+    dns: tuple[str, ...] = ()  # name servers in place of the host's, asked from inside the container
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    extra_hosts: tuple[str, ...] = ()  # NAME:ADDRESS, for its /etc/hosts
 
 
 class Namespace(Model, frozen=True):
@@ -204,6 +209,23 @@ class LogEntry(Model, frozen=True):
     text: str = ""
     level: str = "info"  # info | notice | warning | error
     actor: str = ""  # user who asked, "" for the kernel
+
+
+class Query(Model, frozen=True):
+    """One question that a container asked netdeck's name server. `by` is ``names`` where netdeck knew the answer, else the server
+    that gave it, "" where nobody did."""
+
+    seq: int
+    time: float
+    container: str  # ref
+    inode: int
+    name: str
+    type: str  # A, AAAA, PTR …
+    result: str  # NOERROR, NXDOMAIN, SERVFAIL …
+    by: str = ""
+    answers: tuple[str, ...] = ()  # the first few
+    seconds: float = 0.0  # until the answer came
+    lost: int = 0  # how many more were asked before this one, which there was no room to tell
 
 
 class PlannedStep(Model, frozen=True):

@@ -128,6 +128,10 @@ class ContainerRun(Request, frozen=True):
     expose: Names = ()  # ports of the container that `publish_all` publishes: 80, 53/udp, 8000-8010
     publish_all: bool = False
     hostname: Name | None = None
+    dns: Annotated[tuple[Name, ...], msgspec.Meta(max_length=16)] = ()
+    dns_search: Annotated[tuple[Name, ...], msgspec.Meta(max_length=32)] = ()
+    dns_options: Annotated[tuple[Name, ...], msgspec.Meta(max_length=32)] = ()
+    extra_hosts: Names = ()  # NAME:ADDRESS; the address host-gateway is the default bridge's
     env: Annotated[dict[Name, Text], msgspec.Meta(max_length=256)] = {}
     rootfs: Text | None = None
     workdir: Text | None = None

@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, Place] = {
     "inspect": Place("tui.commands.container", "inspect", "Show everything about containers as JSON."),
     "interfaces": Place("tui.commands.interface", "interfaces", "List the interfaces of every namespace."),
     "addresses": Place("tui.commands.addresses", "addresses", "Show whose every address is; give leaked ones free."),
+    "dns": Place("tui.commands.dns", "dns", "Watch what containers ask netdeck's name server."),
     "events": Place("tui.commands.events", "events", "Show what happens, as it happens."),
     "call": Place("tui.commands.call", "call", "Call an operation of the wire protocol."),
     "lab": Place("tui.commands.lab", "lab", "Try everything on a private host that ends with you."),

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from protocol.model import Container, Link, LogEntry, Network, Port, Route
+from protocol.model import Container, Link, LogEntry, Network, Port, Query, Route
 from protocol.ports import order, port_text
 from tui.close_look import Look
 from tui.documents import Line, Page, Span, builtins
 from tui.feed import Feed
+from tui.queries import page_lines
 from tui.rates import Rates
 from tui.rows import containers, events, interfaces, networks
 from tui.rows.words import bytes_text, duration_text, namespace_label, rate_text
@@ -22,6 +23,7 @@ from tui.widgets.glyphs import Glyphs, state_text, state_tone
 from tui.widgets.sparkline import sparkline
 
 CHART_HEIGHT: Final = 4
+QUERIES_PAGE: Final = "Queries"  # of a container: what it asks for names, while the page is open
 _MAIN_TABLE: Final = 254
 _LOOPBACK: Final = 0x8  # IFF_LOOPBACK, linux/if.h
 _FLAGS: Final = {0x1: "up", 0x2: "broadcast", 0x8: "loopback", 0x10: "pointopoint", 0x80: "noarp", 0x100: "promisc",
@@ -34,7 +36,8 @@ class Context:
     """What a page may use. `history`: bytes a second of the last minute, oldest first, () where there is none.
 
     `inspected`: what the helper answered to `inspect`; None until it did, a str where it refused. `look`: an interface as it is
-    at this moment, where it is looked at so closely.
+    at this moment, where it is looked at so closely. `queries`: what was asked for since the page was opened; `refused` says why
+    the helper tells none.
     """
 
     feed: Feed
@@ -43,6 +46,8 @@ class Context:
     history: Sequence[float] = ()
     inspected: Any = None
     look: Look | None = None
+    queries: Sequence[Query] = ()
+    refused: str = ""
 
 
 def _when(moment: float) -> str:
@@ -181,6 +186,10 @@ def _container_interfaces(context: Context, key: str, container: Container) -> l
     return page.lines
 
 
+def _container_queries(context: Context, key: str, container: Container) -> list[Line]:
+    return page_lines(context.queries, context.refused, context.width)
+
+
 # Interface
 
 def _link_facts(page: Page, context: Context, link: Link) -> None:
@@ -295,7 +304,8 @@ Maker = Callable[[Context, str, Any], "list[Line]"]
 
 PAGES: Final[dict[str, tuple[tuple[str, Maker], ...]]] = {
     "network": (("Summary", _network_summary), ("Containers", _network_members), ("JSON", _inspected)),
-    "container": (("Summary", _container_summary), ("Interfaces", _container_interfaces), ("JSON", _inspected)),
+    "container": (("Summary", _container_summary), ("Interfaces", _container_interfaces), (QUERIES_PAGE, _container_queries),
+                  ("JSON", _inspected)),
     "interface": (("Summary", _interface_summary), ("Addresses", _interface_addresses), ("JSON", _model_json)),
     "event": (("Summary", _event_summary), ("JSON", _model_json)),
 }

@@ -81,6 +81,18 @@ def resolv_conf(
     return "".join(lines)
 
 
+def resolv_conf_of_names(host_text: str, server: str, search: Iterable[str] = (), options: Iterable[str] = ()) -> str:
+    """Return the text of /etc/resolv.conf for a container that asks `server` of ours.
+
+    Search domains and options are the host's where none are given. Names without a dot are asked as they are (``ndots:0``), unless
+    `options` say otherwise: what the host says of dots is meant for its own domains.
+    """
+    chosen = list(options) or [word for line in _values(host_text, "options") for word in line.split() if not word.startswith("ndots:")]
+    if not any(word.startswith("ndots:") for word in chosen):
+        chosen.append("ndots:0")
+    return resolv_conf(host_text, (server,), search, chosen)
+
+
 def _values(text: str, keyword: str) -> list[str]:
     found = []
     for line in text.splitlines():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -41,6 +42,7 @@ LINGER = 30.0  # seconds that the last output waits for a reader that doesn't re
 GOODBYE = 5.0  # seconds that the peers of a container that has ended have to close their connections
 SILENCE = 0.2  # seconds of silence after which output still held open by others counts as ended
 _SO_PEERCRED_SIZE = 12
+_FILES = 1024  # open at once, of a container: what the kernel gives a system (linux/fs.h, INR_OPEN_CUR)
 
 
 class Shim:
@@ -349,6 +351,8 @@ def _read_spec(sock: socket.socket) -> SpecWire | None:
 
 def main() -> None:
     """Serve one container."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FILES, most), most))
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     first = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, os.dup(0))

@@ -183,7 +183,7 @@ class Doctor:
 
         def look(places: OpenPlaces) -> tuple[AnyObject, ...] | Exception:
             try:
-                return missing(places, [step.object for step in steps])
+                return missing(places, [step.object for step in steps], names=self._changes.writer.names)
             except Exception as error:
                 return error
 

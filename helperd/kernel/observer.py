@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from drivers.objects import HOST, Address, AnyObject, Bridge, Key, Route, Sysctl, Up, Veth, parse_mark
+from drivers.objects import HOST, Address, AnyObject, Bridge, Key, NameServer, Route, Sysctl, Up, Veth, parse_mark
 from helperd.kernel import sysctl
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import DEFAULT_METRIC6, canonical, canonical_gateway, canonical_network, metric_of
@@ -27,6 +27,7 @@ from helperd.kernel.link_state import (
     nsid_of,
     read_link,
 )
+from helperd.kernel.name_sockets import NameSockets
 from helperd.kernel.namespaces import NamespaceRef, NamespaceThread, own_inode
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.port_sockets import PortSockets
@@ -46,6 +47,7 @@ class _Seen:
     routes: list[RouteState]
     settings: dict[Key, str | None]
     nsid: int | None = None
+    names: NameServer | None = None
 
 
 @dataclass(slots=True)
@@ -57,9 +59,10 @@ class _Wanted:
     routes: dict[tuple[str, str, int], Route] = field(default_factory=dict)
     ups: set[Up] = field(default_factory=set)
     settings: dict[str, list[Sysctl]] = field(default_factory=dict)
+    names: dict[str, NameServer] = field(default_factory=dict)
 
     def __init__(self, wanted: Iterable[AnyObject]) -> None:
-        self.links, self.addresses, self.routes, self.ups, self.settings = {}, {}, {}, set(), {}
+        self.links, self.addresses, self.routes, self.ups, self.settings, self.names = {}, {}, {}, set(), {}, {}
         for item in wanted:
             match item:
                 case Bridge() | Veth():
@@ -72,6 +75,8 @@ class _Wanted:
                     self.ups.add(item)
                 case Sysctl():
                     self.settings.setdefault(item.place, []).append(item)
+                case NameServer():
+                    self.names[item.place] = item
                 case _:
                     pass  # the firewall answers for itself
 
@@ -79,9 +84,10 @@ class _Wanted:
 class Observer:
     """Reads back what the helper `instance` (8 hex digits) has made, in a thread of its own."""
 
-    def __init__(self, instance: str, firewall: Firewall | None = None, sockets: PortSockets | None = None) -> None:
+    def __init__(self, instance: str, firewall: Firewall | None = None, sockets: PortSockets | None = None,
+                 names: NameSockets | None = None) -> None:
         self._instance = instance
-        self._firewall, self._sockets = firewall, sockets
+        self._firewall, self._sockets, self._names = firewall, sockets, names
         self._thread = NamespaceThread("observer")
 
     async def observe(self, places: Mapping[str, NamespaceRef], wanted: Iterable[AnyObject]) -> frozenset[AnyObject]:
@@ -113,7 +119,7 @@ class Observer:
         with OpenPlaces(refs) as places:
             for names in _namespaces(refs):
                 try:
-                    seen.append(_see(places, names, wanted))
+                    seen.append(_see(places, names, wanted, self._names))
                 except Gone:
                     continue
                 finally:
@@ -123,6 +129,8 @@ class Observer:
         for there in seen:
             found |= self._addresses(there, wanted)
             found |= _routes(there, wanted)
+            if there.names is not None:
+                found.add(there.names)
             running = {link.name for link in there.links.values() if link.up}
             found |= {up for up in wanted.ups if up.place in there.places and up.link in running}
             for place in there.places:
@@ -219,14 +227,18 @@ def _same(known: Bridge | Veth | None, found: Bridge | Veth) -> Bridge | Veth:
     return found
 
 
-def _see(places: OpenPlaces, names: tuple[str, ...], wanted: _Wanted) -> _Seen:
+def _see(places: OpenPlaces, names: tuple[str, ...], wanted: _Wanted, sockets: NameSockets | None) -> _Seen:
     place = names[0]
     sock = places.socket(place)
     settings = [item for name in names for item in wanted.settings.get(name, ())]
     values = places.inside(place, lambda: {item.key: sysctl.read(item) for item in settings}) if settings else {}
     nsid = None if place == HOST else nsid_of(places.socket(HOST), places.target(place))
+    served = None
+    if sockets is not None and place != HOST:
+        asked = _first(wanted.names.get(name) for name in names)
+        served = sockets.observe(places, asked.place if asked else place, asked)
     return _Seen(
-        names, {link.index: link for link in all_links(sock)}, all_addresses(sock), all_routes(sock), values, nsid
+        names, {link.index: link for link in all_links(sock)}, all_addresses(sock), all_routes(sock), values, nsid, served
     )
 
 

@@ -6,10 +6,11 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from drivers.objects import Address, AnyObject, Bridge, Route, Sysctl, Up, Veth
+from drivers.objects import Address, AnyObject, Bridge, NameServer, Route, Sysctl, Up, Veth
 from helperd.kernel import sysctl
 from helperd.kernel.ip_steps import canonical, canonical_gateway, canonical_network, metric_of
 from helperd.kernel.link_state import SETTINGS6, LinkState, RouteState, all_addresses, all_routes, read_link
+from helperd.kernel.name_sockets import NameSockets
 from helperd.kernel.open_places import OpenPlaces
 
 
@@ -23,18 +24,23 @@ class _Read:
 
 
 def missing(
-    places: OpenPlaces, wanted: Iterable[AnyObject], carriers: Iterable[Bridge | Veth] = ()
+    places: OpenPlaces, wanted: Iterable[AnyObject], carriers: Iterable[Bridge | Veth] = (), names: NameSockets | None = None
 ) -> tuple[AnyObject, ...]:
-    """Those of `wanted` (links, addresses, routes, up states, settings) that are not there as they should be, and those of
-    `carriers` at whose name is nothing, or not what we made. Blocking. Raises Gone, OSError."""
+    """Those of `wanted` (links, addresses, routes, up states, settings, name servers) that are not there as they should be, and
+    those of `carriers` at whose name is nothing, or not what we made. Blocking. Raises Gone, OSError."""
     read: dict[str, _Read] = {}
-    absent = [item for item in wanted if not _present(places, read, item)]
+    absent = [item for item in wanted if not (
+        _served(places, item, names) if isinstance(item, NameServer) else _present(places, read, item))]
     for carrier in carriers:
         link = _link(places, read.setdefault(carrier.place, _Read()), carrier.place, carrier.name)
         kind = "bridge" if isinstance(carrier, Bridge) else "veth"
         if link is None or link.kind != kind or not link.marked(carrier.alias):
             absent.append(carrier)
     return tuple(absent)
+
+
+def _served(places: OpenPlaces, item: NameServer, names: NameSockets | None) -> bool:
+    return names is not None and names.observe(places, item.place, item) == item
 
 
 def _link(places: OpenPlaces, read: _Read, place: str, name: str) -> LinkState | None:

@@ -22,6 +22,7 @@ from drivers.objects import (
     Chain,
     Jump,
     Masked,
+    NameServer,
     PortSocket,
     Published,
     Route,
@@ -33,6 +34,7 @@ from helperd.kernel import conntrack, sysctl
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import change_route, create_ip, delete_ip
 from helperd.kernel.link_steps import change_links, create_links, delete_links
+from helperd.kernel.name_sockets import NameSockets
 from helperd.kernel.namespaces import NamespaceRef, NamespaceThread
 from helperd.kernel.netlink_batch import LIMIT, Refusal
 from helperd.kernel.open_places import OpenPlaces
@@ -58,6 +60,7 @@ _SUBJECTS: dict[type[AnyObject], str] = {
     Masked: "firewall",
     Published: "firewall",
     PortSocket: "socket",
+    NameServer: "names",
 }
 _Run = Callable[["Writer", OpenPlaces, Sequence[Step]], None]
 
@@ -65,14 +68,21 @@ _Run = Callable[["Writer", OpenPlaces, Sequence[Step]], None]
 class Writer:
     """Carries out steps. `fault`, for tests, is called just before each step; what it raises is that step's failure.
 
-    `firewall` takes the steps on the table; without one they fail with Unavailable. `sockets` holds ports.
+    `firewall` takes the steps on the table, `names` those on name servers; without one they fail with Unavailable. `sockets`
+    holds ports.
     """
 
     def __init__(
-        self, firewall: Firewall | None = None, sockets: PortSockets | None = None, *, fault: Fault | None = None
+        self,
+        firewall: Firewall | None = None,
+        sockets: PortSockets | None = None,
+        names: NameSockets | None = None,
+        *,
+        fault: Fault | None = None,
     ) -> None:
         self.firewall = firewall
         self.sockets = sockets or PortSockets()
+        self.names = names
         self.fault = fault
         self._thread = NamespaceThread("writer")
 
@@ -195,7 +205,7 @@ def _kind(step: Step) -> tuple[str, ...]:
 def _together(steps: Sequence[Step], start: int) -> Sequence[Step]:
     first = steps[start]
     kind = _kind(first)
-    if kind[:2] in (("ip", "delete"), ("ip", "change")):
+    if kind[:2] in (("ip", "delete"), ("ip", "change")) or kind[0] == "names":
         return steps[start : start + 1]
     end = start + 1
     names = {first.object.key[-1]}
@@ -272,6 +282,22 @@ def _release_ports(writer: Writer, places: OpenPlaces, run: Sequence[Step]) -> N
         writer.sockets.release(step.object)
 
 
+def _names(writer: Writer) -> NameSockets:
+    if writer.names is None:
+        raise Unavailable("names are not served here: there is nobody to hold their sockets")
+    return writer.names
+
+
+def _serve_names(writer: Writer, places: OpenPlaces, run: Sequence[Step]) -> None:
+    for step in run:
+        _names(writer).make(places, step)
+
+
+def _end_names(writer: Writer, places: OpenPlaces, run: Sequence[Step]) -> None:
+    for step in run:
+        _names(writer).remove(places, step)
+
+
 _RUNS: dict[tuple[str, str], _Run] = {
     ("link", "create"): _all(create_links),
     ("link", "change"): _all(change_links),
@@ -288,4 +314,7 @@ _RUNS: dict[tuple[str, str], _Run] = {
     ("firewall", "create"): _change_firewall,
     ("firewall", "change"): _change_firewall,
     ("firewall", "delete"): _change_firewall,
+    ("names", "create"): _serve_names,
+    ("names", "change"): _serve_names,
+    ("names", "delete"): _end_names,
 }

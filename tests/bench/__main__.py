@@ -17,6 +17,7 @@ from tests.bench.rows import Row, table
 SUBJECTS = {
     "attach": "attaching a container, against CNI, netavark, docker and ip",
     "create": "making a network, against docker and ip with nft",
+    "names": "questions for names a second and their time, against aardvark-dns and dnsmasq",
     "events": "a link's event to a client, against ip monitor",
     "counters": "CPU of the helper for counters of 1,000 and 10,000 interfaces",
     "ports": "publishing the 1st and the 1,000th port, traffic through one, and between two containers",

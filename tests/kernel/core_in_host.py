@@ -88,6 +88,8 @@ def kernel_dump(*names: str) -> dict[str, Any]:
         found[f"{name} bridge"] = sorted((_plain(row) for row in ports), key=lambda row: str(row.get("ifname")))
         settings = _out(f"{inside}sh -c 'grep -H . /proc/sys/net/ipv6/conf/*/disable_ipv6 /proc/sys/net/ipv6/conf/*/accept_ra'")
         found[f"{name} settings"] = sorted(settings.splitlines())
+        if name:
+            found[f"{name} name server"] = [{"tables": _out(f"{inside}nft list tables")}]
     found["sockets"] = sorted(" ".join(line.split()[:5]) for line in _out("ss -Hltnu").splitlines())
     table = json.loads(_out("nft -j list ruleset"))["nftables"]
     for row in table:

@@ -190,13 +190,15 @@ def test_host_name_and_files(helper: RunningHelper) -> None:
     assert names.split("\n\n")[0].split() == ["box", "box"]
     assert "127.0.0.1\tlocalhost" in names and "10.8.0.9\tbox" in names
     assert "::1" not in names.replace("localhost", "") or "ip6" in names
+    assert resolver.startswith("nameserver 127.0.0.11\n") and "ndots:0" in resolver
+    assert {"COLOUR=blue green", "HOSTNAME=box"} <= set(environment.splitlines())
+    assert environment.splitlines()[-1] == "/usr"
+    assert not [line for line in environment.splitlines() if line.startswith(("PYTHONPATH", "NETDECK"))]
+    resolver = run(helper, "cat", "/etc/resolv.conf").out  # on the default bridge
     wanted = [line.split()[1] for line in Path("/etc/resolv.conf").read_text().splitlines() if line.startswith("nameserver ")]
     given = [line.split()[1] for line in resolver.splitlines() if line.startswith("nameserver ")]
     assert given and not [item for item in given if item.startswith("127.")]
     assert set(given) <= set(wanted) or all(item.startswith("127.") for item in wanted)
-    assert {"COLOUR=blue green", "HOSTNAME=box"} <= set(environment.splitlines())
-    assert environment.splitlines()[-1] == "/usr"
-    assert not [line for line in environment.splitlines() if line.startswith(("PYTHONPATH", "NETDECK"))]
     for arguments in ({"hostname": "-x"}, {"env": {"A=B": "x"}}, {"name": "a b"}, {"labels": {"\0": "x"}}):
         with pytest.raises(InvalidValue):
             run(helper, "true", **arguments)

@@ -145,3 +145,25 @@ print(json.dumps(asyncio.run(main())))
 def test_subscriptions_are_for_all_who_may_view(helper: RunningHelper) -> None:
     for uid in (VIEW, OPERATE):
         assert json.loads(run_as(helper, uid, FOLLOW)) == ["log", "networks"]
+
+
+LISTEN = """
+import asyncio
+from protocol.client import Client
+from protocol.errors import Forbidden
+
+async def main():
+    async with Client() as client:
+        async for item in client.subscribe(("queries",)):
+            return "told"
+
+try:
+    print(asyncio.run(main()))
+except Forbidden as error:
+    print(error.message)
+"""
+
+
+def test_the_query_log_is_for_those_who_may_operate(helper: RunningHelper) -> None:
+    assert run_as(helper, OPERATE, LISTEN) == "told\n"
+    assert "needs the role operate" in run_as(helper, VIEW, LISTEN)

@@ -89,3 +89,12 @@ def test_a_file_is_rewritten_in_place(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     with pytest.raises(OSError, match="symbolic"):
         etc_files.write_in_place(str(tmp_path / "link"), "x")
+
+
+@pytest.mark.req("B4")
+def test_resolv_conf_of_a_container_with_names() -> None:
+    host = "nameserver 1.1.1.1\nsearch lan\noptions rotate ndots:3\n"
+    assert etc_files.resolv_conf_of_names(host, "127.0.0.11") == "nameserver 127.0.0.11\nsearch lan\noptions rotate ndots:0\n"
+    assert etc_files.resolv_conf_of_names("", "127.0.0.11") == "nameserver 127.0.0.11\noptions ndots:0\n"
+    given = etc_files.resolv_conf_of_names(host, "127.0.0.11", ["x.y"], ["ndots:2"])
+    assert given == "nameserver 127.0.0.11\nsearch x.y\noptions ndots:2\n"

@@ -96,7 +96,7 @@ def checkout(tmp_path: Path) -> Checkout:
         (made.bin / tool).symlink_to(path)
     made.executable("stand-in-python", PYTHON)
     # Present, so that no Debian package is asked for. libnftables is looked for where the linker keeps it.
-    for tool in ("ping", "nft", "ip", "arping", "tmux", "tcpdump", "ps", "nsenter"):
+    for tool in ("ping", "nft", "ip", "arping", "tmux", "dig", "tcpdump", "ps", "nsenter"):
         made.executable(tool, "#!/bin/sh\n")
     made.executable("apt-get", "#!/bin/sh\nexit 0\n")
     made.executable("sudo", '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; "$@"\n')

@@ -26,6 +26,7 @@ ARROWS = {
 ONLY_IN = {
     "pyroute2": ("helperd/kernel/*",),
     "zmq": ("helperd/front*.py", "helperd/zap.py", "protocol/client*.py", "protocol/blocking.py"),
+    "dns": ("helperd/names/*",),
     "sqlite3": ("helperd/store*.py",),
     "socket": ("helperd/*", "protocol/client*.py", "tui/*.py"),
     "subprocess": ("helperd/*", "tui/*.py", "tui/terminal/*"),

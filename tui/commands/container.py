@@ -42,6 +42,11 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal. ctrl-p ctrl-q leaves it running.")
 @click.option("--name", metavar="NAME", help="Its name. [default: one is made]")
 @click.option("--hostname", metavar="NAME", help="Its host name. [default: its short id]")
+@click.option("--dns", "dns", multiple=True, metavar="IP", help="A name server, in place of the host's.")
+@click.option("--dns-search", "dns_search", multiple=True, metavar="DOMAIN", help="A domain that names are looked for in.")
+@click.option("--dns-option", "--dns-opt", "dns_options", multiple=True, metavar="OPTION", help="An option of resolv.conf, like ndots:2.")
+@click.option("--add-host", "extra_hosts", multiple=True, metavar="NAME:IP",
+              help="A line of its /etc/hosts; the IP host-gateway is this host's address on the default bridge.")
 @click.option("--network", "--net", "networks", multiple=True, metavar="NET", shell_complete=complete_network,
               help="A network: bridge, host, none or one of yours; can be given again. [default: bridge]")
 @click.option("--ip", metavar="IP", help="Its IPv4 address on the first network.")
@@ -65,6 +70,7 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @pass_session
 def run(
     session: Session, detach: bool, auto_remove: bool, interactive: bool, tty: bool, name: str | None, hostname: str | None,
+    dns: tuple[str, ...], dns_search: tuple[str, ...], dns_options: tuple[str, ...], extra_hosts: tuple[str, ...],
     networks: tuple[str, ...], ip: str | None, ip6: str | None, mac_address: str | None, aliases: tuple[str, ...],
     links: tuple[str, ...], publish: tuple[str, ...], publish_all: bool, expose: tuple[str, ...], env: tuple[str, ...],
     labels: tuple[tuple[str, str], ...], workdir: str | None,
@@ -74,6 +80,7 @@ def run(
     arguments: dict[str, Any] = {
         "command": command, "name": name, "networks": networks, "ip": ip, "ip6": ip6, "mac_address": mac_address,
         "aliases": aliases, "publish": publish, "publish_all": publish_all, "expose": expose, "hostname": hostname,
+        "dns": dns, "dns_search": dns_search, "dns_options": dns_options, "extra_hosts": extra_hosts,
         "env": _environment(env), "workdir": workdir, "labels": dict(labels),
         "rootfs": None if rootfs is None else os.path.abspath(rootfs), "auto_remove": auto_remove, "links": links,
     }

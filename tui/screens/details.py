@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
@@ -10,11 +11,14 @@ from textual.content import Content
 from textual.widgets import Static
 
 from protocol.errors import NetdeckError
-from protocol.model import Link
+from protocol.messages import QUERIES, Event
+from protocol.model import Container as ContainerModel
+from protocol.model import Link, Query
 from protocol.names import display_text
-from tui.detail_pages import INSPECT, PAGES, Context, lines
+from tui.detail_pages import INSPECT, PAGES, QUERIES_PAGE, Context, lines
 from tui.documents import builtins, json_text, plain_text
 from tui.feed import Batch
+from tui.queries import KEPT
 from tui.selection import Selected
 from tui.widgets.text_pane import TextPane
 
@@ -47,6 +51,9 @@ class DetailsPanel(Container):
         self.page = 0
         self._inspected: Any = None
         self._asked: tuple[str, str] | None = None
+        self._queries: deque[Query] = deque(maxlen=KEPT)
+        self._refused = ""
+        self._watched = 0  # namespace whose questions are told
         self._stale = False
         self._strip = Static("", id="pages", markup=False)
         self.pane = TextPane(id="page")
@@ -100,6 +107,7 @@ class DetailsPanel(Container):
 
     def close(self) -> None:
         self.remove_class("-open")
+        self._watch(0)
         self.workstation.look_around()
 
     def turn(self, steps: int) -> None:
@@ -136,6 +144,8 @@ class DetailsPanel(Container):
         names = [name for name, _ in PAGES[selected.kind]]
         self.page = min(self.page, len(names) - 1)
         self._show_strip(names)
+        model = selected.model
+        self._watch(model.inode if names[self.page] == QUERIES_PAGE and isinstance(model, ContainerModel) else 0)
         if names[self.page] == _JSON and selected.kind in INSPECT and self._asked != (selected.kind, selected.key):
             self._asked = (selected.kind, selected.key)
             self.run_worker(self._inspect(selected), group="inspect", exclusive=True, exit_on_error=False)
@@ -148,6 +158,7 @@ class DetailsPanel(Container):
         return Context(
             station.feed, station.glyphs, self.pane.scrollable_content_region.width or self.pane.size.width,
             station.shell.history(selected), self._inspected, station.look.see(selected.key) if selected.kind == "interface" else None,
+            tuple(self._queries), self._refused,
         )
 
     def _show_strip(self, names: list[str]) -> None:
@@ -156,6 +167,31 @@ class DetailsPanel(Container):
             style = "bold $tab-active on $tab-active-background" if index == self.page else "$text-muted"
             parts += [(f" {name} ", style), (" ", "")]
         self._strip.update(Content.assemble(*parts))
+
+    def _watch(self, inode: int) -> None:
+        """Have the questions of one namespace told, or (0) none: the helper records them only while somebody watches."""
+        if inode == self._watched:
+            return
+        self._watched = inode
+        self._queries.clear()
+        self._refused = ""
+        if inode:
+            self.run_worker(self._follow_queries(inode), group="queries", exclusive=True, exit_on_error=False)
+        else:
+            self.workers.cancel_group(self, "queries")
+
+    async def _follow_queries(self, inode: int) -> None:
+        subscription = self.workstation.client.subscribe((QUERIES,), inodes=(inode,))
+        try:
+            async for item in subscription:
+                if isinstance(item, Event):
+                    self._queries.extend(value for _, change, _, value in item.changes if change == "put")
+                    self.workstation.paint_data(self.refresh_page, key="details")
+        except NetdeckError as error:
+            self._refused = error.message
+            self.workstation.paint_data(self.refresh_page, key="details")
+        finally:
+            await subscription.close()
 
     async def _inspect(self, selected: Selected) -> None:
         try:

@@ -1,0 +1,236 @@
+"""The sockets at which containers ask for names, and the table in each container that leads to them.
+
+Both live in the container's network namespace: `helperd.names` answers on the sockets, from a process without privilege. An open
+socket keeps its namespace alive, so they are closed with the container's last network that has names. Sources: namespaces(7),
+ip(7), libnftables-json(5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from drivers.objects import NAME_ADDRESS, NAME_TABLE, NameServer, parse_mark
+from helperd.kernel.nft import Command, Nft, NftRefused
+from helperd.kernel.open_places import OpenPlaces
+from helperd.kernel.step_errors import doing
+from helperd.plan import Step
+from protocol.errors import Conflict, Gone, KernelRefused
+
+BACKLOG = 64
+_REMEMBERED = 4_096
+_IP_FREEBIND = 15  # linux/in.h: the loopback link of the container may be down
+_TABLE: Command = {"table": {"family": "ip", "name": NAME_TABLE}}
+_IN_TABLE = {"family": "ip", "table": NAME_TABLE}
+_ADDRESS_IN_PROC = f"{int.from_bytes(socket.inet_aton(NAME_ADDRESS), 'little'):08X}:"
+
+
+class Held(NamedTuple):
+    """The sockets of one container, and the inode of the namespace that they are in."""
+
+    inode: int
+    udp: socket.socket
+    tcp: socket.socket
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        return self.udp.getsockname()[1], self.tcp.getsockname()[1]
+
+    def close(self) -> None:
+        self.udp.close()
+        self.tcp.close()
+
+
+class _Table(NamedTuple):
+    """What a container's table says: its marks, and the ports that it leads to (0 where it leads nowhere)."""
+
+    marks: frozenset[str]
+    ports: tuple[int, int]
+    strange: bool  # it holds what we never put in
+
+
+class NameSockets:
+    """All of this process, by place. The writer's thread makes and closes them, others take copies."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._lock = threading.Lock()
+        self._held: dict[str, Held] = {}
+        self._made: deque[int] = deque(maxlen=_REMEMBERED)  # inodes of our sockets: a copy may outlive the container's last network
+        self._closer = ThreadPoolExecutor(1, "nft-closer")
+        # A thread begins in the namespace of the one that starts it, and keeps that alive: this one must be there before a visit.
+        self._closer.submit(int).result()
+        self.changed: Callable[[str], None] = lambda place: None  # called when a place has got other sockets, in the writer's thread
+
+    def copies(self, place: str) -> tuple[int, int] | None:
+        """Descriptors of the UDP and the listening TCP socket, which the caller closes; None where there are none."""
+        with self._lock:
+            held = self._held.get(place)
+            return None if held is None else (os.dup(held.udp.fileno()), os.dup(held.tcp.fileno()))
+
+    def holds(self, place: str, inode: int) -> bool:
+        """Whether the sockets of `place` are open, in the namespace `inode`."""
+        with self._lock:
+            held = self._held.get(place)
+            return held is not None and held.inode == inode
+
+    def ours(self) -> frozenset[int]:
+        """The inodes of sockets that are or were ours."""
+        with self._lock:
+            return frozenset(self._made)
+
+    # Steps, in the writer's thread
+
+    def make(self, places: OpenPlaces, step: Step) -> None:
+        """Open the sockets and lead port 53 to them, in place of what this helper had there before. Raises Gone, Conflict,
+        KernelRefused, OSError."""
+        item = step.object
+        assert isinstance(item, NameServer)
+        descriptor = places.descriptor(item.place)
+        assert descriptor is not None, "names are served in containers only"
+        held = places.inside(item.place, lambda: self._make(item, os.fstat(descriptor).st_ino, doing(step)))
+        with self._lock:
+            before = self._held.pop(item.place, None)
+            self._held[item.place] = held
+            self._made += (os.fstat(sock.fileno()).st_ino for sock in (held.udp, held.tcp))
+        if before is not None:
+            before.close()
+        self.changed(item.place)
+
+    def _make(self, item: NameServer, inode: int, what: str) -> Held:
+        udp, tcp = _open(socket.SOCK_DGRAM), _open(socket.SOCK_STREAM)
+        held = Held(inode, udp, tcp)
+        try:
+            with self._nft() as nft:
+                there = _read(nft)
+                if there is not None and not self._ours(there):
+                    raise Conflict(f"{what}: the container has a table ip {NAME_TABLE} that this netdeck did not make, which is never "
+                                   f"changed: see it with `nft list table ip {NAME_TABLE}` in there", with_=f"table ip {NAME_TABLE}")
+                commands = [] if there is None else [{"delete": _TABLE}]
+                try:
+                    nft.run([*commands, *_table(held.ports, item.mark)])
+                except NftRefused as refusal:
+                    raise KernelRefused(f"{what}: {refusal}", object=f"table ip {NAME_TABLE}", errno=0, kernel=str(refusal)) from refusal
+        except BaseException:
+            held.close()
+            raise
+        return held
+
+    def remove(self, places: OpenPlaces, step: Step) -> None:
+        """Close the sockets and delete the table, if it is ours. A container that is gone has none."""
+        item = step.object
+        with self._lock:
+            held = self._held.pop(item.place, None)
+        try:
+            places.inside(item.place, self._remove)
+        except (Gone, OSError):  # its namespace ends with our sockets, and the table with it
+            pass
+        finally:
+            if held is not None:
+                held.close()
+
+    def _remove(self) -> None:
+        with self._nft() as nft:
+            there = _read(nft)
+            if there is not None and self._ours(there):
+                with contextlib.suppress(NftRefused):
+                    nft.run([{"delete": _TABLE}])
+
+    def close(self) -> None:
+        """Let all sockets go; the tables stay, and lead nowhere until the next start."""
+        with self._lock:
+            held, self._held = self._held, {}
+        for item in held.values():
+            item.close()
+        self._closer.shutdown()
+
+    # Looking
+
+    def observe(self, places: OpenPlaces, place: str, wanted: NameServer | None) -> NameServer | None:
+        """What there is in `place`: `wanted` itself where all is as it should be, another where it has to be made anew or away."""
+        table = places.inside(place, self._look)
+        if table is None or not self._ours(table):
+            return None
+        with self._lock:
+            held = self._held.get(place)
+            whole = held is not None and held.ports == table.ports and held.inode == os.fstat(places.descriptor(place) or 0).st_ino
+        if whole and wanted is not None and table.marks == {wanted.mark}:
+            return wanted
+        return NameServer(place, "")
+
+    def _look(self) -> _Table | None:
+        with self._nft() as nft:
+            return _read(nft)
+
+    def _ours(self, table: _Table) -> bool:
+        marks = [parse_mark(text) for text in table.marks]
+        return not table.strange and all(mark is not None and mark[:2] == (self._instance, "names") for mark in marks)
+
+    @contextlib.contextmanager
+    def _nft(self) -> Any:
+        nft = Nft()
+        try:
+            yield nft
+        finally:
+            # Where a table was deleted, the kernel waits for a grace period when the socket is closed: 15 ms.
+            self._closer.submit(nft.close)
+
+
+def _open(kind: socket.SocketKind) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+        sock.bind((NAME_ADDRESS, 0))
+        if kind is socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _table(ports: tuple[int, int], comment: str) -> list[Command]:
+    chain = {"chain": {**_IN_TABLE, "name": "output", "type": "nat", "hook": "output", "prio": -100, "policy": "accept"}}
+    return [{"add": _TABLE}, {"add": chain}, *({"add": {"rule": {
+        **_IN_TABLE, "chain": "output", "comment": comment, "expr": [
+            {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": NAME_ADDRESS}},
+            {"match": {"op": "==", "left": {"payload": {"protocol": protocol, "field": "dport"}}, "right": 53}},
+            {"counter": None}, {"dnat": {"addr": NAME_ADDRESS, "port": port}}]}}}
+        for protocol, port in zip(("udp", "tcp"), ports, strict=True))]
+
+
+def _read(nft: Nft) -> _Table | None:
+    """The container's table, None where there is none."""
+    try:
+        listed = nft.run([{"list": _TABLE}])
+    except NftRefused:
+        return None
+    rules = [entry["rule"] for entry in listed if "rule" in entry]
+    ports = [part["dnat"].get("port", 0) for rule in rules for part in rule.get("expr", ()) if isinstance(part.get("dnat"), dict)]
+    first, second = (*(port if isinstance(port, int) else 0 for port in ports), 0, 0)[:2]
+    strange = any(entry.keys() - {"metainfo", "table", "rule"} and entry.get("chain", {}).get("name") != "output" for entry in listed)
+    return _Table(frozenset(str(rule.get("comment", "")) for rule in rules), (first, second), strange)
+
+
+def at_name_address() -> frozenset[int]:
+    """The sockets (inodes) at `NAME_ADDRESS` in the namespace that this thread is in (proc(5))."""
+    found: set[int] = set()
+    for protocol in ("udp", "tcp"):
+        with contextlib.suppress(OSError):
+            rows = [line.split() for line in Path(f"/proc/thread-self/net/{protocol}").read_text(encoding="ascii").splitlines()[1:]]
+            found |= {int(row[9]) for row in rows if row[1].startswith(_ADDRESS_IN_PROC)}
+    return frozenset(found - {0})
+
+
+def outward_sockets(family: int, kind: str, count: int) -> list[socket.socket]:
+    """Sockets for questions to name servers of `family` (4, 6), ``udp`` or ``tcp``, in the namespace that this thread is in."""
+    number = socket.AF_INET6 if family == 6 else socket.AF_INET
+    type_ = socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM
+    return [socket.socket(number, type_ | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) for _ in range(count)]

@@ -1,0 +1,215 @@
+"""The core's hold on the resolver: starts it, starts it anew when it ends, hangs or sends rubbish, and speaks to the one that lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from helperd.front_process import child_environment, resident
+from helperd.names.frames import (
+    MAX_PACKET,
+    Alive,
+    AnyFromResolver,
+    Limits,
+    PacketError,
+    Ping,
+    Ready,
+    Start,
+    ToResolver,
+    from_resolver,
+    pack,
+)
+
+MAX_UNSENT = 100_000  # packets that wait for a resolver that doesn't read
+STEADY_SECONDS = 10.0  # a resolver that lived so long is replaced at once
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+_log = logging.getLogger("netdeck.names")
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long it is waited for a resolver, in seconds: to begin, between two questions whether it lives, for an answer to those."""
+
+    ready: float = 60.0  # a machine in software emulation takes 10 s to import the modules
+    check: float = 5.0
+    hung: float = 20.0
+
+
+class ResolverProcess:
+    """One resolver after the other. `on_start` is called when one begins: it posts all that the resolver must know. `on_frame`
+    gets what it says."""
+
+    def __init__(self, on_start: Callable[[], None], on_frame: Callable[[AnyFromResolver], None], limits: Limits | None = None,
+                 users: Sequence[str] = (), patience: Patience | None = None) -> None:
+        self._on_start, self._on_frame = on_start, on_frame
+        self._limits, self._users, self._patience = limits or Limits(), tuple(users), patience or Patience()
+        self._pair: socket.socket | None = None
+        self._out: deque[tuple[bytes, tuple[int, ...]]] = deque()
+        self._heard = 0.0
+        self._fault: asyncio.Future[str] | None = None
+        self._closed = asyncio.Event()
+        self.ready = asyncio.Event()
+        self._curious: list[asyncio.Future[dict[str, int]]] = []
+        self.pid = 0  # of the resolver that lives, 0 where none does
+        self.starts = 0
+
+    async def run(self) -> None:
+        """Keep a resolver alive until cancelled; then end it."""
+        pause = FIRST_PAUSE
+        while True:
+            started = time.monotonic()
+            self.starts += 1
+            try:
+                reason = await self._one()
+            except OSError as error:
+                reason = f"can't be started: {error}"
+            lived = time.monotonic() - started
+            pause = FIRST_PAUSE if lived >= STEADY_SECONDS else pause
+            _log.warning("the resolver ended after %.1f s (%s); another starts in %.2f s", lived, reason, pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _one(self) -> str:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        loop = asyncio.get_running_loop()
+        try:
+            process = await self._start(theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._fault, self._closed = loop.create_future(), asyncio.Event()
+        self._pair, self.pid, self._heard = ours, process.pid, time.monotonic() + self._patience.ready
+        watch = asyncio.create_task(self._watch())
+        ended = asyncio.create_task(process.wait())
+        try:
+            loop.add_reader(ours, self._read)
+            self.post(Start(self._limits))
+            self._on_start()
+            await asyncio.wait((self._fault, watch, ended), return_when=asyncio.FIRST_COMPLETED)
+            if self._fault.done():
+                return self._fault.result()
+            return f"exit status {ended.result()}" if ended.done() else watch.result()
+        finally:
+            self._pair, self.pid = None, 0
+            self.ready.clear()
+            loop.remove_reader(ours)
+            loop.remove_writer(ours)
+            ours.close()
+            while self._out:
+                _close(self._out.popleft()[1])
+            for task in (watch, ended):
+                task.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            await asyncio.gather(watch, ended, return_exceptions=True)
+
+    async def _start(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+        users = [word for user in self._users for word in ("--user", user)]
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-s", "-m", "helperd.names", "--core-fd", str(theirs.fileno()), *users,
+            pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
+            env=child_environment())
+
+    async def _watch(self) -> str:
+        """Ask for a sign of life now and then."""
+        while time.monotonic() - self._heard < self._patience.hung:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), self._patience.check)
+                await asyncio.sleep(1.0)  # its exit status would tell more
+                return "it closed its end"
+            self.post(Ping())
+        return "it hangs"
+
+    def _failed(self, why: str) -> None:
+        if self._fault is not None and not self._fault.done():
+            self._fault.set_result(why)
+
+    def _read(self) -> None:
+        for _ in range(32):
+            if self._pair is None:
+                return
+            try:
+                body = self._pair.recv(MAX_PACKET + 1)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._failed(str(error))
+                return
+            if not body:
+                asyncio.get_running_loop().remove_reader(self._pair)
+                self._closed.set()
+                return
+            try:
+                frame = from_resolver(body)
+            except PacketError as error:
+                self._failed(str(error))
+                return
+            self._heard = time.monotonic()
+            if isinstance(frame, Ready):
+                self.ready.set()
+            elif isinstance(frame, Alive):
+                curious, self._curious = self._curious, []
+                for future in curious:
+                    if not future.done():
+                        future.set_result(frame.counts)
+            else:
+                self._on_frame(frame)
+
+    async def stats(self) -> dict[str, int]:
+        """What the resolver counts, with its memory; empty where none answers within 2 s."""
+        if self._pair is None:
+            return {}
+        future: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+        self._curious.append(future)
+        self.post(Ping())
+        try:
+            async with asyncio.timeout(2.0):
+                return {**await future, "memory": resident(self.pid), "starts": self.starts, "pid": self.pid}
+        except TimeoutError:
+            return {}
+
+    def post(self, frame: ToResolver, descriptors: tuple[int, ...] = ()) -> None:
+        """Send as soon as the resolver takes it; `descriptors` are closed then. Without a living resolver it is dropped: the next one
+        is told everything."""
+        if self._pair is None:
+            _close(descriptors)
+            return
+        self._out.append((pack(frame), descriptors))
+        if len(self._out) > MAX_UNSENT:
+            self._failed("it does not read")
+        if len(self._out) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._out and self._pair is not None:
+            body, descriptors = self._out[0]
+            try:
+                socket.send_fds(self._pair, [body], descriptors)
+            except BlockingIOError:
+                loop.add_writer(self._pair, self._flush)
+                return
+            except OSError as error:
+                self._failed(f"it can't be told anything: {error}")
+                return
+            self._out.popleft()
+            _close(descriptors)
+        if self._pair is not None:
+            loop.remove_writer(self._pair)
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
