@@ -26,7 +26,9 @@ from drivers.objects import (
     AnyObject,
     Bridge,
     Chain,
+    Dummy,
     Jump,
+    Macvlan,
     Masked,
     NameServer,
     PortSocket,
@@ -35,6 +37,7 @@ from drivers.objects import (
     Sysctl,
     Up,
     Veth,
+    Vlan,
 )
 from protocol.model import Plan, PlannedStep
 from protocol.names import display_text
@@ -169,6 +172,9 @@ _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     ),
     Bridge: lambda item, where: f"bridge {item.name} {where(item.place)}, mtu {item.mtu}",
     Veth: _say_veth,
+    Dummy: lambda item, where: f"dummy {item.name} {where(item.place)}, mtu {item.mtu}",
+    Vlan: lambda item, where: f"VLAN {item.vid} of {item.parent} as {item.name} {where(item.place)}",
+    Macvlan: lambda item, where: f"macvlan {item.name} {where(item.place)}, mode {item.mode}, mtu {item.mtu}, on the host's {item.parent}",
     Sysctl: lambda item, where: f"setting {_sysctl_name(item)} = {item.value} {where(item.place)}",
     Address: lambda item, where: f"address {item.prefix} on {item.link} {where(item.place)}",
     Up: lambda item, where: f"{item.link} up {where(item.place)}",
@@ -267,6 +273,41 @@ def _veth(action: str, item: Veth, before: AnyObject | None, places: _Places) ->
     return words
 
 
+def _dummy(action: str, item: Dummy, before: AnyObject | None, places: _Places) -> Words:
+    ip = places.ip(item.place)
+    if action == "delete":
+        return [[*ip, "link", "delete", "dev", item.name]]
+    settings = [*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), "alias", item.alias]
+    if action == "change":
+        return [settings]
+    return [[*ip, "link", "add", "name", item.name, "group", str(LINK_GROUP), "type", "dummy"], settings]
+
+
+def _vlan(action: str, item: Vlan, before: AnyObject | None, places: _Places) -> Words:
+    ip = places.ip(item.place)
+    if action == "delete":
+        return [[*ip, "link", "delete", "dev", item.name]]
+    settings = [*ip, "link", "set", "dev", item.name, "alias", item.alias]
+    if action == "change":
+        return [settings]
+    kind = ["type", "vlan", "id", str(item.vid)]
+    return [[*ip, "link", "add", "link", item.parent, "name", item.name, "group", str(LINK_GROUP), *kind], settings]
+
+
+def _macvlan(action: str, item: Macvlan, before: AnyObject | None, places: _Places) -> Words:
+    inside, mac = places.ip(item.place), ["address", item.mac] if item.mac else []
+    if action == "delete":
+        return [[*inside, "link", "delete", "dev", item.name]]
+    if action == "change":
+        return [[*inside, "link", "set", "dev", item.name, "mtu", str(item.mtu), *mac, "alias", item.alias]]
+    there = ["netns", places.target(item.place)] if item.place != HOST else []
+    first = ["ip", "link", "add", "link", item.parent, "name", item.first_name, *mac, "mtu", str(item.mtu), "group", str(LINK_GROUP)]
+    return [
+        [*first, *there, "type", "macvlan", "mode", item.mode],
+        [*inside, "link", "set", "dev", item.first_name, "name", item.name, "alias", item.alias],
+    ]
+
+
 def _sysctl(action: str, item: Sysctl, before: AnyObject | None, places: _Places) -> Words:
     if action == "delete":
         return []
@@ -362,6 +403,9 @@ def _name_server(action: str, item: NameServer, before: AnyObject | None, places
 _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]] = {
     Bridge: _bridge,
     Veth: _veth,
+    Dummy: _dummy,
+    Vlan: _vlan,
+    Macvlan: _macvlan,
     Sysctl: _sysctl,
     Address: _address,
     Up: _up,

@@ -32,6 +32,11 @@ class HostLink(msgspec.Struct, frozen=True):
     ours: bool = False
     master: str = ""
     addresses: tuple[str, ...] = ()
+    up: bool = True  # administratively
+    loopback: bool = False
+    mac: str = ""
+    lower: str = ""  # name of the link that it is made on, in the same namespace
+    vlan: int = 0  # 802.1Q id of a sub-interface
 
 
 class HostView(msgspec.Struct, frozen=True):
@@ -57,7 +62,8 @@ class Driver(Protocol):
         ...
 
     def check_endpoint(self, network: Network, endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
-        """`endpoint` completed (its `host_link`) or an error. `others` are the endpoints of the network."""
+        """`endpoint` completed (its `host_link`) or an error. `others` are the endpoints of the network, for a driver whose
+        `info.parents` is set; else none: to look them up costs. Where it is set, an endpoint without a chosen `mac` has none yet."""
         ...
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, instance: str) -> tuple[AnyObject, ...]:
@@ -90,9 +96,10 @@ def builtin() -> dict[str, Driver]:
     """The drivers of this package."""
     from drivers.bridge import DRIVER as bridge
     from drivers.host import DRIVER as host
+    from drivers.macvlan import DRIVER as macvlan
     from drivers.none import DRIVER as none
 
-    return {"bridge": bridge, "host": host, "none": none}
+    return {"bridge": bridge, "host": host, "macvlan": macvlan, "none": none}
 
 
 def find(drivers: Mapping[str, Driver], name: str) -> Driver:

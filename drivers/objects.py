@@ -9,6 +9,7 @@ of making; taking away goes the other way.
 
 from __future__ import annotations
 
+import hashlib
 from typing import ClassVar
 
 import msgspec
@@ -91,6 +92,69 @@ class Veth(Object, frozen=True, tag="veth"):
     @property
     def key(self) -> Key:
         return ("link", self.place, self.name)
+
+
+class Dummy(Object, frozen=True, tag="dummy"):
+    """A link that leads nowhere (IFLA_INFO_KIND dummy), not yet up: what containers of an isolated network hang on."""
+
+    name: str
+    alias: str
+    mtu: int = 1500
+
+    rank: ClassVar[int] = 10
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.place, self.name)
+
+
+class Vlan(Object, frozen=True, tag="vlan"):
+    """An 802.1Q sub-interface of `parent` (in the same place), not yet up; it has the MTU of its parent. `vid`: 1 to 4094."""
+
+    name: str
+    alias: str
+    parent: str
+    vid: int
+
+    rank: ClassVar[int] = 12
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.place, self.name)
+
+    @property
+    def on(self) -> tuple[str, str] | None:
+        return (self.place, self.parent)
+
+
+class Macvlan(Object, frozen=True, tag="macvlan"):
+    """A macvlan of the host's link `parent`, made directly in `place`, down. `mode`: bridge, vepa, private, passthru.
+
+    In mode passthru `mac` is "": the link has that of its parent, and to set another would change the parent's.
+    """
+
+    name: str
+    alias: str
+    parent: str
+    mode: str = "bridge"
+    mtu: int = 1500
+    mac: str = ""
+
+    rank: ClassVar[int] = 40
+
+    @property
+    def first_name(self) -> str:
+        """What it is called while it is made: before Linux 6.15 a link can't be made in another namespace with a name that the
+        host's has (rtnl_newlink looks there), and the host's `eth0` is the usual parent of a container's."""
+        return first_name(self.alias)
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.place, self.name)
+
+    @property
+    def on(self) -> tuple[str, str] | None:
+        return (HOST, self.parent)
 
 
 class Sysctl(Object, frozen=True, tag="sysctl"):
@@ -276,15 +340,21 @@ VERDICT_MAPS: tuple[VerdictMap, ...] = (
 )
 MASKED = {4: "masked-4", 6: "masked-6"}  # sets of addresses
 
-LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth)
+LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth, Dummy, Vlan, Macvlan)
 TableItem = Chain | Jump | Masked | Published  # what the table `inet netdeck` holds
-AnyObject = PortSocket | Bridge | Veth | Sysctl | Address | Up | Route | TableItem | NameServer
+AnyObject = PortSocket | Bridge | Veth | Dummy | Vlan | Macvlan | Sysctl | Address | Up | Route | TableItem | NameServer
 
 
 def mark(instance: str, kind: str, ident: str) -> str:
-    """The ifalias of a link that `instance` (8 hex digits) made for the object `ident` of `kind` (``network``, ``endpoint``), and
-    the comment of the rules in a container's table of names (``names``)."""
+    """The ifalias of a link that `instance` (8 hex digits) made for the object `ident` of `kind` (``network``, ``endpoint``, or
+    ``parent`` with the link's own name: several networks may hang on it), and the comment of the rules in a container's table of
+    names (``names``)."""
     return f"{MARK_VERSION}:{instance}:{kind}:{ident}"
+
+
+def first_name(alias: str) -> str:
+    """A name for the link with the mark `alias` that no other link has."""
+    return "nd" + hashlib.sha256(alias.encode()).hexdigest()[:13]
 
 
 def parse_mark(alias: str) -> tuple[str, str, str] | None:

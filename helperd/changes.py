@@ -25,7 +25,7 @@ from helperd.plan import Step, plan, undo
 from helperd.records import Records
 from helperd.store import Change, Store
 from protocol.errors import Cancelled, Conflict, Internal, KernelRefused, NetdeckError
-from protocol.model import Container
+from protocol.model import Container, Network
 
 log = logging.getLogger("netdeck.changes")
 FEW = 20  # steps; up to so many, progress is not told
@@ -79,6 +79,8 @@ class Changes:
         self.listeners: list[Listener] = []
         self.fault: Callable[[str], None] = lambda stage: None
         self.needs_repair = asyncio.Event()
+        # Namespaces where a change that failed may have left links that nothing on the host shows.
+        self.suspects: dict[str, NamespaceRef] = {}
         self._unfinished: list[int] = []  # journal entries that the store could not take back; done before the next change
 
     def places(self, change: Change) -> dict[str, NamespaceRef]:
@@ -100,6 +102,11 @@ class Changes:
                 before.extend(records.network_objects(records.networks[ident]))
             if ident in fresh:
                 after.extend(records.network_objects(fresh[ident]))
+        # What they share with others (a VLAN that several networks hang on) stays as it is, so it is in both.
+        for sharer in self._sharers(change):
+            objects = records.network_objects(sharer)
+            before.extend(objects)
+            after.extend(objects)
         for container in self._touched(change):
             old = {item.id: item for item in records.endpoints_of(container=container)}
             new = {ident: item for ident, item in old.items() if ident not in change.drop_endpoints}
@@ -107,6 +114,13 @@ class Changes:
             before.extend(records.container_objects(old.values(), records.networks))
             after.extend(records.container_objects(sorted(new.values(), key=lambda item: item.order), networks))
         return plan(after, before)
+
+    def _sharers(self, change: Change) -> list[Network]:
+        """The other networks on the links of the networks of `change`."""
+        stored = self.records.networks
+        touched = {item.id for item in change.networks} | set(change.drop_networks)
+        links = {item.link for item in (*change.networks, *(stored[ident] for ident in change.drop_networks if ident in stored))}
+        return [item for item in stored.values() if item.link and item.link in links and item.id not in touched] if links else []
 
     def _touched(self, change: Change) -> list[str]:
         touched = dict.fromkeys(item.container for item in change.endpoints)
@@ -204,6 +218,7 @@ class Changes:
                 await self.writer.apply(undo(done), places, None)
         except Exception:
             log.exception("a change could not be taken back in one go: repairing")
+            self.suspects |= places
             self.needs_repair.set()
         try:
             self.store.abort(entry)

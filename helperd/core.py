@@ -57,6 +57,7 @@ from helperd.network_health import NetworkHealth
 from helperd.network_update import NetworkUpdates
 from helperd.networks import Networks
 from helperd.operations import Dispatcher, Handler, table
+from helperd.parent_watch import ParentWatch
 from helperd.ports import Ports
 from helperd.publish import Publisher, Watcher
 from helperd.records import Records
@@ -127,6 +128,11 @@ class Core:
         self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.ports, self.known, self.facts, settings.run_dir)
+        self.parents = ParentWatch(self.records, self.live.world)
+        self.parents.mend = self.changes.needs_repair.set
+        self.parents.shown = self.publisher.states_changed
+        self.publisher.networks_changed, self.publisher.state = self.parents.changed, self.parents.state
+        self.networks.state = self.parents.state
         self.publisher.etc_changed = self.runs.rewrite_etc_files
         self.names = Directory(self.changes, self.name_sockets, self.threads, RESOLV_CONF, settings.configuration.dns)
         self.names.host_changed = self._host_servers_changed

@@ -107,7 +107,8 @@ class Endpoints:
             prefixes, moved = chosen_addresses(records, wish)
             ifname = free_ifname(network.options.get("container_iface_prefix", "eth"), names)
             names.add(ifname)
-            mac = mac_address(wish.mac) if wish.mac else random_mac()
+            # A link on a parent may have no address of its own to choose.
+            mac = mac_address(wish.mac) if wish.mac else "" if driver.info.parents else random_mac()
             neighbours = records.endpoints_of(network=network.id) if wish.mac else ()
             for other in neighbours:
                 if other.mac == mac:
@@ -117,7 +118,8 @@ class Endpoints:
                                 addresses=prefixes, aliases=tuple(alias_name(item) for item in wish.aliases),
                                 order=order + len(endpoints), kept_defaults=inside.foreign_defaults,
                                 foreign_names=foreign)
-            endpoints.append(driver.check_endpoint(network, endpoint, ()))
+            rivals = records.endpoints_of(network=network.id) if driver.info.parents else ()
+            endpoints.append(driver.check_endpoint(network, endpoint, rivals))
             last.update(moved)
         return tuple(endpoints), last
 

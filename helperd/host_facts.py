@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from drivers.driver import HostLink, HostView
 from drivers.objects import parse_mark
+from helperd.kernel.host_links import look_up
 from helperd.subnets import HostAddress, HostRanges, HostRoute
 from helperd.world import World
 from protocol.model import Address, Link, Network, Route
@@ -16,6 +17,7 @@ from protocol.model import Address, Link, Network, Route
 RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_UPSTREAM = Path("/run/systemd/resolve/resolv.conf")
 _LOCAL_PORTS, _RESERVED_PORTS = "/proc/sys/net/ipv4/ip_local_port_range", "/proc/sys/net/ipv4/ip_local_reserved_ports"
+_IFF_UP, _IFF_LOOPBACK = 0x1, 0x8  # linux/if.h
 _FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 _FORWARDING_SYSCTL = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
@@ -33,8 +35,9 @@ class HostFacts:
     def _addresses(self) -> list[Address]:
         return [row for row in self._world.rows("addresses") if isinstance(row, Address) and row.inode == self._inode]
 
-    def view(self, instance: str) -> HostView:
-        """The host as drivers see it."""
+    def view(self, instance: str, names: Iterable[str] = ()) -> HostView:
+        """The host as drivers see it. Links called `names` are looked up anew: what was made a moment ago may not be told of yet.
+        Raises OSError."""
         links = self._links()
         by_link: dict[int, list[str]] = {}
         for row in self._addresses():
@@ -45,7 +48,19 @@ class HostFacts:
             master = links.get(link.master)
             found[link.name] = HostLink(name=link.name, kind=link.kind, mtu=link.mtu,
                                         ours=mark is not None and mark[0] == instance, master=master.name if master else "",
-                                        addresses=tuple(by_link.get(link.ifindex, ())))
+                                        addresses=tuple(by_link.get(link.ifindex, ())), up=bool(link.flags & _IFF_UP),
+                                        loopback=bool(link.flags & _IFF_LOOPBACK), mac=link.mac, vlan=link.vlan,
+                                        lower=links[link.lower].name if link.lower in links else "")
+        for name in names:
+            found.pop(name, None)
+            now = look_up(name)
+            if now is not None:
+                mark = parse_mark(now.alias)
+                # Of our group without an alias: a helper was killed while it made it.
+                ours = now.ours and (mark is None or mark[0] == instance)
+                found[name] = HostLink(name=name, kind=now.kind, mtu=now.mtu, ours=ours, master=_link_name(now.master),
+                                       addresses=now.addresses, up=now.up, loopback=now.loopback, mac=now.mac, vlan=now.vlan,
+                                       lower=_link_name(now.lower))
         return HostView(instance=instance, links=found)
 
     def ranges(self, ours: frozenset[str]) -> HostRanges:
@@ -115,6 +130,10 @@ class HostFacts:
 
     def warnings(self, network: Network) -> list[str]:
         """What of the host stops traffic of `network`, each with its remedy."""
+        if network.options.get("parent") and not network.made_link:
+            state = look_up(network.link)
+            return [f"{network.link} is down, so nothing leaves by it: bring it up with ip link set {network.link} up"
+                    ] if state is not None and not state.up else []
         if network.driver != "bridge":
             return []
         told = []
@@ -138,9 +157,9 @@ def _numbers(path: str, default: str) -> list[int]:
 
 
 def _link_name(ifindex: int) -> str:
-    """The name of a link of the host now, "" if it is gone."""
+    """The name of a link of the host now, "" if it is gone, and for 0."""
     try:
-        return socket.if_indextoname(ifindex)
+        return socket.if_indextoname(ifindex) if ifindex else ""
     except OSError:
         return ""
 

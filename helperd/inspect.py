@@ -24,7 +24,7 @@ def _address(endpoint: Endpoint, version: int) -> str:
 
 
 def network_document(network: Network, endpoints: Sequence[Endpoint], containers: Mapping[str, Container],
-                     notes: Sequence[str] = ()) -> dict[str, Any]:
+                     notes: Sequence[str] = (), state: str = "ready") -> dict[str, Any]:
     """What ``network inspect`` prints for one network: the keys of docker's engine API, then `Netdeck` with ours."""
     config = []
     for subnet in network.subnets:
@@ -70,6 +70,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
         "Netdeck": {
             "Link": network.link,
             "LinkIsOurs": network.made_link,
+            "State": state,
             "Predefined": network.predefined,
             "Owner": network.owner,
             "Notes": list(notes),

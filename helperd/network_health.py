@@ -53,6 +53,14 @@ def damage(network: Network, wanted: Bridge | Veth | None, seen: Carrier | None)
             "then connect a container or start the helper again")
 
 
+def parent_damage(network: Network, seen: Carrier | None) -> str:
+    """As `damage`, of a network that hangs on a link of the host."""
+    if seen is not None:
+        return ""
+    again = "it is made again" if network.made_link else "what hangs on it is made again"
+    return f"the link {network.link} that it hangs on is gone; {again} when {'the link below' if network.made_link else 'that'} is back"
+
+
 def _kind(kind: str) -> str:
     return f"a {kind}" if kind else "a device"
 
@@ -94,6 +102,8 @@ class NetworkHealth:
             return f"its driver {network.driver} can't be used: {unusable}"
         if not network.link or carriers.get(network.link, network) is None:
             return ""
+        if self._changes.records.drivers[network.driver].info.parents:
+            return parent_damage(network, carriers.get(network.link))
         wanted = self._changes.records.carrier(network)
         return "" if wanted is None and network.made_link else damage(network, wanted, carriers.get(network.link))
 
@@ -147,7 +157,9 @@ class NetworkHealth:
                     continue
                 found = await self._now(network) if network.link else self.problem(network)
             if found != self._told(network):
-                self._world.put("networks", network.id, msgspec.structs.replace(network, problem=found))
+                shown = self._world.get("networks", network.id)
+                state = shown.state if isinstance(shown, Network) else network.state
+                self._world.put("networks", network.id, msgspec.structs.replace(network, problem=found, state=state))
                 action, level = ("damaged", "warning") if found else ("mended", "notice")
                 self._world.log("network", action, network.name, text=found, level=level)
 

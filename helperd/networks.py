@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from drivers.commands import planned
 from drivers.driver import find, parse_options
 from drivers.objects import HOST
+from drivers.parents import parent_names
 from drivers.unusable import problem, require_usable
 from helperd.changes import NO_STRAYS, CallContext, Changes, Strays
 from helperd.host_facts import HostFacts
@@ -45,6 +46,7 @@ class Networks:
         self._changes, self._records, self._facts, self.health = changes, changes.records, facts, health
         self.pools = pools
         self._bridge = bridge or NetworkCreate(name="bridge")
+        self.state: Callable[[str], str] = lambda network: "ready"  # of a network by its id
 
     async def ensure_predefined(self) -> set[str]:
         """Make `bridge`, `host` and `none` where they are missing; return which were. A `bridge` that can't be made is told in the log."""
@@ -85,15 +87,17 @@ class Networks:
         ident = secrets.token_hex(32)
         options = parse_options(driver.info, request.options)
         ours = frozenset(item.link for item in others if item.made_link and item.link)
+        outside, parent = driver.info.parents, options.get("parent", "")
         subnets = check_subnets(name, request.subnets, ipv4=request.ipv4, ipv6=request.ipv6, networks=others,
                                 host=self._facts.ranges(ours), pools=self.pools,
-                                own_link=self._adopted(options.get("name", "")),
-                                automatic_gateway=driver.info.automatic_gateway) if driver.info.subnets else ()
+                                own_link=self._adopted(options.get("name", "")), outside=outside,
+                                automatic_gateway=driver.info.automatic_gateway and (bool(parent and not request.internal) or not outside)
+                                ) if driver.info.subnets else ()
         families = {6 if ":" in item.subnet else 4 for item in subnets}
         network = Network(id=ident, name=name, driver=driver.name, created=time.time(), subnets=subnets,
                           options=options, labels=dict(request.labels),
                           internal=request.internal, ipv4=4 in families, ipv6=6 in families, predefined=predefined, owner=uid)
-        return driver.check(network, self._facts.view(records.instance), others)
+        return driver.check(network, self._facts.view(records.instance, parent_names(parent) if outside else ()), others)
 
     def _adopted(self, link: str) -> str:
         """`link` if it exists on the host and is not ours, else ""."""
@@ -138,12 +142,13 @@ class Networks:
 
     async def listing(self, request: NetworkList, call: CallContext, stream: Stream) -> Any:
         rows = sorted(self._records.networks.values(), key=lambda item: (not item.predefined, item.created))
-        return [{**msgspec.to_builtins(self.health.shown(item)), "containers": self._records.endpoint_count(item.id)} for item in rows]
+        return [{**msgspec.to_builtins(self.health.shown(item)), "containers": self._records.endpoint_count(item.id),
+                 "state": self.state(item.id)} for item in rows]
 
     async def inspect(self, request: NetworkInspect, call: CallContext, stream: Stream) -> Any:
         found = [self._records.network(name) for name in request.names]
         return [network_document(self.health.shown(item), self._records.endpoints_of(network=item.id), self._records.containers,
-                                 find(self._records.drivers, item.driver).info.notes) for item in found]
+                                 find(self._records.drivers, item.driver).info.notes, self.state(item.id)) for item in found]
 
     def _members(self, network: Network) -> list[str]:
         endpoints = self._records.endpoints_of(network=network.id)

@@ -66,7 +66,15 @@ def plan(desired: Iterable[AnyObject], observed: Iterable[AnyObject]) -> tuple[S
     remade = {key for key, item in want.items()
               if key in have and have[key] != item and not _changeable(have[key], item)}
     going = {key: item for key, item in have.items() if key not in want or key in remade}
-    taker = {end: key for key, item in going.items() if _is_link(item) for end in (_link_id(item), *_other_ends(item))}
+    # A link that goes with another takes along in its turn what is on it.
+    taker: dict[tuple[str, str], Key] = {}
+    for key, item in sorted(going.items(), key=lambda pair: _order(pair[1])):
+        if _is_link(item):
+            taken_by = taker.get(item.on, key) if item.on is not None else key
+            taker |= dict.fromkeys((_link_id(item), *_other_ends(item)), taken_by)
+    for item in sorted(have.values(), key=_order):
+        if _is_link(item) and item.on in taker:
+            taker |= dict.fromkeys((_link_id(item), *_other_ends(item)), taker[item.on])
     along: dict[Key, list[AnyObject]] = {}
     lost: set[Key] = set()
     for key, item in have.items():
@@ -109,6 +117,9 @@ def _other_ends(item: AnyObject) -> tuple[tuple[str, str], ...]:
 _CHANGEABLE: dict[str, frozenset[str]] = {
     "bridge": frozenset({"mtu", "alias"}),
     "veth": frozenset({"mtu", "alias", "isolated", "hairpin", "master"}),
+    "dummy": frozenset({"mtu", "alias"}),
+    "vlan": frozenset({"alias"}),
+    "macvlan": frozenset({"mtu", "alias", "mac"}),
 }
 
 

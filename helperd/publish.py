@@ -40,16 +40,35 @@ class Publisher:
         self._announcing: set[asyncio.Task[int]] = set()
         self._linkers = Linkers(self._records)
         self.etc_changed: Callable[[Container], None] = lambda container: None
+        self.networks_changed: Callable[[], None] = lambda: None
+        self.state: Callable[[str], str] = lambda network: "ready"  # of a network by its id
         changes.listeners.append(self)
 
     def everything(self) -> None:
         """The first state, after a start."""
         records = self._records
         for network in records.networks.values():
-            self._world.put("networks", network.id, self._health.shown(network))
+            self._network(network)
         for endpoint in records.endpoints.values():
-            self._world.put("endpoints", endpoint.id, endpoint)
+            self._endpoint(endpoint)
         self.containers()
+        self.networks_changed()
+
+    def states_changed(self, networks: Iterable[Network]) -> None:
+        """The links that carry `networks` are in another state now."""
+        for network in networks:
+            self._network(network)
+            endpoints = self._records.endpoints_of(network=network.id)
+            for endpoint in endpoints:
+                self._endpoint(endpoint)
+            if self.state(network.id) == "ready":
+                self._announce(endpoints)
+
+    def _network(self, network: Network) -> None:
+        self._world.put("networks", network.id, msgspec.structs.replace(self._health.shown(network), state=self.state(network.id)))
+
+    def _endpoint(self, endpoint: Endpoint) -> None:
+        self._world.put("endpoints", endpoint.id, msgspec.structs.replace(endpoint, state=self.state(endpoint.network)))
 
     def containers(self) -> None:
         """The containers table anew, from the records and the last scan; only differences are told."""
@@ -67,7 +86,7 @@ class Publisher:
             before = self._world.get("networks", network.id)
             known = isinstance(before, Network)
             problem = before.problem if isinstance(before, Network) else ""  # what becomes of it is looked at, not guessed
-            self._world.put("networks", network.id, msgspec.structs.replace(network, problem=problem))
+            self._world.put("networks", network.id, msgspec.structs.replace(network, problem=problem, state=self.state(network.id)))
             text = "; ".join(differences(before, network)) if isinstance(before, Network) else f"driver {network.driver}"
             self._world.log("network", "changed" if known else "created", network.name, text=text, actor=call.user)
         for ident in change.drop_networks:
@@ -77,7 +96,7 @@ class Publisher:
         fresh = []
         for endpoint in change.endpoints:
             earlier = self._world.get("endpoints", endpoint.id)
-            self._world.put("endpoints", endpoint.id, endpoint)
+            self._endpoint(endpoint)
             if not isinstance(earlier, Endpoint):
                 fresh.append(endpoint)
                 self._told(endpoint, "connected", call)
@@ -89,6 +108,8 @@ class Publisher:
                 self._told(lost, "disconnected", call)
         self._containers(change, call)
         self._announce(fresh)
+        if change.networks or change.drop_networks:
+            self.networks_changed()
 
     def _ports_told(self, endpoint: Endpoint, before: tuple[Port, ...], call: CallContext) -> None:
         if endpoint.ports == before:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from drivers.objects import AnyObject, Bridge, TableItem, Veth
+from drivers.objects import HOST, LINK_KINDS, AnyObject, Macvlan, TableItem, Veth, Vlan
 from helperd.changes import Changes, place_of
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
@@ -16,7 +16,7 @@ from helperd.plan import Step, plan
 from helperd.store import Journalled
 from helperd.unusable_networks import without_theirs
 from helperd.world import World
-from protocol.errors import NetdeckError
+from protocol.errors import NetdeckError, NotFound
 from protocol.model import Container
 
 log = logging.getLogger("netdeck.repair")
@@ -25,16 +25,19 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two restorations of the
 CALM_SECONDS = 5.0  # without a change by others, until a restoration waits for nothing again
 
 
-def _possible(steps: Sequence[Step], missing: set[tuple[str, str]]) -> tuple[Step, ...]:
-    """`steps` behind the first, which failed, without what needs a link that can't be made: one of that name is somebody else's.
-    `missing` holds (place, name) of such links."""
+def _possible(steps: Sequence[Step], missing: set[tuple[str, str]], cause: NetdeckError) -> tuple[Step, ...]:
+    """`steps` behind the first, which failed, without what needs a link that can't be made: one of that name is somebody else's, or
+    its parent is gone. `missing` holds (place, name) of such links."""
     failed = steps[0]
     if failed.action == "create":
         missing |= _ends(failed.object)
+        if isinstance(failed.object, Macvlan | Vlan) and isinstance(cause, NotFound):
+            missing.add((HOST, failed.object.parent))  # so that each of a hundred containers need not fail by itself
     found: list[Step] = []
     for step in steps[1:]:
         item = step.object
-        if step.action != "delete" and isinstance(item, Veth) and (item.place, item.master) in missing:
+        needs = (item.place, item.master) if isinstance(item, Veth) else item.on
+        if step.action != "delete" and isinstance(item, LINK_KINDS) and needs in missing:
             missing |= _ends(item)
         elif step.action == "delete" or item.on not in missing:
             found.append(step)
@@ -45,10 +48,8 @@ def _ends(item: AnyObject) -> set[tuple[str, str]]:
     match item:
         case Veth():
             return {(item.place, item.name), (item.peer_place, item.peer_name)}
-        case Bridge():
-            return {(item.place, item.name)}
         case _:
-            return set()
+            return {(item.place, item.key[2])} if isinstance(item, LINK_KINDS) else set()
 
 
 def left_over(cut_off: Iterable[Journalled], containers: Mapping[str, Container]) -> dict[str, NamespaceRef]:
@@ -72,10 +73,11 @@ class Repair:
         self._restored, self._pause, self._failing = 0.0, 0.0, False
 
     def places(self) -> dict[str, NamespaceRef]:
-        """The namespaces of all containers that have endpoints."""
+        """The namespaces of all containers that have endpoints, and those where a change may have left something."""
         records = self._changes.records
         ids = {item.container for item in records.endpoints.values()}
-        return {ident: place_of(records.containers[ident]) for ident in ids if records.containers[ident].inode}
+        found = {ident: place_of(records.containers[ident]) for ident in ids if records.containers[ident].inode}
+        return {**self._changes.suspects, **found}
 
     async def load_firewall(self) -> None:
         """Load the whole table from what is stored, in one transaction: traffic meets the old table or the new one."""
@@ -92,6 +94,7 @@ class Repair:
         observed = await self._changes.observer.observe(places, desired)
         tried: list[Step] = []
         missing: set[tuple[str, str]] = set()
+        whole = True
         steps = plan(desired, without_theirs(self._changes.records, observed, desired))
         while steps:
             try:
@@ -102,7 +105,10 @@ class Repair:
                 log.error("repair: %s", failed.message)
                 self._world.log("helper", "repair failed", str(failed.step.object.key), text=failed.message, level="error")
                 tried.extend(steps[:failed.index + 1])
-                steps = _possible(steps[failed.index:], missing)
+                whole = False
+                steps = _possible(steps[failed.index:], missing, failed.cause)
+        if whole:
+            self._changes.suspects.clear()
         return tuple(tried)
 
     async def run(self) -> None:

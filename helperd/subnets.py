@@ -160,13 +160,16 @@ def check_subnets(
     pools: Mapping[int, Sequence[Cut]],
     own_link: str = "",
     automatic_gateway: bool = True,
+    outside: bool = False,
 ) -> tuple[Subnet, ...]:
     """The subnets of the network `name`, complete with gateways, or an error that names the value and who stands in its
     way.
 
     A family without a subnet gets one from `pools`. `own_link` is a bridge that was there before and shall carry the
     network: its routes and addresses are no conflict, and its address in a subnet is that subnet's gateway unless
-    another was asked for. Without `automatic_gateway` a gateway is set only where it was asked for. Raises
+    another was asked for. Without `automatic_gateway` a gateway is set only where it was asked for. `outside`: the
+    subnets are those of a network of the site, on which the host has no part: one that was asked for may be what the
+    host is on too, and its gateway is the first usable address of the subnet, whatever the ip-range. Raises
     InvalidValue, Conflict, Exhausted.
     """
     if not ipv4 and not ipv6:
@@ -188,7 +191,7 @@ def check_subnets(
     fixed: list[Taken] = []
     for _, _, subnet, _ in parsed:
         if subnet is not None:
-            _check_free(subnet, fixed, used, routes, host, own_link)
+            _check_free(subnet, fixed, used, () if outside else routes, HostRanges() if outside else host, own_link)
             fixed.append((subnet, "another subnet of this network"))
     taken = [*used, *fixed, *((prefix, _route_text(route)) for prefix, route in routes), *_points(host, own_link)]
     result: list[Subnet] = []
@@ -199,7 +202,7 @@ def check_subnets(
             subnet = choose_subnet(family, pools, taken, size)
             taken.append((subnet, "another subnet of this network"))
         preferred = next((str(point.network_address) for point in own if _inside(point, subnet)), None)
-        result.append(_complete(request, preferred, subnet, chosen, aux_names, automatic_gateway))
+        result.append(_complete(request, preferred, subnet, chosen, aux_names, automatic_gateway, outside))
     return tuple(result)
 
 
@@ -343,9 +346,10 @@ def _complete(
     chosen: bool,
     aux_names: dict[str, str],
     automatic: bool,
+    outside: bool,
 ) -> Subnet:
     """The subnet with ip-range, aux-addresses and gateway checked. The gateway is the one asked for, else `preferred`,
-    else the first free address of the ip-range, else of the subnet."""
+    else the first free address of the ip-range (but for one `outside`), else of the subnet."""
     limits = subnet
     if request.ip_range:
         limits = parse_prefix(request.ip_range, "ip_range")
@@ -371,7 +375,8 @@ def _complete(
     if asked:
         gateway = str(host_address(asked, "gateway", "gateway", subnet, reserved))
     elif automatic:
-        low, high = int(limits.network_address), int(limits.broadcast_address)
+        whole = subnet if outside else limits
+        low, high = int(whole.network_address), int(whole.broadcast_address)
         free = next(
             (number for number in range(low, min(high, low + len(reserved)) + 1) if number not in reserved), None
         )

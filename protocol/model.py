@@ -268,6 +268,7 @@ class DriverInfo(Model, frozen=True):
     creatable: bool = True  # False for host and none: there is only the predefined one
     internal: bool = True  # takes --internal
     publishes: bool = False  # ports of containers can be published on addresses of the host
+    parents: bool = False  # its networks hang on a link of the host, option `parent`; the host has no address on them
     notes: tuple[str, ...] = ()
     changeable: tuple[str, ...] = ()  # what else of a network can be changed while it exists: "subnets", "internal"
     automatic_gateway: bool = True  # False: a subnet has a gateway only where one was asked for, the driver may choose one itself

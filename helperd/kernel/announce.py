@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import math
 import socket
@@ -56,7 +57,8 @@ def neighbour_advertisement(mac: bytes, address: ipaddress.IPv6Address) -> bytes
 class _Round(NamedTuple):
     place: NamespaceRef
     link: str
-    frames: Sequence[bytes]
+    mac: bytes
+    addresses: Sequence[Address]
     sent: asyncio.Future[None]
 
 
@@ -80,7 +82,8 @@ class Announcer:
         self, place: NamespaceRef, link: str, mac: str, addresses: Iterable[str], *, count: int = 3, interval: float = 1.0
     ) -> int:
         """Announce `addresses` (prefixes or bare) on `link` in `place`: `count` rounds (0 to 3), `interval` seconds (0.1 to 2)
-        apart, the first at once. Returns how many rounds were sent: a namespace or link that goes meanwhile ends it.
+        apart, the first at once. `mac` "" is the address that the link has. Returns how many rounds were sent: a namespace or
+        link that goes meanwhile ends it.
 
         Raises InvalidValue, and PermissionError without CAP_NET_RAW.
         """
@@ -95,15 +98,15 @@ class Announcer:
                 value=interval,
                 expected="0.1 to 2",
             )
-        hardware = bytes.fromhex(mac_address(mac).replace(":", ""))
-        frames = [_frame(hardware, ipaddress.ip_interface(text).ip) for text in addresses]
+        hardware = bytes.fromhex(mac_address(mac).replace(":", "")) if mac else b""
+        wanted = [ipaddress.ip_interface(text).ip for text in addresses]
         loop = asyncio.get_running_loop()
         start, sent = loop.time(), 0
-        while frames and sent < count:
+        while wanted and sent < count:
             if sent:
                 await asyncio.sleep(_on_grid(start + sent * interval) - loop.time())
             try:
-                await self._round(loop, place, link, frames)
+                await self._round(loop, place, link, hardware, wanted)
             except PermissionError:
                 raise
             except (OSError, NamespaceGone):
@@ -111,9 +114,10 @@ class Announcer:
             sent += 1
         return sent
 
-    async def _round(self, loop: asyncio.AbstractEventLoop, place: NamespaceRef, link: str, frames: Sequence[bytes]) -> None:
+    async def _round(self, loop: asyncio.AbstractEventLoop, place: NamespaceRef, link: str, mac: bytes,
+                     addresses: Sequence[Address]) -> None:
         sent: asyncio.Future[None] = loop.create_future()
-        self._due.append(_Round(place, link, frames, sent))
+        self._due.append(_Round(place, link, mac, addresses, sent))
         if len(self._due) == 1:
             loop.call_soon(self._begin, loop)
         await sent
@@ -125,9 +129,9 @@ class Announcer:
     def _send_all(self, loop: asyncio.AbstractEventLoop, rounds: Sequence[_Round]) -> None:
         """Runs in the thread."""
         outcomes: list[Exception | None] = []
-        for place, link, frames, _ in rounds:
+        for place, link, mac, addresses, _ in rounds:
             try:
-                self._let_go(in_namespace(place, lambda link=link, frames=frames: _send(link, frames)))  # type: ignore[misc]
+                self._let_go(in_namespace(place, functools.partial(_send, link, mac, addresses)))
                 outcomes.append(None)
             except Exception as error:
                 outcomes.append(error)
@@ -167,14 +171,15 @@ def _frame(mac: bytes, address: Address) -> bytes:
     )
 
 
-def _send(link: str, frames: Sequence[bytes]) -> socket.socket:
+def _send(link: str, mac: bytes, addresses: Sequence[Address]) -> socket.socket:
     """Runs inside the namespace; the socket is the caller's to close."""
     # Protocol 0: the socket receives nothing.
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
         sock.bind((link, 0))
-        for frame in frames:
-            sock.send(frame)
+        own = mac or sock.getsockname()[4]
+        for address in addresses:
+            sock.send(_frame(own, address))
     except BaseException:
         sock.close()
         raise

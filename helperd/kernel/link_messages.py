@@ -13,13 +13,14 @@ import functools
 import ipaddress
 import socket
 import struct
+import sys
 from typing import Any
 
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from drivers.objects import LINK_GROUP, PROTOCOL, Bridge, Route, Veth
+from drivers.objects import LINK_GROUP, PROTOCOL, Bridge, Dummy, Macvlan, Route, Veth, Vlan
 from helperd.kernel.netlink import NLM_F_CREATE, NLM_F_REPLACE, attribute, integer
 from helperd.kernel.netlink_batch import NLM_F_EXCL, encode
 from protocol.errors import InvalidValue
@@ -36,6 +37,8 @@ _LINKINFO, _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 18, 1, 2, 1  # linux/if_lin
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 1, 3, 10, 20, 28
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2  # linux/if_addr.h
 _RTA_OIF = 4  # linux/rtnetlink.h
+_VLAN_ID, _MACVLAN_MODE = 1, 1  # linux/if_link.h
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _HEADER = 16  # bytes of struct nlmsghdr
 _INDEX = _HEADER + 4  # where struct ifinfomsg and struct ifaddrmsg have the link's index
 _FRESH = NLM_F_CREATE | NLM_F_EXCL
@@ -100,9 +103,44 @@ def _fields(up: bool | None) -> tuple[tuple[str, int], ...]:
     return () if up is None else (("flags", IFF_UP if up else 0), ("change", IFF_UP))
 
 
+def new_dummy(item: Dummy) -> bytes:
+    """Make the dummy, down, without its alias."""
+    attrs = [("IFLA_IFNAME", item.name), ("IFLA_GROUP", LINK_GROUP), ("IFLA_MTU", item.mtu)]
+    return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, attrs, _info("dummy"))
+
+
+def new_vlan(item: Vlan, parent: int) -> bytes:
+    """Make the sub-interface of the link with index `parent`, down, without its alias."""
+    attrs = [("IFLA_IFNAME", item.name), ("IFLA_GROUP", LINK_GROUP), ("IFLA_LINK", parent)]
+    data = attribute(_VLAN_ID, item.vid.to_bytes(2, sys.byteorder))
+    return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, attrs, _info("vlan", data))
+
+
+def new_macvlan(item: Macvlan, parent: int, namespace: int) -> bytes:
+    """Make the macvlan of the host's link with index `parent` in the namespace of a descriptor, down, under its first name and
+    without its alias. To be sent in the host's namespace."""
+    attrs: list[tuple[str, object]] = [
+        ("IFLA_IFNAME", item.first_name),
+        ("IFLA_GROUP", LINK_GROUP),
+        ("IFLA_MTU", item.mtu),
+        ("IFLA_LINK", parent),
+        ("IFLA_NET_NS_FD", namespace),
+    ]
+    if item.mac:
+        attrs.append(("IFLA_ADDRESS", item.mac))
+    data = attribute(_MACVLAN_MODE, MACVLAN_MODES[item.mode].to_bytes(4, sys.byteorder))
+    return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, attrs, _info("macvlan", data))
+
+
+def _info(kind: str, data: bytes = b"") -> bytes:
+    return attribute(_LINKINFO, attribute(_INFO_KIND, kind.encode()) + (attribute(_INFO_DATA, data) if data else b""))
+
+
 def set_link(
     index: int,
     *,
+    name: str | None = None,
+    mac: str | None = None,
     alias: str | None = None,
     mtu: int | None = None,
     group: int | None = None,
@@ -111,8 +149,10 @@ def set_link(
 ) -> bytes:
     """Change what is given of the link `index`; a `master` of 0 releases it from its bridge."""
     given = (("IFLA_MTU", mtu), ("IFLA_GROUP", group), ("IFLA_MASTER", master))
-    shared = tuple((name, value) for name, value in given if value is not None)
-    own = () if alias is None else (_text(_IFLA_IFALIAS, alias),)
+    shared = tuple((key, value) for key, value in given if value is not None)
+    own = [_text(kind, text) for kind, text in ((_IFLA_IFNAME, name), (_IFLA_IFALIAS, alias)) if text is not None]
+    if mac is not None:
+        own.append(attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", ""))))
     return _request(_head(ifinfmsg, RTM_NEWLINK, 0, _fields(up), shared), index, *own)
 
 

@@ -13,17 +13,26 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from drivers.objects import LINK_GROUP, Bridge, Veth
-from helperd.kernel.link_messages import delete_group, delete_link, new_bridge, new_veth, set_link, set_port
+from drivers.objects import LINK_GROUP, Bridge, Dummy, Veth, Vlan
+from helperd.kernel.link_messages import (
+    delete_group,
+    delete_link,
+    new_bridge,
+    new_dummy,
+    new_veth,
+    new_vlan,
+    set_link,
+    set_port,
+)
 from helperd.kernel.link_state import LinkState, all_links, index_of, read_link
 from helperd.kernel.netlink_batch import Refusal, exchange, one
 from helperd.kernel.open_places import OpenPlaces
-from helperd.kernel.step_errors import RunFailed, in_the_way, refused
+from helperd.kernel.step_errors import RunFailed, doing, in_the_way, refused
 from helperd.plan import Step
 from protocol.errors import Conflict, Gone, NetdeckError, NotFound
 from protocol.names import display_text
 
-Link = Bridge | Veth
+Link = Bridge | Veth | Dummy | Vlan
 _TOGETHER = 2  # from this many on, links are deleted as a group: 0.3 ms each instead of 16 ms
 
 
@@ -67,8 +76,13 @@ def _link(step: Step) -> Link:
 
 def _request(places: OpenPlaces, sock: socket.socket, step: Step) -> bytes:
     item = _link(step)
-    if isinstance(item, Bridge):
-        return new_bridge(item)
+    match item:
+        case Bridge():
+            return new_bridge(item)
+        case Dummy():
+            return new_dummy(item)
+        case Vlan():
+            return new_vlan(item, _parent(sock, step, item))
     return new_veth(
         item, _master(sock, step, item), None if item.peer_place == item.place else places.target(item.peer_place)
     )
@@ -83,6 +97,13 @@ def _master(sock: socket.socket, step: Step, item: Veth) -> int:
     return index
 
 
+def _parent(sock: socket.socket, step: Step, item: Vlan) -> int:
+    index = index_of(sock, item.parent)
+    if not index:
+        raise NotFound(f"{doing(step)}: there is no link {item.parent} on the host", name=item.parent)
+    return index
+
+
 def _exists(places: OpenPlaces, sock: socket.socket, step: Step, refusal: Refusal) -> None:
     """Put up with a link that exists, if it is ours, and bring it to the wanted settings; else raise."""
     if refusal.number != errno.EEXIST:
@@ -90,9 +111,13 @@ def _exists(places: OpenPlaces, sock: socket.socket, step: Step, refusal: Refusa
     item = _link(step)
     state = read_link(sock, item.name)
     if state is None:
+        if isinstance(item, Vlan):
+            raise in_the_way(step, f"{item.parent} has a link for VLAN {item.vid} already, under another name", item.parent)
         peer = item.peer_name if isinstance(item, Veth) else item.name
         raise in_the_way(step, f"a link {peer} exists already", peer)
     _require_mark(step, state, item.alias)
+    if isinstance(item, Vlan) and (state.vlan, state.peer) != (item.vid, _parent(sock, step, item)):
+        raise in_the_way(step, f"{item.name} exists and is not VLAN {item.vid} of {item.parent}", item.name)
     with _kernel(step):
         if isinstance(item, Veth):
             peer_sock, peer_state = _peer(places, step, item, state)
@@ -102,8 +127,7 @@ def _exists(places: OpenPlaces, sock: socket.socket, step: Step, refusal: Refusa
 
 
 def _require_mark(step: Step, state: LinkState, *aliases: str) -> None:
-    kind = "bridge" if isinstance(step.object, Bridge) else "veth"
-    if state.kind != kind or not any(state.marked(alias) for alias in aliases):
+    if state.kind != step.object.__struct_config__.tag or not any(state.marked(alias) for alias in aliases):
         whose = f"with the alias {display_text(state.alias)!r}" if state.alias else "without netdeck's mark"
         raise in_the_way(
             step, f"{state.name} is a {state.kind or 'device'} {whose}, which is never changed or deleted", state.name
@@ -120,14 +144,18 @@ def _peer(places: OpenPlaces, step: Step, item: Veth, state: LinkState) -> tuple
 
 def _settings(sock: socket.socket, step: Step, item: Link, state: LinkState) -> list[bytes]:
     """The requests that bring the near end from any state of ours to that of `item`."""
-    if isinstance(item, Bridge):
-        return [set_link(state.index, alias=item.alias, mtu=item.mtu, group=LINK_GROUP)]
+    if not isinstance(item, Veth):
+        return [set_link(state.index, alias=item.alias, mtu=_mtu(item), group=LINK_GROUP)]
     master = _master(sock, step, item)
     moved = master if master != state.master else None
     requests = [set_link(state.index, alias=item.alias, mtu=item.mtu, group=LINK_GROUP, master=moved, up=True)]
     if master and ((item.isolated, item.hairpin) != (state.isolated, state.hairpin) or moved is not None):
         requests.append(set_port(state.index, isolated=item.isolated, hairpin=item.hairpin))
     return requests
+
+
+def _mtu(item: Link) -> int | None:
+    return None if isinstance(item, Vlan) else item.mtu
 
 
 def _mark(
@@ -251,7 +279,7 @@ def _prepared(places: OpenPlaces, step: Step) -> _Change:
         peer_sock, peer = _peer(places, step, item, state)
         far.append((peer_sock, set_link(peer.index, alias=item.alias, mtu=item.mtu)))
         back.append((peer_sock, set_link(peer.index, alias=peer.alias, mtu=peer.mtu)))
-    return _Change(near, far, back, item.mtu < state.mtu)
+    return _Change(near, far, back, (_mtu(item) or state.mtu) < state.mtu)
 
 
 def _change_all(run: Sequence[Step], changes: Sequence[_Change]) -> None:

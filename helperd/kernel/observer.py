@@ -13,10 +13,26 @@ from typing import TypeVar
 
 import msgspec
 
-from drivers.objects import HOST, Address, AnyObject, Bridge, Key, NameServer, Route, Sysctl, Up, Veth, parse_mark
+from drivers.objects import (
+    HOST,
+    Address,
+    AnyObject,
+    Bridge,
+    Dummy,
+    Key,
+    Macvlan,
+    NameServer,
+    Route,
+    Sysctl,
+    Up,
+    Veth,
+    Vlan,
+    parse_mark,
+)
 from helperd.kernel import sysctl
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import DEFAULT_METRIC6, canonical, canonical_gateway, canonical_network, metric_of
+from helperd.kernel.link_messages import MACVLAN_MODES
 from helperd.kernel.link_state import (
     AddressState,
     LinkState,
@@ -34,6 +50,7 @@ from helperd.kernel.port_sockets import PortSockets
 from protocol.errors import Gone
 
 T = TypeVar("T")
+_MACVLAN_MODES = {number: name for name, number in MACVLAN_MODES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +65,17 @@ class _Seen:
     settings: dict[Key, str | None]
     nsid: int | None = None
     names: NameServer | None = None
+    home: int | None = None  # how this namespace numbers the host's
+
+
+Found = Bridge | Veth | Dummy | Vlan | Macvlan
 
 
 @dataclass(slots=True)
 class _Wanted:
     """What is asked for, by where it is looked for."""
 
-    links: dict[tuple[str, str], Bridge | Veth] = field(default_factory=dict)
+    links: dict[tuple[str, str], Found] = field(default_factory=dict)
     addresses: dict[tuple[str, str, str], Address] = field(default_factory=dict)
     routes: dict[tuple[str, str, int], Route] = field(default_factory=dict)
     ups: set[Up] = field(default_factory=set)
@@ -65,7 +86,7 @@ class _Wanted:
         self.links, self.addresses, self.routes, self.ups, self.settings, self.names = {}, {}, {}, set(), {}, {}
         for item in wanted:
             match item:
-                case Bridge() | Veth():
+                case Bridge() | Veth() | Dummy() | Vlan() | Macvlan():
                     self.links[item.place, item.name] = item
                 case Address():
                     self.addresses[item.place, item.link, canonical(item.prefix)] = item
@@ -126,7 +147,9 @@ class Observer:
                     if HOST not in names:
                         places.close(names[0])
         found = self._links(seen, wanted)
+        host = next(there for there in seen if HOST in there.places)
         for there in seen:
+            found |= self._children(there, host, wanted)
             found |= self._addresses(there, wanted)
             found |= _routes(there, wanted)
             if there.names is not None:
@@ -163,8 +186,32 @@ class Observer:
             if link.kind == "bridge":
                 mac = link.mac if isinstance(known, Bridge) and known.mac else ""
                 found.add(_same(known, Bridge(HOST, link.name, link.alias, link.mtu, mac)))
+            elif link.kind == "dummy":
+                found.add(Dummy(HOST, link.name, link.alias, link.mtu))
+            elif link.kind == "vlan":
+                parent = host.links[link.peer].name if link.peer in host.links else ""
+                found.add(Vlan(HOST, link.name, link.alias, parent, link.vlan))
             elif link.kind == "veth" and (link.up or known is None):
                 found.add(_same(known, _veth(host, link, ends.get((link.peer_nsid, link.peer)), known)))
+        return found
+
+    def _children(self, there: _Seen, host: _Seen, wanted: _Wanted) -> set[AnyObject]:
+        """Links in a container that hang on one of the host. Marks can be forged there: of a wanted one, its parent tells."""
+        found: set[AnyObject] = set()
+        if HOST in there.places:
+            return found
+        for link in there.links.values():
+            mode = _MACVLAN_MODES.get(link.mode)
+            known = _first(wanted.links.get((place, link.name)) for place in there.places)
+            hangs = link.peer_nsid is not None and link.peer_nsid == there.home and link.peer in host.links
+            if link.kind != "macvlan" or mode is None or not (self._ours(link) or (hangs and isinstance(known, Macvlan))):
+                continue
+            mac = link.mac
+            if isinstance(known, Macvlan) and known.mac.lower() in ("", mac):
+                mac = known.mac
+            place = known.place if known is not None else there.places[0]
+            parent = host.links[link.peer].name if hangs else ""
+            found.add(Macvlan(place, link.name, link.alias, parent, mode, link.mtu, mac))
         return found
 
     def _addresses(self, there: _Seen, wanted: _Wanted) -> set[AnyObject]:
@@ -202,14 +249,14 @@ def _first(found: Iterable[T | None]) -> T | None:
     return next((item for item in found if item is not None), None)
 
 
-def _veth(host: _Seen, link: LinkState, end: tuple[_Seen, LinkState] | None, known: Bridge | Veth | None) -> Veth:
+def _veth(host: _Seen, link: LinkState, end: tuple[_Seen, LinkState] | None, known: Found | None) -> Veth:
     place = name = mac = ""
     mtu = link.mtu
     if end is not None:
         there, peer = end
         name = peer.name
         # Ends that differ are what a change left behind that was cut off in its middle: neither is as it should be.
-        mtu = peer.mtu if known is not None and link.mtu == known.mtu else link.mtu
+        mtu = peer.mtu if isinstance(known, Veth) and link.mtu == known.mtu else link.mtu
         place = there.places[0]
         if isinstance(known, Veth):
             place = known.peer_place if known.peer_place in there.places else place
@@ -218,7 +265,7 @@ def _veth(host: _Seen, link: LinkState, end: tuple[_Seen, LinkState] | None, kno
     return Veth(HOST, link.name, link.alias, place, name, mtu, mac, master, link.isolated, link.hairpin)
 
 
-def _same(known: Bridge | Veth | None, found: Bridge | Veth) -> Bridge | Veth:
+def _same(known: Found | None, found: Bridge | Veth) -> Bridge | Veth:
     """`known` where the kernel holds just that, spelt in another way."""
     if isinstance(known, Bridge) and isinstance(found, Bridge) and known.mac.lower() == found.mac:
         return msgspec.structs.replace(found, mac=known.mac)
@@ -237,9 +284,10 @@ def _see(places: OpenPlaces, names: tuple[str, ...], wanted: _Wanted, sockets: N
     if sockets is not None and place != HOST:
         asked = _first(wanted.names.get(name) for name in names)
         served = sockets.observe(places, asked.place if asked else place, asked)
-    return _Seen(
-        names, {link.index: link for link in all_links(sock)}, all_addresses(sock), all_routes(sock), values, nsid, served
-    )
+    links = {link.index: link for link in all_links(sock)}
+    hanging = place != HOST and any(link.kind == "macvlan" for link in links.values())
+    home = nsid_of(sock, places.target(HOST)) if hanging else None
+    return _Seen(names, links, all_addresses(sock), all_routes(sock), values, nsid, served, home)
 
 
 def _routes(there: _Seen, wanted: _Wanted) -> set[AnyObject]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 
 from drivers.commands import describe
+from drivers.objects import AnyObject, Dummy, Macvlan, Vlan
 from helperd.kernel.netlink_batch import Refusal
 from helperd.plan import Step
-from protocol.errors import Conflict, KernelRefused, NetdeckError
+from protocol.errors import Conflict, KernelRefused, NetdeckError, Unavailable
 
 _DOING = {"create": "creating", "change": "changing", "delete": "deleting"}
 
@@ -40,11 +41,29 @@ def doing(step: Step) -> str:
     return f"{_DOING[step.action]} {describe(step.object)}"
 
 
-def refused(step: Step, refusal: Refusal | OSError) -> KernelRefused:
+# Kinds of links that a kernel may lack: the module that has them, and what people call them.
+_MODULES: dict[type[AnyObject], tuple[str, str]] = {
+    Dummy: ("dummy", "dummy links"),
+    Vlan: ("8021q", "802.1Q VLANs"),
+    Macvlan: ("macvlan", "macvlan"),
+}
+
+
+def refused(step: Step, refusal: Refusal | OSError) -> NetdeckError:
     """The error of a step that the kernel refused."""
     number = refusal.number if isinstance(refusal, Refusal) else refusal.errno or 0
     text = refusal.text if isinstance(refusal, Refusal) else refusal.strerror or str(refusal)
     name = errno.errorcode.get(number, str(number))
+    item = step.object
+    if step.action == "create" and number == errno.EOPNOTSUPP and type(item) in _MODULES:
+        module, what = _MODULES[type(item)]
+        return Unavailable(
+            f"{doing(step)}: this kernel has no {what}. The module {module} was not found: it comes with the kernel's package "
+            "(Debian: linux-image-amd64; Ubuntu: linux-modules-extra of this kernel's version)",
+            object=describe(item), module=module)
+    if step.action == "create" and isinstance(item, Macvlan) and number in (errno.EBUSY, errno.EINVAL):
+        text += (f". The link {item.parent} can't carry it: it is a port of a bridge or bond, is not Ethernet, has a smaller MTU, or "
+                 "carries ipvlan, or macvlan in mode passthru, that netdeck did not make")
     return KernelRefused(f"{doing(step)}: {text} ({name})", object=describe(step.object), errno=number, kernel=text)
 
 

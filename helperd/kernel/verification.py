@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from drivers.objects import Address, AnyObject, Bridge, NameServer, Route, Sysctl, Up, Veth
+from drivers.objects import Address, AnyObject, Bridge, Dummy, Macvlan, NameServer, Route, Sysctl, Up, Veth, Vlan
 from helperd.kernel import sysctl
 from helperd.kernel.ip_steps import canonical, canonical_gateway, canonical_network, metric_of
 from helperd.kernel.link_state import SETTINGS6, LinkState, RouteState, all_addresses, all_routes, read_link
@@ -72,11 +72,14 @@ def _family(prefix: str) -> int:
 def _present(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject) -> bool:
     read = reads.setdefault(item.place, _Read())
     match item:
-        case Bridge() | Veth():
+        case Bridge() | Veth() | Dummy() | Macvlan():
             link = _link(places, read, item.place, item.name)
             if link is None or link.alias != item.alias or link.mtu != item.mtu:
                 return False
-            return isinstance(item, Bridge) or _veth_present(places, reads, item, link)
+            return not isinstance(item, Veth) or _veth_present(places, reads, item, link)
+        case Vlan():
+            link = _link(places, read, item.place, item.name)
+            return link is not None and link.alias == item.alias and link.vlan == item.vid
         case Up():
             link = _link(places, read, item.place, item.link)
             return link is not None and link.up

@@ -20,7 +20,9 @@ from drivers.objects import (
     AnyObject,
     Bridge,
     Chain,
+    Dummy,
     Jump,
+    Macvlan,
     Masked,
     NameServer,
     PortSocket,
@@ -29,8 +31,10 @@ from drivers.objects import (
     Sysctl,
     Up,
     Veth,
+    Vlan,
 )
 from helperd.kernel import conntrack, sysctl
+from helperd.kernel.child_steps import change_child, create_child, delete_child
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import change_route, create_ip, delete_ip
 from helperd.kernel.link_steps import change_links, create_links, delete_links
@@ -51,6 +55,9 @@ Progress = Callable[[int, int], None]
 _SUBJECTS: dict[type[AnyObject], str] = {
     Bridge: "link",
     Veth: "link",
+    Dummy: "link",
+    Vlan: "link",
+    Macvlan: "child",
     Sysctl: "sysctl",
     Address: "ip",
     Up: "ip",
@@ -205,7 +212,7 @@ def _kind(step: Step) -> tuple[str, ...]:
 def _together(steps: Sequence[Step], start: int) -> Sequence[Step]:
     first = steps[start]
     kind = _kind(first)
-    if kind[:2] in (("ip", "delete"), ("ip", "change")) or kind[0] == "names":
+    if kind[:2] in (("ip", "delete"), ("ip", "change")) or kind[0] in ("names", "child"):
         return steps[start : start + 1]
     end = start + 1
     names = {first.object.key[-1]}
@@ -219,6 +226,8 @@ def _together(steps: Sequence[Step], start: int) -> Sequence[Step]:
         if kind[:2] == ("ip", "create") and isinstance(item, Up):
             break
         if kind[:2] == ("link", "create") and isinstance(item, Veth) and item.master in names:
+            break
+        if kind[:2] == ("link", "create") and isinstance(item, Vlan) and item.parent in names:
             break
         names.add(item.key[-1])
         end += 1
@@ -302,6 +311,9 @@ _RUNS: dict[tuple[str, str], _Run] = {
     ("link", "create"): _all(create_links),
     ("link", "change"): _all(change_links),
     ("link", "delete"): _all(delete_links),
+    ("child", "create"): _each(create_child),
+    ("child", "change"): _each(change_child),
+    ("child", "delete"): _each(delete_child),
     ("sysctl", "create"): _all(_set_sysctls),
     ("sysctl", "change"): _all(_set_sysctls),
     ("sysctl", "delete"): _all(_leave_sysctls),

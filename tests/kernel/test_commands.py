@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from drivers.commands import commands, skeleton_commands
-from drivers.objects import HOST, AnyObject, Bridge, Chain, Jump, Match, Route, Rule, Sysctl, Up, Veth, mark
+from drivers.objects import HOST, Address, AnyObject, Bridge, Chain, Jump, Macvlan, Match, Route, Rule, Sysctl, Up, Veth, mark
 from helperd.plan import Step, plan
 from tests.kernel.written_objects import INSTANCE, Written, creates, deletes, endpoint, network, written
 from tests.simulated_host import SimulatedHost, simulated_host
@@ -199,3 +199,24 @@ async def test_containers_by_process(rig: Written, shell: SimulatedHost) -> None
     run(shell, lines)
     assert dump(shell) == dump(rig.host)
     sleeper.kill()
+
+
+@pytest.mark.req("X1", "M1")
+async def test_links_that_hang_on_one_of_the_host(rig: Written, shell: SimulatedHost) -> None:
+    parent = "ip link add parent0 type veth peer name parent1 && ip link set parent0 up && ip link set parent1 up"
+    rig.host.run(parent)
+    shell.run(parent)
+    link = Macvlan("c1", "eth0", mark(INSTANCE, "endpoint", "c10"), "parent0", "vepa", 1400, "02:00:00:00:07:01")
+    objects: list[AnyObject] = [link, Sysctl("c1", "net.ipv6.conf.*.accept_ra", "0", "eth0"), Address("c1", "eth0", "10.0.7.2/24"),
+                                Up("c1", "eth0"), Route("c1", "0.0.0.0/0", "eth0", "10.0.7.1")]
+    before = dump(shell)
+    changed = Step("change", msgspec.structs.replace(link, mtu=1300, mac="02:00:00:00:07:02"), link)
+    for steps in (creates(objects), (changed,), plan((), [changed.object, *objects[1:]])):
+        await rig.apply(steps)
+        run(shell, commands(steps, NAMES))
+        assert dump(shell) == dump(rig.host)
+    assert dump(shell) == before
+    assert await rig.observe() == frozenset()
+    await rig.apply(creates(objects))
+    assert await rig.observe(objects) == frozenset(objects)
+    assert link in await rig.observe(), "found by its mark alone"

@@ -30,6 +30,9 @@ CREATE = NetworkCreate(name="a", ipv6=True, subnets=(SubnetRequest(subnet="10.8.
 OTHER = NetworkCreate(name="b", subnets=(SubnetRequest(subnet="10.9.0.0/24"),))
 CONNECT = NetworkConnect(network="a", container="netns:c1")
 PUBLISH = PortPublish(container="netns:c1", ports=("8080:80", "8080:80/udp", "127.0.0.1:9000-9001:90-91"))
+ON_PARENT = NetworkCreate(name="m", driver="macvlan", ipv6=True, options={"parent": "parent0"},
+                          subnets=(SubnetRequest(subnet="10.7.0.0/24"), SubnetRequest(subnet="fd00:7::/64")))
+JOIN = NetworkConnect(network="m", container="netns:c1")
 SCENARIOS: dict[str, tuple[list[Request], Request]] = {
     "create": ([], CREATE),
     "connect": ([CREATE], CONNECT),
@@ -37,6 +40,8 @@ SCENARIOS: dict[str, tuple[list[Request], Request]] = {
     "disconnect": ([CREATE, CONNECT], NetworkDisconnect(network="a", container="netns:c1")),
     "disconnect the one with the route": ([CREATE, OTHER, CONNECT, NetworkConnect(network="b", container="netns:c1")],
                                           NetworkDisconnect(network="a", container="netns:c1")),
+    "connect to a macvlan": ([ON_PARENT, CREATE, CONNECT], JOIN),
+    "disconnect from a macvlan": ([ON_PARENT, JOIN, CREATE, CONNECT], NetworkDisconnect(network="m", container="netns:c1")),
     "remove": ([CREATE], NetworkRemove(name="a")),
     "update": ([CREATE, OTHER, CONNECT, NetworkConnect(network="b", container="netns:c1")], NetworkUpdate(
         name="a", options={"mtu": "1400", "icc": "true", "masquerade": "false"}, labels={"x": "y"}, subnets=("10.10.0.0/24",),
@@ -57,6 +62,7 @@ SCENARIOS: dict[str, tuple[list[Request], Request]] = {
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_fault_at_each_step_is_taken_back(host: SimulatedHost, tmp_path: Path, scenario: str) -> None:
     host.add_namespace("c1")
+    host.run("ip link add parent0 type veth peer name parent1 && ip link set parent0 up && ip link set parent1 up")
     before_it, change = SCENARIOS[scenario]
 
     async def inside() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivers.objects import (
@@ -15,16 +15,19 @@ from drivers.objects import (
     Chain,
     Jump,
     Key,
+    Macvlan,
     Match,
     Route,
     Rule,
     Sysctl,
     Up,
     Veth,
+    Vlan,
 )
 from helperd.plan import Step, index, inverse, plan, undo
 
 INSIDE = "c1"
+ROUNDS = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # on a machine that has other work
 
 
 class Kernel:
@@ -36,7 +39,7 @@ class Kernel:
     def ends(self) -> dict[tuple[str, str], Key]:
         found = {}
         for key, item in self.objects.items():
-            if isinstance(item, Bridge | Veth):
+            if isinstance(item, Bridge | Veth | Vlan | Macvlan):
                 found[(item.place, item.name)] = key
             if isinstance(item, Veth):
                 found[(item.peer_place, item.peer_name)] = key
@@ -47,7 +50,7 @@ class Kernel:
             item = step.object
             if step.action == "delete":
                 assert self.objects.pop(item.key) == item
-                if isinstance(item, Bridge | Veth):
+                if isinstance(item, Bridge | Veth | Vlan | Macvlan):
                     self._link_went(item, step)
                 if isinstance(item, Chain):
                     assert not any(isinstance(other, Jump) and other.chain == item.name for other in self.objects.values())
@@ -70,11 +73,14 @@ class Kernel:
         if isinstance(item, Jump):
             assert ("chain", item.place, item.chain) in self.objects
 
-    def _link_went(self, item: Bridge | Veth, step: Step) -> None:
+    def _link_went(self, item: Bridge | Veth | Vlan | Macvlan, step: Step) -> None:
         ends = {(item.place, item.name)}
         if isinstance(item, Veth):
             ends.add((item.peer_place, item.peer_name))
-        went = {key: other for key, other in self.objects.items() if other.on in ends}
+        went: dict[Key, AnyObject] = {}
+        while more := {key: other for key, other in self.objects.items() if other.on in ends and key not in went}:
+            went |= more
+            ends |= {(other.place, other.name) for other in more.values() if isinstance(other, Vlan | Macvlan)}
         assert set(step.along) == set(went.values())
         for key in went:
             del self.objects[key]
@@ -101,6 +107,13 @@ def states(draw: st.DrawFn) -> frozenset[AnyObject]:
         master = draw(st.sampled_from(["", *bridges]))
         objects.append(Veth(HOST, name, "mark", INSIDE, peer, draw(st.sampled_from([1400, 1500])), "m2", master, draw(st.booleans())))
         ends += [(HOST, name), (INSIDE, peer)]
+    if "br-a" in bridges and draw(st.booleans()):
+        objects.append(Vlan(HOST, "br-a.5", "mark", "br-a", draw(st.sampled_from([5, 6]))))
+        ends.append((HOST, "br-a.5"))
+    parents = [link for place, link in ends if place == HOST and link in ("br-a", "br-b", "br-a.5")]
+    if draw(st.booleans()) and parents:
+        objects.append(Macvlan("c2", "eth0", "mark", draw(st.sampled_from(parents)), draw(st.sampled_from(["bridge", "vepa"]))))
+        ends.append(("c2", "eth0"))
     for end in ends:
         place, link = end
         if draw(st.booleans()):
@@ -124,6 +137,7 @@ def states(draw: st.DrawFn) -> frozenset[AnyObject]:
     return frozenset(objects)
 
 
+@ROUNDS
 @given(states(), states())
 def test_applying_the_plan_leads_to_what_is_desired(desired: frozenset[AnyObject], observed: frozenset[AnyObject]) -> None:
     kernel = Kernel(observed)
@@ -131,6 +145,7 @@ def test_applying_the_plan_leads_to_what_is_desired(desired: frozenset[AnyObject
     assert kernel.state == desired
 
 
+@ROUNDS
 @given(states(), states(), st.data())
 def test_undo_of_any_part_of_a_plan_leads_back(desired: frozenset[AnyObject], observed: frozenset[AnyObject], data: st.DataObject) -> None:
     steps = plan(desired, observed)
@@ -141,6 +156,7 @@ def test_undo_of_any_part_of_a_plan_leads_back(desired: frozenset[AnyObject], ob
     assert kernel.state == observed
 
 
+@ROUNDS
 @given(states(), states(), st.data())
 def test_recovery_from_any_point_leads_on_and_back(
     desired: frozenset[AnyObject], observed: frozenset[AnyObject], data: st.DataObject
@@ -156,11 +172,13 @@ def test_recovery_from_any_point_leads_on_and_back(
         assert other.state == goal
 
 
+@ROUNDS
 @given(states())
 def test_nothing_to_do_is_an_empty_plan(state: frozenset[AnyObject]) -> None:
     assert plan(state, state) == ()
 
 
+@ROUNDS
 @given(states(), states())
 def test_order_of_steps(desired: frozenset[AnyObject], observed: frozenset[AnyObject]) -> None:
     """Deletions in falling rank come before creations in rising rank, and no object is touched without need."""

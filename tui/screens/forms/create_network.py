@@ -11,7 +11,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import Widget
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from protocol.errors import NetdeckError
 from protocol.model import DriverInfo, OptionInfo
@@ -19,6 +19,7 @@ from tui.screens.forms.fields import Choice, Field, TextField, Toggle
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
 from tui.screens.forms.network_entry import NetworkEntry, check, command_line, place_of
 from tui.screens.forms.subnet_rows import SubnetRows
+from tui.text import plain
 
 if TYPE_CHECKING:
     from tui.workstation import Workstation
@@ -96,6 +97,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
 
     DEFAULT_CSS = """
     CreateNetwork .form-options, CreateNetwork .form-subnets { height: auto; }
+    CreateNetwork .form-note { color: $text-muted; height: auto; }
     """
 
     @property
@@ -113,7 +115,9 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
             yield from self._option_widgets()
 
     def _option_widgets(self) -> tuple[Widget, ...]:
-        return (heading(f"Options of {self.info.name}"), *self._options) if self._options else ()
+        options = (heading(f"Options of {self.info.name}"), *self._options) if self._options else ()
+        notes = [Static(plain(f"- {text}"), classes="form-note") for text in self.info.notes]
+        return (*options, *((heading("To know beforehand"), *notes) if notes else ()))
 
     def on_mount(self) -> None:
         self._adapt()

@@ -1,0 +1,103 @@
+"""The macvlan driver: each container has a link with a MAC address of its own on a link of the host.
+
+Options and rules are Docker's (moby, libnetwork/drivers/macvlan); what the modes do is the kernel's (drivers/net/macvlan.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from drivers.bridge import derived_mac
+from drivers.driver import HostView
+from drivers.objects import Address, AnyObject, Macvlan, Up, mark
+from drivers.parents import OPTIONS, check_families, gateway_routes, inner_settings, on_parent, parent_objects, sharers
+from protocol.errors import Conflict, InvalidValue
+from protocol.model import DriverInfo, Endpoint, Network, OptionInfo
+from protocol.names import link_name, mac_address
+
+DUMMY = "dm-"
+_MODE = OptionInfo("macvlan_mode", "choice", "bridge", "how containers on one parent reach each other: directly (bridge), by the switch "
+                   "outside (vepa), not at all (private); passthru: one container has the parent for itself",
+                   choices=("bridge", "vepa", "private", "passthru"))
+
+
+class MacvlanDriver:
+    """Docker's macvlan driver as data."""
+
+    name = "macvlan"
+    info = DriverInfo(
+        name="macvlan",
+        help="containers on a network of the site, each with a MAC address of its own on a link of the host",
+        options=(OPTIONS[0], _MODE, *OPTIONS[1:]),
+        parents=True,
+        notes=(
+            "The host and the containers can't reach each other over the parent: the kernel keeps them apart.",
+            "Each container adds a MAC address to the parent. Switches limit how many they take on a port, and a hypervisor or a "
+            "wireless network often takes only one: then nothing reaches the containers. Use ipvlan there.",
+            "The parent must be able to go into promiscuous mode once it has more addresses than its hardware filters.",
+            "Mode vepa: containers on one parent reach each other only if the switch sends frames back where they came from "
+            "(hairpin, 802.1Qbg). Mode private: they don't reach each other at all.",
+            "Mode passthru: one network and one container on the parent, with the parent's own MAC address; the parent is then in "
+            "promiscuous mode.",
+            "Published ports have no effect: containers have addresses of the site's network.",
+        ),
+    )
+
+    def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
+        """`network` with its parent, or NotFound, InvalidValue or Conflict."""
+        network = on_parent(network, host, DUMMY)
+        link_name(network.options.get("container_iface_prefix", "eth") + "0", "option container_iface_prefix, with a number,")
+        for other in sharers(network, others):
+            if other.driver != self.name:
+                raise Conflict(f"network {network.name} can't hang on {network.link}: network {other.name} (driver {other.driver}) has it, "
+                               "and a link carries only one kind", field="parent", value=network.link, with_=other.name)
+            for one, why in ((network, f"network {other.name} is on it"), (other, f"network {other.name} has it in mode passthru")):
+                if _mode(one) == "passthru":
+                    raise Conflict(f"network {network.name} can't hang on {network.link} in mode {_mode(network)}: {why}, and in mode "
+                                   "passthru a link carries only one network", field="parent", value=network.link, with_=other.name)
+        return network
+
+    def network_objects(self, network: Network, instance: str) -> tuple[AnyObject, ...]:
+        """The parent, where it is ours."""
+        return parent_objects(network, instance)
+
+    def check_endpoint(self, network: Network, endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
+        """`endpoint` with its MAC address ("" in mode passthru, where it has the parent's), or InvalidValue or Conflict."""
+        link_name(endpoint.ifname, "interface name")
+        check_families(network, endpoint)
+        rest = [other for other in others if other.id != endpoint.id]
+        if _mode(network) == "passthru":
+            if endpoint.mac:
+                raise InvalidValue(f"a MAC address can't be chosen on network {network.name}: in mode passthru the container has that of "
+                                   f"{network.link}", field="mac_address", value=endpoint.mac)
+            if rest:
+                raise Conflict(f"network {network.name} is in mode passthru and takes one container: disconnect "
+                               f"{rest[0].container[:12]} first", field="network", value=network.name, with_=rest[0].container)
+            return endpoint
+        mac = mac_address(endpoint.mac) if endpoint.mac else derived_mac(endpoint.id)
+        for other in rest:
+            if other.mac == mac:
+                raise Conflict(f"MAC address {mac} is in use on network {network.name} by container {other.container[:12]}",
+                               field="mac_address", value=mac, with_=other.container)
+        return msgspec.structs.replace(endpoint, mac=mac)
+
+    def endpoint_objects(self, network: Network, endpoint: Endpoint, instance: str) -> tuple[AnyObject, ...]:
+        """The link in the container, its settings and addresses."""
+        inside, link = endpoint.container, endpoint.ifname
+        made = Macvlan(inside, link, mark(instance, "endpoint", endpoint.id), network.link, _mode(network),
+                       int(network.options["mtu"]), endpoint.mac)
+        addresses = (Address(inside, link, prefix) for prefix in endpoint.addresses)
+        return (made, *inner_settings(endpoint), *addresses, Up(inside, link))
+
+    def default_routes(self, network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...]:
+        """By the site's gateway; none on a network that leads nowhere."""
+        return gateway_routes(network, endpoint)
+
+
+def _mode(network: Network) -> str:
+    return network.options.get("macvlan_mode", "bridge")
+
+
+DRIVER = MacvlanDriver()

@@ -1,0 +1,101 @@
+"""Watches the links of the host that networks hang on: says when one goes down or away, and has what was on it made again when it is
+back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from drivers.driver import find
+from drivers.parents import parent_names
+from helperd.kernel_news import link_is_up
+from helperd.records import Records
+from helperd.world import Change as WorldChange
+from helperd.world import World
+from protocol.model import Link, Network
+
+READY, MISSING, DOWN = "ready", "missing", "down"
+_TOLD = {
+    MISSING: ("parent missing", "the link {link} is gone: {whom} cut off until it is back", "error"),
+    DOWN: ("parent down", "the link {link} has no carrier or is switched off: {whom} cut off until it is up", "warning"),
+    READY: ("parent back", "the link {link} is back: {whom} connected again", "notice"),
+}
+
+
+class ParentWatch:
+    """`mend` is called when what hangs on a parent may have to be made again, `shown` with the networks whose state is another now."""
+
+    def __init__(self, records: Records, world: World) -> None:
+        self._records, self._world = records, world
+        self._states: dict[str, tuple[str, int]] = {}  # network id → state, index of the link
+        self._watched: dict[str, frozenset[str]] = {}  # network id → names
+        self._keys: set[str] = set()  # of the links that were seen under those names
+        self.mend: Callable[[], None] = lambda: None
+        self.shown: Callable[[Iterable[Network]], None] = lambda networks: None
+        world.subscribe(self._heard)
+
+    def state(self, network: str) -> str:
+        """``ready``, ``missing`` or ``down``, of a network by its id."""
+        return self._states.get(network, (READY, 0))[0]
+
+    def changed(self) -> None:
+        """Networks came or went."""
+        hanging = {item.id: item for item in self._records.networks.values() if self._hangs(item)}
+        self._states = {ident: state for ident, state in self._states.items() if ident in hanging}
+        self._watched = {ident: frozenset(parent_names(item.link)) for ident, item in hanging.items()}
+        self._look(item for ident, item in hanging.items() if ident not in self._states)
+
+    def _hangs(self, network: Network) -> bool:
+        return find(self._records.drivers, network.driver).info.parents
+
+    def _heard(self, changes: list[WorldChange]) -> None:
+        if not self._watched:
+            return
+        host = f"{self._world.host}/"
+        names: set[str] = set()
+        for topic, _, key, value in changes:
+            if topic == "links" and key.startswith(host):
+                if isinstance(value, Link):
+                    names.add(value.name)
+                if key in self._keys:
+                    names |= set().union(*self._watched.values())
+        networks = self._records.networks
+        self._look(networks[ident] for ident, watched in self._watched.items() if watched & names and ident in networks)
+
+    def _look(self, networks: Iterable[Network]) -> None:
+        todo = list(networks)
+        if not todo:
+            return
+        links = {link.name: link for link in self._world.links(self._world.host)}
+        self._keys = {f"{links[name].inode}/{links[name].ifindex}" for names in self._watched.values() for name in names if name in links}
+        other: list[Network] = []
+        mend = False
+        for network in todo:
+            link = links.get(network.link)
+            known = self._states.get(network.id)
+            self._states[network.id] = now = (_word(network, link), link.ifindex if link is not None else 0)
+            if known is None and now[0] == READY:
+                continue
+            if known is None or known[0] != now[0]:
+                other.append(network)
+                self._tell(network, now[0])
+            base = parent_names(network.link)[-1]
+            made_again = now[0] == MISSING and network.made_link and (network.internal or base in links)
+            mend |= made_again or (known is not None and known != now and now[0] != MISSING)
+        if other:
+            self.shown(other)
+        if mend:
+            self.mend()
+
+    def _tell(self, network: Network, state: str) -> None:
+        action, text, level = _TOLD[state]
+        records = self._records
+        members = [records.owner(item.id) for item in records.endpoints_of(network=network.id)]
+        whom = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
+        whom = f"{whom} {'is' if len(members) == 1 else 'are'}" if members else "its containers are"
+        self._world.log("network", action, network.name, text=text.format(link=network.link, whom=whom), level=level)
+
+
+def _word(network: Network, link: Link | None) -> str:
+    if link is None:
+        return MISSING
+    return READY if network.internal or link_is_up(link) else DOWN

@@ -1,0 +1,80 @@
+"""SIGKILL at each step of an attachment to a link of the host: what is left is in the container, where nothing on the host shows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helperd.kernel.netlink_batch import one
+from helperd.plan import Step
+from helperd.repair import Repair
+from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, SubnetRequest
+from tests.kernel.core_in_host import core_in, do
+from tests.simulated_host import HostError, SimulatedHost
+
+CREATE = NetworkCreate(name="m", driver="macvlan", options={"parent": "parent0"}, subnets=(SubnetRequest(subnet="10.7.0.0/24"),))
+CONNECT = NetworkConnect(network="m", container="netns:c1")
+DISCONNECT = NetworkDisconnect(network="m", container="netns:c1")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.req("W3", "I15", "B6")
+@pytest.mark.parametrize("change", ["connect", "disconnect"])
+def test_killed_at_each_step(host: SimulatedHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    host.add_namespace("c1")
+    host.run("ip link add parent0 type veth peer name parent1 && ip link set parent0 up && ip link set parent1 up")
+
+    async def prepared() -> int:
+        async with core_in(tmp_path) as core:
+            if not any(item.name == "m" for item in core.records.networks.values()):
+                await do(core, CREATE)
+            if change == "disconnect" and not core.records.endpoints:
+                await do(core, CONNECT)
+            if change == "connect" and core.records.endpoints:
+                await do(core, DISCONNECT)
+            request = CONNECT if change == "connect" else DISCONNECT
+            answer: Any = await do(core, type(request)(network="m", container="netns:c1", dry_run=True))
+            return len(answer["plan"].steps)
+
+    async def killed(number: int) -> None:
+        async with core_in(tmp_path) as core:
+            def fault(index: int, step: Step) -> None:
+                if index == number:
+                    die()
+            core.writer.fault = fault
+            if number == -1:  # between the making of the link and its naming
+                counted = 0
+
+                def once(*args: Any) -> None:
+                    nonlocal counted
+                    counted += 1
+                    if counted == 2:
+                        die()
+                    one(*args)
+                monkeypatch.setattr("helperd.kernel.child_steps.one", once)
+            core.changes.fault = lambda stage: die() if stage == "finish" and number >= 100 else None
+            await do(core, CONNECT if change == "connect" else DISCONNECT)
+
+    async def whole() -> tuple[int, str]:
+        async with core_in(tmp_path) as core:
+            desired = set(core.records.desired())
+            observed = set(await core.observer.observe(Repair(core.changes, core.firewall, core.live.world).places(), desired))
+            assert observed == desired, f"too much: {observed - desired}, missing: {desired - observed}"
+            return len(core.records.endpoints), "ok"
+
+    steps = host.call(prepared)
+    assert steps > 0
+    for number in (*range(steps), 100, *((-1,) if change == "connect" else ())):
+        host.call(prepared)
+        with pytest.raises(HostError, match="ended without an answer"):
+            host.call(killed, number)
+        endpoints, _ = host.call(whole)
+        inside = host.run("ip -br link", netns="c1").splitlines()
+        assert len(inside) == 1 + endpoints, (number, inside)

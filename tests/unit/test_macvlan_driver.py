@@ -1,0 +1,157 @@
+"""The macvlan driver as data: parents that are used, made and shared, and the objects that follow."""
+
+from __future__ import annotations
+
+import shlex
+
+import msgspec
+import pytest
+
+from drivers.commands import commands, describe
+from drivers.driver import HostLink, HostView, parse_options
+from drivers.macvlan import DRIVER
+from drivers.objects import HOST, Address, AnyObject, Dummy, Macvlan, Route, Sysctl, Up, Vlan, mark
+from helperd.plan import plan
+from protocol.errors import Conflict, InvalidValue, NetdeckError, NotFound
+from protocol.model import Endpoint, Network, Subnet
+
+INSTANCE = "0123abcd"
+ETH0 = HostLink("eth0", mac="02:00:00:00:00:01", addresses=("192.168.1.250/24", "2001:db8::5/64"))
+LINKS = {
+    "lo": HostLink("lo", loopback=True),
+    "eth0": ETH0,
+    "small": HostLink("small", mac="02:00:00:00:00:02", mtu=1000),
+    "eth0.40": HostLink("eth0.40", "vlan", mac="02:00:00:00:00:01", lower="eth0", vlan=40),
+    "foo": HostLink("foo", "vlan", mac="02:00:00:00:00:01", lower="eth0", vlan=41),
+    "eth0.50": HostLink("eth0.50", "vlan", mac="02:00:00:00:00:01", lower="eth0", vlan=50, ours=True),
+    "bond0": HostLink("bond0", "bond", mac="02:00:00:00:00:03"),
+    "slave": HostLink("slave", mac="02:00:00:00:00:03", master="bond0"),
+    "br0": HostLink("br0", "bridge", mac="02:00:00:00:00:04"),
+    "port": HostLink("port", mac="02:00:00:00:00:05", master="br0"),
+    "tun0": HostLink("tun0", "tun"),
+    "br-1": HostLink("br-1", "bridge", mac="02:00:00:00:00:06", ours=True),
+}
+HOSTVIEW = HostView(INSTANCE, LINKS)
+
+
+def network(name: str = "pub", *, internal: bool = False, ipv6: bool = False, **options: str) -> Network:
+    subnets: tuple[Subnet, ...] = (Subnet("192.168.1.0/24", gateway="192.168.1.1", chosen=True),)
+    if ipv6:
+        subnets = (*subnets, Subnet("2001:db8::/64", gateway="2001:db8::1", chosen=True))
+    return Network(id=name.encode().hex().ljust(64, "0"), name=name, driver="macvlan", created=0.0, subnets=subnets, ipv6=ipv6,
+                   internal=internal, options=parse_options(DRIVER.info, options))
+
+
+def checked(made: Network, *others: Network) -> Network:
+    return DRIVER.check(made, HOSTVIEW, others)
+
+
+def endpoint(made: Network, mac: str = "") -> Endpoint:
+    raw = Endpoint(id="e" * 64, network=made.id, container="c" * 64, ifname="eth0", mac=mac, addresses=("192.168.1.2/24",))
+    return DRIVER.check_endpoint(made, raw, ())
+
+
+@pytest.mark.req("I8")
+@pytest.mark.parametrize("parent", ["eth0", "eth0.40", "foo", "br0", "bond0"])
+def test_a_link_of_the_host_is_used_and_nothing_is_made(parent: str) -> None:
+    made = checked(network(parent=parent))
+    assert (made.link, made.made_link) == (parent, False) and DRIVER.network_objects(made, INSTANCE) == ()
+
+
+@pytest.mark.req("I7", "M2")
+def test_a_missing_sub_interface_is_made() -> None:
+    made = checked(network(parent="eth0.20"))
+    objects = DRIVER.network_objects(made, INSTANCE)
+    assert objects == (Vlan(HOST, "eth0.20", mark(INSTANCE, "parent", "eth0.20"), "eth0", 20),
+                       Sysctl(HOST, "net.ipv6.conf.*.disable_ipv6", "1", "eth0.20"), Up(HOST, "eth0.20"))
+    assert describe(objects[0]) == "VLAN 20 of eth0 as eth0.20 on the host"
+    lines = commands(plan(objects, ()), {})
+    assert lines[0] == "ip link add link eth0 name eth0.20 group 28260 type vlan id 20"
+    assert commands(plan((), objects), {}) == ("ip link delete dev eth0.20",)
+    # A port of a bridge can carry VLANs, though it can be no parent itself.
+    assert checked(network(parent="port.7")).made_link
+
+
+@pytest.mark.req("I7", "M2")
+def test_networks_on_one_sub_interface_want_the_same_objects() -> None:
+    first, second = checked(network("a", parent="eth0.50")), checked(network("b", parent="eth0.50"), network("a", parent="eth0.50"))
+    assert first.made_link and second.made_link
+    assert DRIVER.network_objects(first, INSTANCE) == DRIVER.network_objects(second, INSTANCE)
+
+
+@pytest.mark.req("I5")
+@pytest.mark.parametrize("made", [network(), network(internal=True)], ids=["no parent", "internal"])
+def test_without_a_parent_a_dummy_is_made_and_no_route(made: Network) -> None:
+    made = checked(made)
+    assert made.internal and made.link == "dm-" + made.id[:12]
+    dummy, *_ = DRIVER.network_objects(made, INSTANCE)
+    assert dummy == Dummy(HOST, made.link, mark(INSTANCE, "network", made.id), 1500)
+    assert DRIVER.default_routes(made, endpoint(made)) == ()
+    assert commands(plan((dummy,), ()), {})[0] == f"ip link add name {made.link} group 28260 type dummy"
+
+
+@pytest.mark.req("M1")
+def test_the_objects_of_an_attachment() -> None:
+    made = checked(network(parent="eth0"))
+    joined = endpoint(made)
+    objects = DRIVER.endpoint_objects(made, joined, INSTANCE)
+    link = Macvlan("c" * 64, "eth0", mark(INSTANCE, "endpoint", "e" * 64), "eth0", "bridge", 1500, joined.mac)
+    wanted: tuple[AnyObject, ...] = (link, Sysctl("c" * 64, "net.ipv6.conf.*.disable_ipv6", "1", "eth0"),
+                                     Address("c" * 64, "eth0", "192.168.1.2/24"), Up("c" * 64, "eth0"))
+    assert objects == wanted and joined.mac[1] in "26ae" and joined.host_link == ""
+    assert DRIVER.default_routes(made, joined) == (Route("c" * 64, "0.0.0.0/0", "eth0", "192.168.1.1"),)
+    first, second = (shlex.split(line) for line in commands(plan((link,), ()), {"c" * 64: "netns:web"}))
+    assert first[:6] == ["ip", "link", "add", "link", "eth0", "name"]
+    assert first[-6:] == ["netns", "web", "type", "macvlan", "mode", "bridge"]
+    assert second == ["ip", "-n", "web", "link", "set", "dev", first[6], "name", "eth0", "alias", link.alias]
+    assert len(first[6]) == 15
+
+
+def test_the_parent_s_own_addresses_are_kept_out_and_its_mtu_is_taken() -> None:
+    made = checked(network(parent="eth0", ipv6=True))
+    assert [item.aux for item in made.subnets] == [{"eth0": "192.168.1.250"}, {"eth0": "2001:db8::5"}]
+    assert checked(network(parent="small")).options["mtu"] == "1000" and made.options["mtu"] == "1500"
+
+
+def test_passthru_takes_the_parent_s_mac_address() -> None:
+    made = checked(network(parent="eth0", macvlan_mode="passthru"))
+    joined = endpoint(made)
+    assert joined.mac == "" and isinstance(link := DRIVER.endpoint_objects(made, joined, INSTANCE)[0], Macvlan) and link.mac == ""
+    with pytest.raises(InvalidValue, match="that of eth0"):
+        endpoint(made, "02:00:00:00:00:09")
+    with pytest.raises(Conflict, match="one container"):
+        DRIVER.check_endpoint(made, msgspec.structs.replace(joined, id="f" * 64), (joined,))
+
+
+@pytest.mark.req("I8", "M2")
+@pytest.mark.parametrize(("made", "error", "words"), [
+    (network(parent="eth9"), NotFound, "did you mean"),
+    (network(parent="eth0.1.2"), NotFound, "two dots"),
+    (network(parent="eth9.5"), NotFound, "no link eth9"),
+    *((network(parent=f"eth0.{vid}"), InvalidValue, "1 to 4094") for vid in ("0", "4095", "x", "020", "-1")),
+    (network(parent="eth0.41"), Conflict, "already, as foo"),
+    (network(parent="slave"), Conflict, "port of bond0"),
+    (network(parent="slave.5"), Conflict, r"Name bond0\.5"),
+    (network(parent="port"), Conflict, "port of br0"),
+    (network(parent="tun0"), Conflict, "not an Ethernet link"),
+    (network(parent="tun0.4"), InvalidValue, "not an Ethernet link"),
+    (network(parent="br-1"), Conflict, "another network"),
+    (network(parent="eth0", internal=True), InvalidValue, "leave out one"),
+    (network(parent="eth0", mtu="1501"), InvalidValue, "at most 1500"),
+    (network(parent="small", ipv6=True), InvalidValue, "at least 1280"),
+    (network(parent="eth0", container_iface_prefix="a" * 15), InvalidValue, "container_iface_prefix"),
+])
+def test_what_can_not_be_is_told(made: Network, error: type[NetdeckError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        checked(made)
+
+
+@pytest.mark.req("M1")
+def test_a_conflict_names_the_network_that_has_the_parent() -> None:
+    plain, whole = checked(network("plain", parent="eth0")), checked(network("whole", parent="eth0", macvlan_mode="passthru"))
+    other = msgspec.structs.replace(plain, name="routed", driver="ipvlan")
+    for made, there in ((plain, whole), (whole, plain), (plain, other)):
+        with pytest.raises(Conflict, match=f"network {there.name}") as caught:
+            checked(network("new", parent="eth0", macvlan_mode=made.options["macvlan_mode"]), there)
+        assert caught.value.details["with_"] == there.name
+    assert checked(network("more", parent="eth0", macvlan_mode="private"), plain).link == "eth0"
