@@ -87,8 +87,9 @@ async def test_a_slow_reader_begins_anew_and_others_notice_nothing(core: SmallCo
         for number in range(2_000):
             await core.change(("log", "put", str(number), {"text": "x" * 200}))
             if number % 20 == 0:
-                await asyncio.sleep(0.002)
-        await until(lambda: len(got) == 2_000)
+                # On a busy machine the reader that keeps up is given the time to.
+                await until(lambda: len(got) > number - 100, 30)  # noqa: B023 - waited for here
+        await until(lambda: len(got) == 2_000, 30)
         assert got == list(range(2_000))
         assert (await core.front.stats())["resyncs"] == 1
         kinds = []
