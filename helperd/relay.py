@@ -2,7 +2,9 @@
 
 The kernel leads packets to a published port straight to the container, but it can't send those out that a process of this host
 sends to its own ``::1``: for IPv6 there is no `route_localnet`. Such connections end here, without any privilege, and are carried
-to the container by a second one. Standard library only: what strangers send is passed on and never looked at.
+to the container by a second one. It is for them alone: what came to another address than the loopback's is refused, for no rule of
+the firewall sees from which network the second connection was asked for. Standard library only: what strangers send is passed on
+and never looked at.
 
 The core sends one datagram for each port: ``{"number", "protocol", "target": [address, port]}`` with the socket that is to be
 served, or ``{"number"}`` to end it, which is sent back when it is done. When the core ends, so does the relay.
@@ -26,6 +28,7 @@ from helperd.privilege import leave_everything, leave_root, limit_resources
 USERS = ("netdeck-front", "nobody")
 FILES, MEMORY = 20_000, 512 << 20
 CONNECTIONS = 1024  # that are carried at one time, of all ports together
+OF_ONE_PORT = 256  # of them at most, so that one port does not stop the others
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 90.0  # after which a UDP client is forgotten, as in docker's proxy
 BACKLOG = 128
@@ -41,6 +44,7 @@ class TcpPort:
 
     def __init__(self, sock: socket.socket, target: Target, room: asyncio.Semaphore) -> None:
         self._sock, self._target, self._room = sock, target, room
+        self._own_room = asyncio.Semaphore(OF_ONE_PORT)
         self._server = asyncio.ensure_future(asyncio.start_server(self._accept, sock=sock, backlog=BACKLOG, limit=_CHUNK))
 
     def close(self) -> None:
@@ -51,10 +55,11 @@ class TcpPort:
         self._sock.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._room.locked():
+        here = writer.get_extra_info("sockname")[0].partition("%")[0]  # a link-local one is told with its link
+        if not _is_loopback(socket.inet_pton(self._sock.family, here)) or self._room.locked() or self._own_room.locked():
             writer.transport.abort()
             return
-        async with self._room:
+        async with self._room, self._own_room:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     far_reader, far_writer = await asyncio.open_connection(*self._target, limit=_CHUNK)
@@ -69,6 +74,11 @@ class TcpPort:
             finally:
                 writer.close()
                 far_writer.close()
+
+
+def _is_loopback(address: bytes) -> bool:
+    """Whether a packed address is ::1 or one of 127.0.0.0/8: packets from elsewhere can't be for it, the kernel drops them."""
+    return address == socket.inet_pton(socket.AF_INET6, "::1") or (len(address) == 4 and address[0] == 127)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,6 +116,8 @@ class UdpPort:
         with contextlib.suppress(OSError):
             data, control, _, client = self._sock.recvmsg(_CHUNK, 128)
             here = next((value for _, kind, value in control if kind in (_IPV6_PKTINFO, _IP_PKTINFO)), b"")
+            if not _is_loopback(here[:16] if self._six else here[8:12]):
+                return
             key = client, here
             known = self._clients.pop(key, None)
             far = known[0] if known else self._new(key)
@@ -127,8 +139,7 @@ class UdpPort:
             self._clients[key] = far, self._loop.time()
             if self._six:
                 # By no link in particular: the route decides, as for any answer.
-                where = here[:16] + (here[16:20] if here[:2] == b"\xfe\x80" else b"\0" * 4)
-                control = [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, where)]
+                control = [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, here[:16] + b"\0" * 4)]
             else:
                 control = [(socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i4s4s", 0, here[4:8], b"\0" * 4))]
             self._sock.sendmsg([data], control if here else [], 0, client)

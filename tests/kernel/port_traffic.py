@@ -44,12 +44,12 @@ _ASK = """
 import json, socket, sys, threading
 found = {}
 def ask(number, protocol, address, port, limit):
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    family, _, _, _, target = socket.getaddrinfo(address, port, type=kind)[0]  # fe80::1%eth0 too
     try:
         with socket.socket(family, kind) as sock:
             sock.settimeout(limit)
-            sock.connect((address, port))
+            sock.connect(target)
             if kind == socket.SOCK_DGRAM:
                 sock.send(b"?")
             found[number] = sock.recv(100).decode() or None

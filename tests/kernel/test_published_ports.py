@@ -71,6 +71,12 @@ def test_from_everywhere_over_both_families_and_protocols(helper: RunningHelper,
     inner = [item["Gateway"] for item in helper.call("network.inspect", names=["closed"])[0]["IPAM"]["Config"] if item.get("Gateway")]
     host.run("ip -n shut route add default dev eth0 && ip -n shut -6 route add default dev eth0")
     assert not any(ask(host, "shut", [*tries(*inner), *everywhere], SHUT))
+    # Nor by the link-local address of its bridge, where a socket of the host's listens for ::1.
+    bridge = helper.call("network.list")[-1]["link"]
+    near = host.run(f"ip -6 -o address show dev {bridge} scope link").split()[3].partition("/")[0]
+    serve(host, "", "host", 7070)
+    assert all(ask(host, "shut", tries(f"{near}%eth0", port=7070)))
+    assert not any(ask(host, "shut", tries(f"{near}%eth0"), SHUT))
 
     assert helper.call("port.withdraw", container="netns:web", ports=["80", "8080:80/udp"])["ports"]
     assert ask(host, "outside", everywhere, SHUT) == [None] * 4
