@@ -47,7 +47,7 @@ def main() -> int:
         if options.check_config:
             from helperd.configuration_check import check
 
-            return check(options.config, options.check_config)
+            return check(options.config, options.check_config, needed=options.config != DEFAULT_CONFIG)
         return asyncio.run(serve(options))
     except NetdeckError as error:
         for line in getattr(error, "lines", ()):

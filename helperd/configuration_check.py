@@ -11,10 +11,12 @@ import msgspec
 from helperd.configuration import ConfigurationError, Problem, read_configuration
 
 
-def check(path: Path, form: str) -> int:
-    """Check the file and say the result on standard output; 0 where all is right, else 1."""
+def check(path: Path, form: str, *, needed: bool) -> int:
+    """Check the file and say the result on standard output; 0 where all is right, or nothing is there and it is not
+    `needed`, else 1."""
     problems: list[Problem] = []
-    if not path.exists():
+    missing = not path.exists()
+    if missing and needed:
         problems.append(Problem(0, "", "is not there; a helper without it uses the defaults"))
     try:
         read_configuration(path)
@@ -25,6 +27,6 @@ def check(path: Path, form: str) -> int:
     elif problems:
         print("\n".join(problem.text(path) for problem in problems))
     else:
-        print(f"{path} is right")
+        print(f"{path} " + ("is not there: the helper uses the defaults" if missing else "is right"))
     sys.stdout.flush()
     return 1 if problems else 0

@@ -174,7 +174,9 @@ def _meant(wishes: Sequence[PortWish], have: Sequence[Port], container: Containe
         if not meant:
             listed = ", ".join(map(port_text, sorted(have, key=order)[:8])) + (", …" if len(have) > 8 else "")
             named = f"{wish.port}/{wish.protocol}" + (f" at the host's {wish.host_ports[0]}" if wish.host_ports else "")
-            raise NotFound(f"port {named} of container {container.ref} is not published: "
+            whose = next((port_text(port) for port in have if (port.protocol, port.host_port) == (wish.protocol, wish.port)), "")
+            hint = f" (what is named is the container's port, {wish.port} is the host's of {whose})" if whose else ""
+            raise NotFound(f"port {named} of container {container.ref} is not published{hint}: "
                            + (f"published are {listed}" if have else "none is"), name=named)
         found.update(meant)
     return found

@@ -317,7 +317,9 @@ class Runs:
     def _mine(self, name: str, call: CallContext) -> Container:
         container = self._records.container(name)
         if container is None:
-            raise NotFound(f"no container {display_text(name)!r}: `netdeck ps -a` lists all", name=display_text(name))
+            whose = (": of other runtimes only those that are attached are known here, and they are stopped and removed by their runtime"
+                     if ":" in name else ": `netdeck ps -a` lists all")
+            raise NotFound(f"no container {display_text(name)!r}{whose}", name=display_text(name))
         if container.runtime != "netdeck":
             raise InvalidValue(f"container {container.ref} belongs to {container.runtime}: stop or remove it there, or take it off "
                                "its networks with `netdeck network disconnect`", field="name", value=container.ref)

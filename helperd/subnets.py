@@ -121,8 +121,8 @@ def choose_subnet(
     wanted = f"IPv{family} subnet" if size is None else f"IPv{family} subnet of size /{size}"
     in_use = sorted({owner for network, owner in taken if network.version == family})
     raise Exhausted(
-        f"no {wanted} is left in the default pools: give one with --subnet, or remove a network that nobody "
-        "needs (netdeck network prune)",
+        f"no {wanted} is left in the default pools: give one with --subnet, as 10.20.0.0/24, or remove a network "
+        "that nobody needs (netdeck network prune)",
         family=family,
         in_use=in_use[:64],
     )

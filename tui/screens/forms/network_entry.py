@@ -119,8 +119,9 @@ def _address(text: str, what: str) -> ipaddress.IPv4Address | ipaddress.IPv6Addr
                            field="subnet", value=display_text(text)) from None
 
 
-def words_of(text: str, what: str) -> list[tuple[str, str]]:
-    """``NAME=VALUE NAME=VALUE``, with blanks or commas between and quotes as in a shell. Raises InvalidValue."""
+def words_of(text: str, what: str, *, valued: bool = True) -> list[tuple[str, str]]:
+    """``NAME=VALUE NAME=VALUE``, with blanks or commas between and quotes as in a shell; ``NAME`` alone only where it need not be
+    `valued`. Raises InvalidValue."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
     lexer.whitespace += ","
     lexer.whitespace_split = True
@@ -131,15 +132,15 @@ def words_of(text: str, what: str) -> list[tuple[str, str]]:
         raise InvalidValue(f"{what}: a quote is not closed", field=what, value=display_text(text)) from None
     pairs = [word.partition("=") for word in words]
     for name, equals, _ in pairs:
-        if not name or not equals:
+        if not name or (valued and not equals):
             raise InvalidValue(f"{what} {display_text(name or equals)!r} is not of the form NAME=VALUE", field=what,
                                value=display_text(name))
     return [(name, value) for name, _, value in pairs]
 
 
 def label_pairs(text: str) -> dict[str, str]:
-    """Labels as typed. Raises InvalidValue."""
-    return {label_key(name): value for name, value in words_of(text, "label")}
+    """Labels as typed; one without a value has the empty one, as docker's. Raises InvalidValue."""
+    return {label_key(name): value for name, value in words_of(text, "label", valued=False)}
 
 
 def check_option(option: OptionInfo, value: str) -> str:
