@@ -391,12 +391,12 @@ def _name_server(action: str, item: NameServer, before: AnyObject | None, places
     if action == "delete":
         return [delete]
     rules = [
-        f"add rule {table} output ip daddr {NAME_ADDRESS} {protocol} dport 53 counter dnat to {NAME_ADDRESS}:{_EXAMPLE_PORT} "
-        f'comment "{item.mark}"'
+        f"add rule {table} output ip daddr {NAME_ADDRESS} {protocol} dport 53 counter dnat to {NAME_ADDRESS}:{_EXAMPLE_PORT}"
         for protocol in ("udp", "tcp")
     ]
     chain = f"add chain {table} output {{ type nat hook output priority -100; policy accept; }}"
-    made = _nft(places, item.place, "; ".join([f"add table {table}", chain, *rules]))
+    marked = f'add table {table} {{ comment "{item.mark}:{_EXAMPLE_PORT}.{_EXAMPLE_PORT}"; }}'
+    made = _nft(places, item.place, "; ".join([marked, chain, *rules]))
     return [delete, made] if action == "change" else [made]
 
 

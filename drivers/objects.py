@@ -347,8 +347,8 @@ AnyObject = PortSocket | Bridge | Veth | Dummy | Vlan | Macvlan | Sysctl | Addre
 
 def mark(instance: str, kind: str, ident: str) -> str:
     """The ifalias of a link that `instance` (8 hex digits) made for the object `ident` of `kind` (``network``, ``endpoint``, or
-    ``parent`` with the link's own name: several networks may hang on it), and the comment of the rules in a container's table of
-    names (``names``)."""
+    ``parent`` with the link's own name: several networks may hang on it), and the beginning of the comment of a
+    container's table of names (``names``, followed by ``:<UDP port>.<TCP port>``)."""
     return f"{MARK_VERSION}:{instance}:{kind}:{ident}"
 
 

@@ -2,7 +2,7 @@
 
 Both live in the container's network namespace: `helperd.names` answers on the sockets, from a process without privilege. An open
 socket keeps its namespace alive, so they are closed with the container's last network that has names. Sources: namespaces(7),
-ip(7), libnftables-json(5).
+ip(7).
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from drivers.objects import NAME_ADDRESS, NAME_TABLE, NameServer, parse_mark
-from helperd.kernel.nft import Command, Nft, NftRefused
+from helperd.kernel.name_table import NameTable, NameTables
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.step_errors import doing
 from helperd.plan import Step
@@ -27,8 +27,6 @@ from protocol.errors import Conflict, Gone, KernelRefused
 BACKLOG = 64
 _REMEMBERED = 4_096
 _IP_FREEBIND = 15  # linux/in.h: the loopback link of the container may be down
-_TABLE: Command = {"table": {"family": "ip", "name": NAME_TABLE}}
-_IN_TABLE = {"family": "ip", "table": NAME_TABLE}
 _ADDRESS_IN_PROC = f"{int.from_bytes(socket.inet_aton(NAME_ADDRESS), 'little'):08X}:"
 
 
@@ -46,14 +44,6 @@ class Held(NamedTuple):
     def close(self) -> None:
         self.udp.close()
         self.tcp.close()
-
-
-class _Table(NamedTuple):
-    """What a container's table says: its marks, and the ports that it leads to (0 where it leads nowhere)."""
-
-    marks: frozenset[str]
-    ports: tuple[int, int]
-    strange: bool  # it holds what we never put in
 
 
 class NameSockets:
@@ -108,16 +98,16 @@ class NameSockets:
         udp, tcp = _open(socket.SOCK_DGRAM), _open(socket.SOCK_STREAM)
         held = Held(inode, udp, tcp)
         try:
-            with self._nft() as nft:
-                there = _read(nft)
+            with self._tables() as tables:
+                there = tables.read()
                 if there is not None and not self._ours(there):
                     raise Conflict(f"{what}: the container has a table ip {NAME_TABLE} that this netdeck did not make, which is never "
                                    f"changed: see it with `nft list table ip {NAME_TABLE}` in there", with_=f"table ip {NAME_TABLE}")
-                commands = [] if there is None else [{"delete": _TABLE}]
                 try:
-                    nft.run([*commands, *_table(held.ports, item.mark)])
-                except NftRefused as refusal:
-                    raise KernelRefused(f"{what}: {refusal}", object=f"table ip {NAME_TABLE}", errno=0, kernel=str(refusal)) from refusal
+                    tables.make(item.mark, held.ports, there)
+                except OSError as refusal:
+                    raise KernelRefused(f"{what}: table ip {NAME_TABLE}: {refusal.strerror}", object=f"table ip {NAME_TABLE}",
+                                        errno=refusal.errno or 0, kernel=str(refusal.strerror)) from refusal
         except BaseException:
             held.close()
             raise
@@ -137,11 +127,10 @@ class NameSockets:
                 held.close()
 
     def _remove(self) -> None:
-        with self._nft() as nft:
-            there = _read(nft)
+        with self._tables() as tables:
+            there = tables.read()
             if there is not None and self._ours(there):
-                with contextlib.suppress(NftRefused):
-                    nft.run([{"delete": _TABLE}])
+                tables.delete(there)
 
     def close(self) -> None:
         """Let all sockets go; the tables stay, and lead nowhere until the next start."""
@@ -155,32 +144,35 @@ class NameSockets:
 
     def observe(self, places: OpenPlaces, place: str, wanted: NameServer | None) -> NameServer | None:
         """What there is in `place`: `wanted` itself where all is as it should be, another where it has to be made anew or away."""
-        table = places.inside(place, self._look)
+        try:
+            table = places.inside(place, self._look)
+        except OSError:  # what can't be read is not what we made; making it anew never replaces a table of others
+            return None
         if table is None or not self._ours(table):
             return None
         with self._lock:
             held = self._held.get(place)
-            whole = held is not None and held.ports == table.ports and held.inode == os.fstat(places.descriptor(place) or 0).st_ino
-        if whole and wanted is not None and table.marks == {wanted.mark}:
+            open_here = held is not None and held.ports == table.ports and held.inode == os.fstat(places.descriptor(place) or 0).st_ino
+        if open_here and table.whole and wanted is not None and table.mark == wanted.mark:
             return wanted
         return NameServer(place, "")
 
-    def _look(self) -> _Table | None:
-        with self._nft() as nft:
-            return _read(nft)
+    def _look(self) -> NameTable | None:
+        with self._tables() as tables:
+            return tables.read()
 
-    def _ours(self, table: _Table) -> bool:
-        marks = [parse_mark(text) for text in table.marks]
-        return not table.strange and all(mark is not None and mark[:2] == (self._instance, "names") for mark in marks)
+    def _ours(self, table: NameTable) -> bool:
+        mark = parse_mark(table.mark)
+        return mark is not None and mark[:2] == (self._instance, "names")
 
     @contextlib.contextmanager
-    def _nft(self) -> Any:
-        nft = Nft()
+    def _tables(self) -> Iterator[NameTables]:
+        tables = NameTables()
         try:
-            yield nft
+            yield tables
         finally:
             # Where a table was deleted, the kernel waits for a grace period when the socket is closed: 15 ms.
-            self._closer.submit(nft.close)
+            self._closer.submit(tables.close)
 
 
 def _open(kind: socket.SocketKind) -> socket.socket:
@@ -194,29 +186,6 @@ def _open(kind: socket.SocketKind) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _table(ports: tuple[int, int], comment: str) -> list[Command]:
-    chain = {"chain": {**_IN_TABLE, "name": "output", "type": "nat", "hook": "output", "prio": -100, "policy": "accept"}}
-    return [{"add": _TABLE}, {"add": chain}, *({"add": {"rule": {
-        **_IN_TABLE, "chain": "output", "comment": comment, "expr": [
-            {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": NAME_ADDRESS}},
-            {"match": {"op": "==", "left": {"payload": {"protocol": protocol, "field": "dport"}}, "right": 53}},
-            {"counter": None}, {"dnat": {"addr": NAME_ADDRESS, "port": port}}]}}}
-        for protocol, port in zip(("udp", "tcp"), ports, strict=True))]
-
-
-def _read(nft: Nft) -> _Table | None:
-    """The container's table, None where there is none."""
-    try:
-        listed = nft.run([{"list": _TABLE}])
-    except NftRefused:
-        return None
-    rules = [entry["rule"] for entry in listed if "rule" in entry]
-    ports = [part["dnat"].get("port", 0) for rule in rules for part in rule.get("expr", ()) if isinstance(part.get("dnat"), dict)]
-    first, second = (*(port if isinstance(port, int) else 0 for port in ports), 0, 0)[:2]
-    strange = any(entry.keys() - {"metainfo", "table", "rule"} and entry.get("chain", {}).get("name") != "output" for entry in listed)
-    return _Table(frozenset(str(rule.get("comment", "")) for rule in rules), (first, second), strange)
 
 
 def at_name_address() -> frozenset[int]:

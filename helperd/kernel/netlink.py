@@ -103,13 +103,13 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     return _HEADER.pack(16 + len(body), kind, flags, sequence, 0) + body
 
 
-def _raise_error(data: bytes, found: Message) -> None:
-    """Raise OSError for an NLMSG_ERROR with the kernel's own words, or return when it is an acknowledgement."""
+def error_of(data: bytes, found: Message) -> OSError | None:
+    """The error of an NLMSG_ERROR with the kernel's own words, None when it is an acknowledgement. Raises `DecodeError`."""
     if found.end - found.start < 4:
         raise DecodeError("error message without a number")
     number = -int(_INT.unpack_from(data, found.start)[0])
     if number == 0:
-        return
+        return None
     text = os.strerror(number)
     start = found.start + 20
     if found.flags & NLM_F_ACK_TLVS and found.end - found.start >= 20:
@@ -118,7 +118,13 @@ def _raise_error(data: bytes, found: Message) -> None:
         words = attributes(data, min(start, found.end), found.end).get(NLMSGERR_ATTR_MSG)
         if words:
             text = words.rstrip(b"\0").decode("utf-8", "backslashreplace")
-    raise OSError(number, text)
+    return OSError(number, text)
+
+
+def _raise_error(data: bytes, found: Message) -> None:
+    error = error_of(data, found)
+    if error is not None:
+        raise error
 
 
 def request(sock: socket.socket, kind: int, flags: int, body: bytes) -> list[bytes]:

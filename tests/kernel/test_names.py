@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
 import pytest
 
-from protocol.errors import NetdeckError
 from tests.kernel.names_host import NamesHost
 
 pytest_plugins = ("tests.kernel.name_fixtures",)
@@ -134,22 +137,12 @@ def test_a_dry_run_shows_the_name_server_and_opens_nothing(names: NamesHost) -> 
     by_hand = names.table("c1")
     names.host.run("nft delete table ip netdeck-names", netns="c1")
     names.attach("web", "c1")
-    assert [next(iter(item)) for item in by_hand] == [next(iter(item)) for item in names.table("c1")]
+    def shown(items: list[dict[str, Any]]) -> str:
+        return re.sub(r'"(port|handle|packets|bytes)": [0-9]+|[0-9]+\.[0-9]+(?=")', "", json.dumps(items))
+
+    assert shown(by_hand) == shown(names.table("c1"))
     gone = helper.call("network.disconnect", network="web", container="netns:c1", dry_run=True)["plan"]
     assert "ip netns exec c1 nft 'delete table ip netdeck-names'" in gone["commands"]
-
-
-@pytest.mark.req("B4", "X9")
-def test_a_table_of_that_name_that_is_somebody_elses_stays(names: NamesHost) -> None:
-    helper = names.helper
-    helper.call("network.create", name="web")
-    names.host.add_namespace("c1")
-    names.host.run("nft 'add table ip netdeck-names; add chain ip netdeck-names mine; add rule ip netdeck-names mine counter'", netns="c1")
-    before = names.host.run("nft list ruleset; ip link; ss -Hlnut", netns="c1")
-    with pytest.raises(NetdeckError, match="netdeck-names that this netdeck did not make"):
-        names.attach("web", "c1")
-    assert names.host.run("nft list ruleset; ip link; ss -Hlnut", netns="c1") == before
-    assert helper.call("network.inspect", names=["web"])[0]["Containers"] == {}
 
 
 @pytest.mark.req("B4", "X9")
