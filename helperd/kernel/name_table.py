@@ -20,6 +20,7 @@ from drivers.objects import NAME_ADDRESS, NAME_TABLE
 from helperd.kernel.namespaces import netlink_socket
 from helperd.kernel.netlink import (
     NLM_F_ACK,
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_REQUEST,
     NLMSG_ERROR,
@@ -118,7 +119,7 @@ class NameTables:
             (_NEW_TABLE, _NLM_F_EXCL | NLM_F_CREATE, _string(_TABLE_NAME, NAME_TABLE) + _big(_TABLE_FLAGS, 0) + userdata),
             (_NEW_CHAIN, NLM_F_CREATE, _string(_CHAIN_TABLE, NAME_TABLE) + _string(_CHAIN_NAME, _CHAIN) + hook
              + _big(_CHAIN_POLICY, 1) + _string(_CHAIN_TYPE, "nat")),
-            *((_NEW_RULE, NLM_F_CREATE | 0x800, _string(_RULE_TABLE, NAME_TABLE) + _string(_RULE_CHAIN, _CHAIN)
+            *((_NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, _string(_RULE_TABLE, NAME_TABLE) + _string(_RULE_CHAIN, _CHAIN)
                + attribute(_RULE_EXPRESSIONS | _NESTED, _rule(protocol, port)))
               for protocol, port in zip(_PROTOCOLS, ports, strict=True)),
         ])
