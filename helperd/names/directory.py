@@ -43,9 +43,11 @@ _NAME = re.compile(r"\A[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?\Z", re.IGNORECASE
 
 def names_of(container: Container, endpoint: Endpoint) -> tuple[str, ...]:
     """What a container is called on a network: its name, its aliases, its short id, its hostname where it was given one. One of
-    another runtime goes by the name it has there. What can't be asked for is left out."""
+    another runtime goes by the name it has there, unless that has a dot: nobody may take a name of the world away from a whole network.
+    What can't be asked for is left out."""
     own = container.name if container.runtime == "netdeck" else container.ref.partition(":")[2]
-    names = [] if container.runtime == "unknown" or own.isdecimal() else [own]
+    foreign = container.runtime != "netdeck"
+    names = [] if container.runtime == "unknown" or own.isdecimal() or (foreign and "." in own) else [own]
     names += endpoint.aliases
     names.append(container.id[:12])
     if container.runtime == "netdeck":
