@@ -17,7 +17,6 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -31,6 +30,7 @@ from helperd.names.frames import ContainerPut
 from helperd.names.tables import Address, Tables
 
 HEADER = 12  # bytes
+LONGEST = 1_024  # bytes of a question: a name has 255, the rest is for options
 SMALLEST, LARGEST = 512, 4096  # bytes of an answer by UDP: without EDNS, and at the most (RFC 6891, 6.2.5)
 _TRANSFERS = frozenset((dns.rdatatype.AXFR, dns.rdatatype.IXFR, dns.rdatatype.MAILA, dns.rdatatype.MAILB))
 _VERSIONS = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}
@@ -69,6 +69,11 @@ def answer(wire: bytes, asker: ContainerPut, tables: Tables, ttl: int, *, udp: b
         return Drop("short")
     if wire[2] & 0x80:
         return Drop("an answer")
+    if wire[2] & 0x78:
+        return _bare(wire, dns.rcode.NOTIMP)
+    if len(wire) > LONGEST or wire[4:11] != b"\0\1\0\0\0\0\0" or wire[11] > 1:
+        # More than one question and one record with options (RFC 9619, 6891): to parse many records takes up to a second.
+        return malformed(wire)
     try:
         query = dns.message.from_wire(wire)
         return _answer(query, asker, tables, ttl, limit_of(query) if udp else 65_535)
@@ -85,16 +90,16 @@ def limit_of(query: dns.message.Message) -> int:
 
 def malformed(wire: bytes) -> Reply:
     """FORMERR with the id and opcode of `wire` (at least a header) and nothing else."""
-    return Reply(wire[:2] + bytes((0x80 | wire[2] & 0x79, dns.rcode.FORMERR)) + bytes(8), dns.rcode.FORMERR)
+    return _bare(wire, dns.rcode.FORMERR)
+
+
+def _bare(wire: bytes, rcode: dns.rcode.Rcode) -> Reply:
+    return Reply(wire[:2] + bytes((0x80 | wire[2] & 0x79, rcode)) + bytes(8), rcode)
 
 
 def _answer(query: dns.message.Message, asker: ContainerPut, tables: Tables, ttl: int, limit: int) -> Outcome:
-    if query.opcode() != dns.opcode.QUERY:
-        return reply(query, dns.rcode.NOTIMP, limit)
     if query.edns > 0:
         return reply(query, dns.rcode.BADVERS, limit)
-    if len(query.question) != 1 or query.answer or query.authority:
-        return reply(query, dns.rcode.FORMERR, limit)
     question = query.question[0]
     if question.rdclass not in (dns.rdataclass.IN, dns.rdataclass.ANY) or question.rdtype in _TRANSFERS:
         return reply(query, dns.rcode.REFUSED, limit)
@@ -176,21 +181,3 @@ def fits(query: dns.message.Message, wire: bytes, *, udp: bool) -> bytes:
     made = dns.message.make_response(query, recursion_available=True, our_payload=LARGEST)
     made.flags |= dns.flags.TC
     return made.to_wire(max_size=limit)
-
-
-def is_answer(query: dns.message.Message, ident: int, wire: bytes) -> dns.message.Message | None:
-    """The message in `wire` if it answers `query`, sent with the id `ident`: that id, its question, whole, and nothing behind it.
-    Never raises."""
-    if len(wire) < HEADER or wire[:2] != ident.to_bytes(2, "big") or not wire[2] & 0x80:
-        return None
-    try:
-        found = dns.message.from_wire(wire)
-        if found.opcode() != query.opcode() or [_key(item) for item in found.question] != [_key(item) for item in query.question]:
-            return None
-    except Exception:  # an upstream server is no better than a container
-        return None
-    return found
-
-
-def _key(question: dns.rrset.RRset) -> tuple[dns.name.Name, int, int]:
-    return question.name, question.rdtype, question.rdclass

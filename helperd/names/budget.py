@@ -13,9 +13,21 @@ class Budget:
 
     def take(self, now: float) -> bool:
         """Whether there is a token at the moment `now`; it is used then."""
-        self._tokens = min(2 * self._rate, self._tokens + (now - self._at) * self._rate)
-        self._at = now
+        self._refill(now)
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
+
+    def left(self, now: float) -> bool:
+        """Whether anything is left at the moment `now`. For what is known only afterwards: see `spend`."""
+        self._refill(now)
+        return self._tokens > 0
+
+    def spend(self, tokens: float) -> None:
+        """Take what was used, though it be more than there is: what is owed comes back at the same rate."""
+        self._tokens -= tokens
+
+    def _refill(self, now: float) -> None:
+        self._tokens = min(2 * self._rate, self._tokens + (now - self._at) * self._rate)
+        self._at = now

@@ -5,6 +5,7 @@ The core takes nothing from the resolver on trust: every packet is decoded into 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 MAX_PACKET = 131_072  # bytes; a packet must fit into the socket's buffer as a whole
 MAX_SOCKETS = 16  # that go with one packet
 ROWS_OF_QUERIES = 500  # of the query log, in one packet
+BYTES_OF_QUERIES = 65_536  # of such rows, in one packet
 
 Short = Annotated[str, msgspec.Meta(max_length=80)]
 Shown = Annotated[str, msgspec.Meta(max_length=1100)]  # a name of 255 bytes, each written as \\DDD at the worst
@@ -26,10 +28,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ttl: int = 5  # seconds: a container that moves is found again soon
     questions: float = 20_000.0  # rate; what is above is dropped
-    parsed: float = 1_000.0  # rate of questions that were not asked just so before; what is above is dropped
+    work: float = 0.25  # rate of processor time, in seconds, for questions that were not asked just so before; what is above is dropped
     forwarded: float = 500.0  # rate of questions to upstream servers; what is above is refused
     waiting: int = 64  # questions of one container that wait for an upstream server; what is above is refused
-    waiting_in_all: int = 1_024
+    waiting_in_all: int = 1_024  # above, whoever has the most gives its oldest up to one that has fewer
     connections: int = 16  # TCP, of one container
     idle: float = 10.0  # seconds until a silent TCP connection is closed
     server: float = 1.5  # seconds until the next upstream server is asked too
@@ -175,6 +177,26 @@ def pack(frame: ToResolver | FromResolver) -> bytes:
     if len(body) > MAX_PACKET:
         raise PacketError(f"{type(frame).__name__} of {len(body)} bytes, at most {MAX_PACKET}")
     return body
+
+
+def queries(rows: Iterable[Asked], lost: int) -> list[Queries]:
+    """`rows` in as many frames as they need to fit into packets each. The first says how many were lost: `lost`, and those that no
+    packet has room for."""
+    parts: list[list[Asked]] = []
+    left = count = 0
+    for row in rows:
+        size = len(_ENCODER.encode(row))
+        if size > BYTES_OF_QUERIES:
+            lost += 1
+            continue
+        if size > left or count >= ROWS_OF_QUERIES:
+            parts.append([])
+            left, count = BYTES_OF_QUERIES, 0
+        parts[-1].append(row)
+        left, count = left - size, count + 1
+    if lost and not parts:
+        parts.append([])
+    return [Queries(tuple(part), 0 if number else lost) for number, part in enumerate(parts)]
 
 
 def from_resolver(body: bytes) -> AnyFromResolver:

@@ -7,14 +7,14 @@ import contextlib
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dns.message
 import dns.rcode
 import dns.rdatatype
 
-from helperd.names.answers import Drop, Forward, Reply, answer, fits, reply
+from helperd.names.answers import LONGEST, Drop, Forward, Reply, answer, fits, reply
 from helperd.names.frames import (
     ROWS_OF_QUERIES,
     Alive,
@@ -29,14 +29,16 @@ from helperd.names.frames import (
     NetworkGone,
     NetworkPut,
     Ping,
-    Queries,
     Sockets,
     Upstreams,
     Wanted,
     Watching,
+    queries,
 )
-from helperd.names.served import AT_ONCE, Known, Served
+from helperd.names.places import Places
+from helperd.names.served import AT_ONCE, TURN, Known, Served
 from helperd.names.tables import Tables
+from helperd.names.told import shown
 from helperd.names.upstream import Answer, Upstream, exactly
 
 READ = 65_535
@@ -56,7 +58,7 @@ class Resolver:
         self._served: dict[str, Served] = {}
         self._upstream = Upstream(limits)
         self._servers: tuple[str, ...] = ()
-        self._waiting = 0
+        self._places = Places(limits.waiting, limits.waiting_in_all)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched = False
         self._asked: list[Asked] = []
@@ -99,14 +101,17 @@ class Resolver:
         self._servers = frame.servers
 
     def _alive(self, frame: Ping) -> None:
-        self._tell(Alive({**self.counts, "containers": len(self._served), "waiting": self._waiting}))
+        self._tell(Alive({**self.counts, "containers": len(self._served), "waiting": len(self._places)}))
 
     # UDP
 
     def _on_udp(self, served: Served) -> None:
-        for _ in range(AT_ONCE):
+        began = time.thread_time()
+        for number in range(AT_ONCE):
+            if number and time.thread_time() - began > TURN:
+                return
             try:
-                wire, sender = served.udp.recvfrom(READ)
+                wire, sender = served.udp.recvfrom(LONGEST + 1)  # what is longer is no question
             except OSError:  # nothing left, or an ICMP error of an earlier answer
                 return
             now = time.monotonic()
@@ -121,10 +126,11 @@ class Resolver:
                 if self._watched:
                     self._note(served, known.name, known.type, known.result, NAMES, known.answers)
                 continue
-            if not served.parsed.take(now):
+            if not served.work.left(now):
                 self.counts["dropped"] += 1
                 continue
-            self._ask_udp(served, wire, tail, sender)
+            with _paid_by(served):
+                self._ask_udp(served, wire, tail, sender)
 
     def _send(self, served: Served, wire: bytes, sender: Any) -> None:
         try:
@@ -169,31 +175,38 @@ class Resolver:
         """The bytes of the answer, whoever gave it."""
         limit = READ if not udp else 512
         servers = served.frame.servers or self._servers
-        if (not served.forwarded.take(time.monotonic()) or served.waiting >= self._limits.waiting
-                or self._waiting >= self._limits.waiting_in_all):
-            self.counts["refused"] += 1
-            self._note(served, *_question(query), "REFUSED", "", ())
-            return reply(query, dns.rcode.REFUSED, limit, why="too many questions at once").wire
-        served.waiting += 1
-        self._waiting += 1
+        with _paid_by(served):
+            place = self._places.take(served.frame.id) if served.forwarded.take(time.monotonic()) else None
+            if place is None:
+                self.counts["refused"] += 1
+                self._note(served, *_question(query), "REFUSED", "", ())
+                return reply(query, dns.rcode.REFUSED, limit, why="too many questions at once").wire
         self.counts["forwarded"] += 1
         began = time.monotonic()
         found: Answer | None = None
         try:
             if served.frame.servers:
-                place, opener = served.frame.id, self._inside(served)
+                where, opener = served.frame.id, self._inside(served)
             else:
-                place, opener = "", _host_socket
-            found = await self._upstream.ask(query, servers, opener, place, udp=udp)
+                where, opener = "", _host_socket
+            asking = asyncio.create_task(self._upstream.ask(query, servers, opener, where, served.work, udp=udp))
+            place.end = asking.cancel
+            try:
+                await asyncio.wait((asking,))
+            finally:
+                asking.cancel()
+            if not asking.cancelled() and asking.exception() is None:
+                found = asking.result()
         finally:
-            served.waiting -= 1
-            self._waiting -= 1
-        if found is None:
-            self.counts["unanswered"] += 1
-            self._note(served, *_question(query), "SERVFAIL", "", (), began)
-            return reply(query, dns.rcode.SERVFAIL, limit).wire
-        self._note(served, *_question(query), _word(found.rcode), found.server, found.shown, began)
-        return fits(query, found.wire, udp=udp)
+            self._places.leave(place)
+        with _paid_by(served):
+            if found is None:
+                self.counts["unanswered"] += 1
+                self._note(served, *_question(query), "SERVFAIL", "", (), began)
+                return reply(query, dns.rcode.SERVFAIL, limit).wire
+            if self._watched:
+                self._note(served, *_question(query), _word(found.rcode), found.server, shown(found.question, found.wire), began)
+            return fits(query, found.wire, udp=udp)
 
     # Sockets of the core, for servers that are asked from inside a container
 
@@ -242,10 +255,11 @@ class Resolver:
                 async with asyncio.timeout(self._limits.idle):
                     wire = await exactly(sock, int.from_bytes(await exactly(sock, 2), "big"))
                 self.counts["questions"] += 1
-                if not served.parsed.take(time.monotonic()):
+                if not served.work.left(time.monotonic()):
                     self.counts["dropped"] += 1
                     return
-                outcome = answer(wire, served.frame, self._tables, self._limits.ttl, udp=False)
+                with _paid_by(served):
+                    outcome = answer(wire, served.frame, self._tables, self._limits.ttl, udp=False)
                 if isinstance(outcome, Drop):
                     self.counts["dropped"] += 1
                     return
@@ -256,6 +270,7 @@ class Resolver:
                     told = await self._forward(served, outcome.query, udp=False)
                 async with asyncio.timeout(self._limits.idle):
                     await loop.sock_sendall(sock, len(told).to_bytes(2, "big") + told)
+                await asyncio.sleep(0)  # nothing above waits while there is more to read: others have their turn
 
     # The query log
 
@@ -280,9 +295,18 @@ class Resolver:
         self._timer = None
         rows, self._asked = self._asked, []
         lost, self._lost = self._lost, 0
-        # A packet has a bounded size; rows are of some hundred bytes.
-        for start in range(0, len(rows), 50):
-            self._tell(Queries(tuple(rows[start:start + 50]), lost if start == 0 else 0))
+        for frame in queries(rows, lost):
+            self._tell(frame)
+
+
+@contextlib.contextmanager
+def _paid_by(served: Served) -> Iterator[None]:
+    """The processor time that is used inside is the container's. Nothing inside may wait."""
+    began = time.thread_time()
+    try:
+        yield
+    finally:
+        served.work.spend(time.thread_time() - began)
 
 
 def _question(query: dns.message.Message | None) -> tuple[str, str]:

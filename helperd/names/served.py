@@ -13,6 +13,7 @@ from helperd.names.budget import Budget
 from helperd.names.frames import ContainerPut, Limits
 
 AT_ONCE = 16  # datagrams that are read before the next container's turn
+TURN = 0.005  # seconds of processor time after which it is the next container's turn
 CACHED = 512  # answers that are kept, of one container
 CACHED_BYTES = 128  # of a question
 
@@ -28,7 +29,7 @@ class Known(NamedTuple):
 
 
 class Served:
-    """`frame` says who it is; `waiting` counts its questions that wait for an upstream server.
+    """`frame` says who it is. `work` is the processor time that it may use, in seconds.
 
     `cache` has answers by question, both without the id, and is emptied whenever a table changes. `sockets` are for questions
     to its own servers, by family and kind.
@@ -38,9 +39,8 @@ class Served:
         now = time.monotonic()
         self.frame, self.udp, self.tcp = frame, udp, tcp
         self.questions = Budget(limits.questions, now)
-        self.parsed = Budget(limits.parsed, now)
+        self.work = Budget(limits.work, now)
         self.forwarded = Budget(limits.forwarded, now)
-        self.waiting = 0
         self.under_way: set[tuple[object, bytes]] = set()  # (who asked, the question) that wait: clients ask again after a while
         self.cache: dict[bytes, Known] = {}
         self.sockets: dict[tuple[int, str], list[socket.socket]] = {}

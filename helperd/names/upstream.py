@@ -12,17 +12,20 @@ import errno
 import ipaddress
 import secrets
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import dns.message
 import dns.rcode
 
-from helperd.names.answers import is_answer
+from helperd.names.budget import Budget
 from helperd.names.frames import Limits
+from helperd.names.told import is_answer
 
 PORT = 53
 SERVERS = 3  # that are asked, as resolv.conf(5) has it
+WRONG = 64  # datagrams of a server that are no answer, until it is given up: somebody guesses, or means harm
 SLOW_KEPT = 1_024
 SLOW_SECONDS = 30.0  # for which a server that was silent is asked last
 
@@ -31,12 +34,12 @@ Opener = Callable[[int, str], Awaitable[socket.socket | None]]
 
 
 class Answer(NamedTuple):
-    """What a server said: the bytes with the id of the asker's own query, and who it was."""
+    """What a server said: the bytes with the id of the asker's own query, what was sent with that id, and who it was."""
 
     wire: bytes
     rcode: dns.rcode.Rcode
     server: str
-    shown: tuple[str, ...]
+    question: bytes
 
 
 class Upstream:
@@ -46,13 +49,15 @@ class Upstream:
         self._limits = limits
         self._slow: dict[tuple[str, str], float] = {}  # (place, server) → until when
 
-    async def ask(self, query: dns.message.Message, servers: Sequence[str], opener: Opener, place: str, *, udp: bool) -> Answer | None:
-        """The first good answer within `limits.answer` seconds, else the last bad one (SERVFAIL, REFUSED), None where nobody answers."""
+    async def ask(self, query: dns.message.Message, servers: Sequence[str], opener: Opener, place: str, work: Budget, *,
+                  udp: bool) -> Answer | None:
+        """The first good answer within `limits.answer` seconds, else the last bad one (SERVFAIL, REFUSED), None where nobody answers.
+        What it takes to look at the answers is the asker's: it is spent from `work`."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         order = sorted(dict.fromkeys(servers[:SERVERS]), key=lambda server: self._slow.get((place, server), 0.0) > now)
-        own = query.id
-        tasks: dict[asyncio.Task[tuple[dns.message.Message, bytes] | None], str] = {}
+        question = query.to_wire()
+        tasks: dict[asyncio.Task[tuple[dns.rcode.Rcode, bytes] | None], str] = {}
         bad: Answer | None = None
         waiting = iter(order)
         end = now + self._limits.answer
@@ -60,19 +65,19 @@ class Upstream:
             while True:
                 server = next(waiting, None)
                 if server is not None:
-                    tasks[asyncio.create_task(self._one(query, server, opener, udp=udp))] = server
+                    tasks[asyncio.create_task(self._one(question, server, opener, work, udp=udp))] = server
                 until = min(end, loop.time() + self._limits.server) if server is not None else end
                 fresh = False
                 while tasks and not fresh and (left := until - loop.time()) > 0:
                     done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
                         by = tasks.pop(task)
-                        found = task.result()
                         fresh = True
+                        found = None if task.cancelled() or task.exception() else task.result()
                         if found is None:
                             continue
-                        message, wire = found
-                        told = Answer(own.to_bytes(2, "big") + wire[2:], message.rcode(), by, _shown(message))
+                        rcode, wire = found
+                        told = Answer(question[:2] + wire[2:], rcode, by, question)
                         self._slow.pop((place, by), None)
                         if told.rcode not in (dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP):
                             return told
@@ -94,7 +99,7 @@ class Upstream:
         if len(self._slow) < SLOW_KEPT:
             self._slow[place, server] = now + SLOW_SECONDS
 
-    async def _one(self, query: dns.message.Message, server: str, opener: Opener, *, udp: bool) -> tuple[dns.message.Message, bytes] | None:
+    async def _one(self, question: bytes, server: str, opener: Opener, work: Budget, *, udp: bool) -> tuple[dns.rcode.Rcode, bytes] | None:
         """What one server answers, None for nothing that counts."""
         address = ipaddress.ip_address(server.partition("%")[0])
         sock = await opener(address.version, "udp" if udp else "tcp")
@@ -102,7 +107,7 @@ class Upstream:
             return None
         with sock:
             try:
-                return await _exchange(sock, _target(server), query, udp=udp)
+                return await _exchange(sock, _target(server), question, work, udp=udp)
             except OSError:
                 return None
 
@@ -119,19 +124,20 @@ def _target(server: str) -> tuple[str, int] | tuple[str, int, int, int]:
 
 
 async def _exchange(
-    sock: socket.socket, target: tuple[str, int] | tuple[str, int, int, int], query: dns.message.Message, *, udp: bool
-) -> tuple[dns.message.Message, bytes] | None:
+    sock: socket.socket, target: tuple[str, int] | tuple[str, int, int, int], question: bytes, work: Budget, *, udp: bool
+) -> tuple[dns.rcode.Rcode, bytes] | None:
     loop = asyncio.get_running_loop()
-    ident = secrets.randbits(16)
-    wire = ident.to_bytes(2, "big") + query.to_wire()[2:]
+    wire = secrets.token_bytes(2) + question[2:]
     if udp:
         sock.connect(target)
         await loop.sock_sendall(sock, wire)
-        while True:
+        for _ in range(WRONG):
             data = await loop.sock_recv(sock, 65_535)
-            message = is_answer(query, ident, data)
-            if message is not None:
-                return message, data
+            found = _looked_at(wire, data, work)
+            if found is not None:
+                return found
+            await asyncio.sleep(0)  # sock_recv doesn't wait while there is something
+        return None
     with contextlib.suppress(BlockingIOError):
         error = sock.connect_ex(target)
         if error not in (0, errno.EINPROGRESS):
@@ -140,9 +146,14 @@ async def _exchange(
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         return None
     await loop.sock_sendall(sock, len(wire).to_bytes(2, "big") + wire)
-    data = await exactly(sock, int.from_bytes(await exactly(sock, 2), "big"))
-    message = is_answer(query, ident, data)
-    return None if message is None else (message, data)
+    return _looked_at(wire, await exactly(sock, int.from_bytes(await exactly(sock, 2), "big")), work)
+
+
+def _looked_at(question: bytes, data: bytes, work: Budget) -> tuple[dns.rcode.Rcode, bytes] | None:
+    began = time.thread_time()
+    rcode = is_answer(question, data)
+    work.spend(time.thread_time() - began)
+    return None if rcode is None else (rcode, data)
 
 
 async def _writable(sock: socket.socket) -> None:
@@ -165,8 +176,3 @@ async def exactly(sock: socket.socket, size: int) -> bytes:
             raise ConnectionResetError("closed")
         data += part
     return bytes(data)
-
-
-def _shown(message: dns.message.Message) -> tuple[str, ...]:
-    """The first answers, for the query log."""
-    return tuple(rdata.to_text()[:200] for rrset in message.answer for rdata in rrset)[:8]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import dns.rrset
 import pytest
 
-from helperd.names.answers import Drop, Forward, Reply, answer, fits, is_answer
+from helperd.names.answers import Drop, Forward, Reply, answer, fits
 from helperd.names.budget import Budget
 from helperd.names.directory import host_servers, names_of
 from helperd.names.frames import ContainerPut, EndpointPut, NetworkPut
 from helperd.names.tables import Tables
+from helperd.names.told import is_answer, shown
 from protocol.model import Container, Endpoint
 
 pytestmark = pytest.mark.req("B4")
@@ -107,17 +110,37 @@ def test_what_is_no_question(tables: Tables) -> None:
         found = answer(broken, ASKER, tables, 5, udp=True)
         assert isinstance(found, Reply) and found.rcode == dns.rcode.FORMERR and found.wire[:2] == broken[:2] and not found.lasting
     update = answer(query[:2] + b"\x28\0" + query[4:], ASKER, tables, 5, udp=True)
-    assert isinstance(update, Reply) and update.rcode in (dns.rcode.NOTIMP, dns.rcode.FORMERR)
+    assert isinstance(update, Reply) and update.rcode == dns.rcode.NOTIMP and dns.message.from_wire(update.wire).rcode() == dns.rcode.NOTIMP
+
+
+def test_what_is_expensive_to_parse_is_not_parsed(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    padding = dns.edns.GenericOption(dns.edns.OptionType.PADDING, b"x" * 900)
+    query = dns.message.make_query("db", "A", use_edns=0, options=[padding]).to_wire()
+    assert isinstance(answer(query, ASKER, tables, 5, udp=True), Reply)
+    monkeypatch.setattr(dns.message, "from_wire", None)
+    heads = [b"\0\1\0\1\0\0\0\0", b"\0\1\0\0\0\1\0\0", b"\0\1\0\0\0\0\0\2", b"\0\1\0\0\0\0\1\0",
+             b"\0\2" + bytes(6), bytes(8)]
+    for wire in (*(query[:4] + head + query[12:] for head in heads), query + bytes(1025 - len(query))):
+        found = answer(wire, ASKER, tables, 5, udp=False)
+        assert isinstance(found, Reply) and found.rcode == dns.rcode.FORMERR and found.query is None
 
 
 def test_answers_of_servers_are_checked() -> None:
-    query = dns.message.make_query("a.example", "A")
+    query = dns.message.make_query("a.example", "HTTPS", id=7, use_edns=0)
+    question = query.to_wire()
     good = dns.message.make_response(query)
-    good.id = 7
-    assert is_answer(query, 7, good.to_wire()) is not None and is_answer(query, 8, good.to_wire()) is None
-    other = dns.message.make_response(dns.message.make_query("b.example", "A", id=7))
-    assert is_answer(query, 7, other.to_wire()) is None and is_answer(query, 7, query.to_wire()) is None
-    assert is_answer(query, 7, good.to_wire() + b"x") is None and is_answer(query, 7, b"\0\7") is None
+    good.answer.append(dns.rrset.from_text_list(query.question[0].name, 5, "IN", "A", [f"10.0.0.{number}" for number in range(20)]))
+    good.set_rcode(dns.rcode.BADCOOKIE)
+    wire = good.to_wire()
+    assert is_answer(question, wire) == dns.rcode.BADCOOKIE and is_answer(question, wire.replace(b"example", b"eXamPLE")) is not None
+    assert len(shown(question, wire)) == 8 and set(shown(question, wire)) < {f"10.0.0.{number}" for number in range(20)}
+    other = dns.message.make_response(dns.message.make_query("b.example", "HTTPS", id=7)).to_wire()
+    kind = wire.replace(b"\7example\0\0\x41", b"\7example\0\0\x61")  # the type of the question in lower case, so to say
+    for wrong in (b"\0\x08" + wire[2:], other, question, kind, wire + b"x", b"\0\7", wire[:7] + b"\xff" + wire[8:],
+                  wire[:2] + b"\xa8" + wire[3:], *(wire[:size] for size in range(len(wire)))):
+        assert is_answer(question, wrong) is None
+    hostile = wire[:6] + b"\xff\xff" + wire[8:-11] + bytes(11 * 65_535)
+    assert is_answer(question, hostile) is None and shown(question, hostile[:65_535]) == shown(question, wire)
 
 
 def test_names_of_a_container() -> None:
@@ -127,6 +150,9 @@ def test_names_of_a_container() -> None:
     docker = Container("0123456789abcdef", "docker:web", "docker:web", "docker", hostname="other")
     assert names_of(docker, endpoint)[0] == "web" and "other" not in names_of(docker, endpoint)
     assert names_of(Container("0123456789abcdef", "pid:77", "pid:77", "unknown"), Endpoint("e", "n", "c")) == ("0123456789ab",)
+    world = Container("0123456789abcdef", "netns:deb.debian.org", "netns:deb.debian.org", "netns")
+    assert names_of(world, endpoint) == ("store", "a.b", "0123456789ab")
+    assert names_of(Container("0123456789abcdef", "a.b", "a.b", "netdeck"), Endpoint("e", "n", "c"))[0] == "a.b"
     hostile = Container("0123456789abcdef", "netns:a b\n", "netns:a b\n", "netns")
     assert names_of(hostile, Endpoint("e", "n", "c")) == ("0123456789ab",)
 
@@ -143,3 +169,6 @@ def test_a_budget_is_used_up_and_comes_back() -> None:
     assert [budget.take(0.0) for _ in range(21)] == [True] * 20 + [False]
     assert [budget.take(0.1) for _ in range(2)] == [True, False]
     assert sum(budget.take(100.0) for _ in range(100)) == 20
+    assert not budget.left(100.0) and budget.left(100.1)
+    budget.spend(11.0)
+    assert not budget.left(101.0) and budget.left(101.2)
