@@ -33,7 +33,7 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.req("M1", "I2", "I3", "X13")
+@pytest.mark.req("M1", "X13")
 def test_containers_are_on_the_site_s_network_and_not_on_the_host_s(lan: RunningHelper) -> None:
     network = create(lan, subnets=[LAN])
     assert network["subnets"][0]["gateway"] == "192.168.1.1" and network["link"] == "eth0" and not network["made_link"]
@@ -91,7 +91,7 @@ def test_passthru_gives_one_container_the_parent_with_its_address(lan: RunningHe
         create(lan, "whole", subnets=[{"subnet": "10.7.0.0/24"}], options={"macvlan_mode": "passthru"})
 
 
-@pytest.mark.req("M3", "M5", "I10", "I13")
+@pytest.mark.req("M3", "M5")
 def test_ranges_reserved_addresses_several_subnets_and_both_families(lan: RunningHelper) -> None:
     create(lan, ipv6=True, subnets=[
         {"subnet": "192.168.1.0/24", "ip_range": "192.168.1.128/25", "gateway": "192.168.1.1", "aux": {"my-router": "192.168.1.128"}},
@@ -109,7 +109,7 @@ def test_ranges_reserved_addresses_several_subnets_and_both_families(lan: Runnin
             attach(lan, "pub", "c3", ip=taken)
 
 
-@pytest.mark.req("I6", "I12")
+@pytest.mark.req("M5")
 def test_default_pools_where_no_subnet_is_given(lan: RunningHelper) -> None:
     network = create(lan)
     assert network["subnets"][0]["subnet"] == "172.18.0.0/16" and network["subnets"][0]["gateway"] == "172.18.0.1"
@@ -167,7 +167,7 @@ BAD: list[tuple[dict[str, Any], type[NetdeckError], str]] = [
 ]
 
 
-@pytest.mark.req("I8", "M2")
+@pytest.mark.req("I8")
 def test_bad_input_is_told_and_leaves_nothing(lan: RunningHelper) -> None:
     lan.host.run("ip link add br0 type bridge && ip link add port type veth peer name portp && ip link set port master br0 && "
                  "ip link add off type veth peer name offp && ip link add link eth1 name theirs type macvlan mode bridge")
@@ -258,7 +258,7 @@ def test_all_comes_back_after_a_restart_and_when_the_parent_is_late(lan: Running
     assert before["mac"] == links(lan, "c1")["eth0"]["address"]
 
 
-@pytest.mark.req("B4", "I4", "M1")
+@pytest.mark.req("B4", "M1")
 def test_a_container_of_ours_starts_on_it(lan: RunningHelper) -> None:
     create(lan, subnets=[LAN])
     out = lan.command("run", "--rm", "--network", "pub", "--ip", "192.168.1.9", "--", "ping", "-n", "-c", "1", "-W", "5", "192.168.1.1")

@@ -13,7 +13,7 @@ from tests.running_helper import ROOT, RunningHelper
 from tests.unit.test_contributing import example
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
-pytestmark = pytest.mark.req("D3")
+pytestmark = pytest.mark.req("D1")
 
 PACKAGES = {
     "boom": "raise RuntimeError('no \\x1b[31mworld')",

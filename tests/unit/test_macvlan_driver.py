@@ -58,7 +58,7 @@ def test_a_link_of_the_host_is_used_and_nothing_is_made(parent: str) -> None:
     assert (made.link, made.made_link) == (parent, False) and DRIVER.network_objects(made, INSTANCE) == ()
 
 
-@pytest.mark.req("I7", "M2")
+@pytest.mark.req("M1")
 def test_a_missing_sub_interface_is_made() -> None:
     made = checked(network(parent="eth0.20"))
     objects = DRIVER.network_objects(made, INSTANCE)
@@ -72,14 +72,14 @@ def test_a_missing_sub_interface_is_made() -> None:
     assert checked(network(parent="port.7")).made_link
 
 
-@pytest.mark.req("I7", "M2")
+@pytest.mark.req("M1")
 def test_networks_on_one_sub_interface_want_the_same_objects() -> None:
     first, second = checked(network("a", parent="eth0.50")), checked(network("b", parent="eth0.50"), network("a", parent="eth0.50"))
     assert first.made_link and second.made_link
     assert DRIVER.network_objects(first, INSTANCE) == DRIVER.network_objects(second, INSTANCE)
 
 
-@pytest.mark.req("I5")
+@pytest.mark.req("M1")
 @pytest.mark.parametrize("made", [network(), network(internal=True)], ids=["no parent", "internal"])
 def test_without_a_parent_a_dummy_is_made_and_no_route(made: Network) -> None:
     made = checked(made)
@@ -123,7 +123,7 @@ def test_passthru_takes_the_parent_s_mac_address() -> None:
         DRIVER.check_endpoint(made, msgspec.structs.replace(joined, id="f" * 64), (joined,))
 
 
-@pytest.mark.req("I8", "M2")
+@pytest.mark.req("I8")
 @pytest.mark.parametrize(("made", "error", "words"), [
     (network(parent="eth9"), NotFound, "did you mean"),
     (network(parent="eth0.1.2"), NotFound, "two dots"),

@@ -41,7 +41,7 @@ def test_a_bridge_that_was_there_before() -> None:
     assert "its link br-5 is gone" in damage(NET, veth, None)
 
 
-@pytest.mark.req("D3")
+@pytest.mark.req("D1")
 def test_a_driver_that_is_not_there_closes_its_networks_and_makes_nothing() -> None:
     lost = msgspec.structs.replace(NET, driver="lost")
     drivers = settle(builtin(), builtin(), (NET, lost), (), INSTANCE)
@@ -57,7 +57,7 @@ def test_a_driver_that_is_not_there_closes_its_networks_and_makes_nothing() -> N
     require_usable(find(drivers, "bridge"))
 
 
-@pytest.mark.req("D3")
+@pytest.mark.req("D1")
 def test_a_driver_that_fails_at_what_is_stored() -> None:
     class Failing(UnusableDriver):
         def endpoint_objects(self, network: Network, endpoint: Endpoint, instance: str) -> tuple[()]:
