@@ -19,6 +19,8 @@ KEYS = {
     "'": "apostrophe", '"': "quotation_mark", "[": "left_square_bracket", "]": "right_square_bracket",
 }
 
+NAMED = frozenset(("tab", "enter", "space", "backspace", "delete", "left", "right", "up", "down", "home", "end"))
+
 CHARACTERS = {name: char for char, name in KEYS.items()} | {"tab": "\t", "enter": "\r"}
 
 
@@ -50,6 +52,13 @@ class Station:
         """
         for char in text:
             self._send(KEYS.get(char, char))
+        await self.pilot.pause()
+
+    async def keys(self, *parts: str) -> None:
+        """Named keys and texts in one go, as typed ahead: nothing is waited for between them."""
+        for part in parts:
+            for key in (part,) if part in NAMED or "+" in part else part:
+                self._send(KEYS.get(key, key))
         await self.pilot.pause()
 
     def _send(self, key: str) -> None:

@@ -9,12 +9,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.events import Key
 from textual.message import Message
 from textual.widgets import Input, Static
 
 from protocol.names import display_text
 from tui.text import drawn
 from tui.widgets.glyphs import UNICODE, Glyphs
+from tui.widgets.own_keys import run_own_binding
 
 _HISTORY_KEPT = 100
 
@@ -36,6 +38,9 @@ class PromptInput(Input):
         super().__init__(compact=True, select_on_focus=False)
         self.cursor_blink = False
         self._bar = bar
+
+    async def on_key(self, event: Key) -> None:
+        await run_own_binding(self, event)
 
     def action_complete(self) -> None:
         self._bar.complete()

@@ -16,6 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from tui.text import plain
+from tui.widgets.own_keys import run_own_binding
 
 
 class TextField(Input):
@@ -27,10 +28,15 @@ class TextField(Input):
     TextField > .input--placeholder, TextField:ansi > .input--placeholder { text-style: italic !important; }
     TextField.-wrong { background: $error 25%; }
     """
+    #: Whether up and down go to the fields around it.
+    steps: ClassVar[bool] = True
 
     def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:
         super().__init__(value, placeholder=placeholder, id=id, compact=True, select_on_focus=False, max_length=1000)
         self.cursor_blink = False  # a blinking cursor is constant traffic
+
+    async def on_key(self, event: events.Key) -> None:
+        await run_own_binding(self, event)
 
     def on_blur(self) -> None:
         self.scroll_to(x=0, animate=False)
@@ -74,6 +80,9 @@ class Toggle(Widget, can_focus=True):
 
     def watch_on(self) -> None:
         self.refresh(layout=not self.words)
+
+    async def on_key(self, event: events.Key) -> None:
+        await run_own_binding(self, event)
 
     def action_flip(self) -> None:
         self.on, self.touched = not self.on, True
@@ -131,6 +140,9 @@ class Choice(Widget, can_focus=True):
             text = plain(f"({'o' if index == self.chosen else ' '}) {word} ")
             parts.append(text.stylize(chosen if index == self.chosen else other))
         return Content("").join(parts)
+
+    async def on_key(self, event: events.Key) -> None:
+        await run_own_binding(self, event)
 
     def action_step(self, steps: int) -> None:
         if len(self.words) > 1:

@@ -13,12 +13,13 @@ from textual.content import Content
 from textual.message import Message
 from textual.screen import ScreenResultType
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from protocol.errors import NetdeckError
 from tui.feed import Batch
 from tui.screens.dialog import Dialog
-from tui.screens.forms.fields import Choice, Toggle
+from tui.screens.forms.fields import Choice, TextField, Toggle
 from tui.screens.forms.plan_pane import PlanPane
 from tui.text import plain
 
@@ -82,6 +83,8 @@ class FormDialog(Dialog[ScreenResultType]):
         # Of priority, so that keys that were typed ahead go to the field they were meant for.
         Binding("tab", "next_field", "Next field", show=False, priority=True),
         Binding("shift+tab", "previous_field", "Previous field", show=False, priority=True),
+        Binding("down,enter", "leave_text(1)", "Next field", show=False, priority=True),
+        Binding("up", "leave_text(-1)", "Previous field", show=False, priority=True),
         Binding("down,enter", "next_field", "Next field", show=False),
         Binding("up", "previous_field", "Previous field", show=False),
     ]
@@ -178,6 +181,7 @@ class FormDialog(Dialog[ScreenResultType]):
         if focused is not None:
             owners = {id(node) for node in focused.ancestors_with_self}
             self._hint.update(plain(next((field.help for field in self.placed() if id(field) in owners), "")))
+            self._reveal_error()
 
     @on(Input.Changed)
     @on(Toggle.Changed)
@@ -213,6 +217,7 @@ class FormDialog(Dialog[ScreenResultType]):
         for field in self.placed():
             known.add(field.place)
             field.show_error(wrong.get(field.place, ""))
+        self._reveal_error()
         rest = " · ".join(text for place, text in wrong.items() if text and place not in known)
         self._said.update(plain(f"! {rest}" if rest else ""))
         self._said.set_class(bool(rest), "-said")
@@ -220,6 +225,17 @@ class FormDialog(Dialog[ScreenResultType]):
         if count:
             self.plan.show_words("Nothing can be done like this: mend what is marked with !", "warn")
             self.show_status("one thing to mend" if count == 1 else f"{count} things to mend")
+
+    def _reveal_error(self) -> None:
+        """Scroll to what is wrong with the field that has the focus."""
+        self.call_after_refresh(self._scroll_to_error)
+
+    def _scroll_to_error(self) -> None:
+        focused = self.focused
+        if focused is not None:
+            owner = next((node for node in focused.ancestors if isinstance(node, Widget) and node.has_class("-wrong")), None)
+            if owner is not None:
+                owner.scroll_visible(animate=False)
 
     def refuse(self, error: NetdeckError) -> None:
         """Show an error of the helper at its place."""
@@ -230,6 +246,16 @@ class FormDialog(Dialog[ScreenResultType]):
 
     def action_turn_plan(self) -> None:
         self.plan.action_turn()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """In a list and on a button enter and the arrows have a meaning of their own."""
+        return action != "leave_text" or (isinstance(self.focused, TextField) and self.focused.steps)
+
+    def action_leave_text(self, steps: int) -> None:
+        if steps > 0:
+            self.focus_next()
+        else:
+            self.focus_previous()
 
     def action_next_field(self) -> None:
         self.focus_next()

@@ -24,6 +24,7 @@ from tui.widgets.table_model import TableModel
 class FilterField(TextField):
     """Filters the list; up and down move in the list meanwhile."""
 
+    steps = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move(-1)", "Up", show=False),
         Binding("down", "move(1)", "Down", show=False),
