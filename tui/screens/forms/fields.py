@@ -189,6 +189,10 @@ class Field(Vertical):
     def on_descendant_blur(self) -> None:
         self.remove_class("-focused")
 
+    def on_resize(self) -> None:
+        if self.has_class("-wrong") and self.has_pseudo_class("focus-within"):
+            self.scroll_visible(animate=False)  # only now is the message laid out
+
     def show_error(self, text: str) -> None:
         """Show what is wrong; "" when nothing is."""
         self.set_class(bool(text), "-wrong")

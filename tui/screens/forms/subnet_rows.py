@@ -64,6 +64,10 @@ class SubnetRow(Vertical):
     def entry(self) -> SubnetEntry:
         return SubnetEntry(self.subnet.text, self.gateway.text, self.ip_range.text, self.aux.text)
 
+    def on_resize(self) -> None:
+        if self.has_class("-wrong") and self.has_pseudo_class("focus-within"):
+            self.scroll_visible(animate=False)  # only now is the message laid out
+
     def show_error(self, text: str) -> None:
         self.set_class(bool(text), "-wrong")
         self._error.update(plain(f"! {text}" if text else ""))
