@@ -172,7 +172,7 @@ async def test_every_field_can_be_reached_and_is_in_sight(module_lab: Lab, size:
 BAD = (
     ("name", "bridge", "name", "exists already"),
     ("name", "a/b", "name", "is not allowed"),
-    ("labels", "team", "labels", "NAME=VALUE"),
+    ("labels", "=ops", "labels", "NAME=VALUE"),
     ("subnet-0", "10.1.2", "subnet:0", "expected an address and a prefix length"),
     ("subnet-0", "192.168.1.0/24", "subnet:0", "eth0"),
     ("subnet-0", "172.17.128.0/24", "subnet:0", "network bridge"),

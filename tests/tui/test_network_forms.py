@@ -103,5 +103,5 @@ def test_only_what_differs_is_asked_for() -> None:
     assert command_line("a", request) == (
         "netdeck network update -o mtu=1400 -o host_ipv4= --label team=c --subnet 10.3.0.0/24 --gateway 10.3.0.9 --ip-range 10.1.0.0/24 "
         "--ip-range 10.2.0.0/25 --aux-address lp=10.2.0.9 --aux-address-rm nas --internal a")
-    _, wrong = changes(ChangeEntry({**before.options, "mtu": "x"}, "team", aux="=1"), NETWORK, DRIVER.info)
+    _, wrong = changes(ChangeEntry({**before.options, "mtu": "x"}, "=ops", aux="=1"), NETWORK, DRIVER.info)
     assert set(wrong) == {"option:mtu", "labels", "aux"}
