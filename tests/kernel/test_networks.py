@@ -15,7 +15,7 @@ pytest_plugins = ("tests.kernel.helper_fixtures",)
 
 def attach(helper: RunningHelper, network: str, name: str, **args: Any) -> dict[str, Any]:
     """A named namespace connected to a network; the endpoint."""
-    if name not in helper.host.run("ip netns list"):
+    if name not in helper.host.run("ip netns list").split():
         helper.host.add_namespace(name)
     answer = helper.call("network.connect", network=network, container=f"netns:{name}", **args)
     return dict(answer["endpoint"])
