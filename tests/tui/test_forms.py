@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from typing import Any
@@ -16,7 +17,7 @@ from tui.screens.forms.attach import Attach
 from tui.screens.forms.confirm import Confirm
 from tui.screens.forms.create_network import CreateNetwork
 from tui.screens.forms.detach import Detach
-from tui.screens.forms.form_dialog import FormDialog
+from tui.screens.forms.form_dialog import DEBOUNCE, FormDialog
 
 pytestmark = pytest.mark.req("W5")
 
@@ -286,7 +287,7 @@ async def test_attach_detach_and_take_it_back(module_lab: Lab) -> None:
 
 
 @pytest.mark.req("B6")
-async def test_several_at_once_each_with_its_result(module_lab: Lab) -> None:
+async def test_several_at_once_each_with_its_result(module_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     module_lab.netdeck("network", "create", "--subnet", "10.83.0.0/29", "--gateway", "10.83.0.1", "--ip-range", "10.83.0.4/31", "few")
     for name in ("few-a", "few-b", "few-c"):
         module_lab.netdeck("run", "-d", "--name", name, "sleep", "600")
@@ -304,8 +305,20 @@ async def test_several_at_once_each_with_its_result(module_lab: Lab) -> None:
         assert form.query_one("#ip", Input).disabled
         await planned(user)
         await user.until(lambda: user.shows("first of 3"), "the plan says that there are more")
+        call = user.app.client.call
+
+        async def slow(operation: str, *arguments: Any, **named: Any) -> Any:
+            """The list shrinks while the others are still being attached."""
+            answer = await call(operation, *arguments, **named)
+            await asyncio.sleep(DEBOUNCE / 2)
+            return answer
+
+        monkeypatch.setattr(user.app.client, "call", slow)
         await user.press("ctrl+s")
         await user.until(lambda: user.shows("2 of 3 attached"), "two found an address")
+        monkeypatch.undo()
+        await asyncio.sleep(2 * DEBOUNCE)
+        assert user.shows("2 of 3 attached")
         assert user.shows("few-a: attached with 10.83.0.") and user.shows("few-b: attached with 10.83.0.")
         assert user.shows("! few-c: ")
         await user.press("escape")

@@ -211,6 +211,7 @@ class Attach(FormDialog[Done]):
     async def carry_out(self) -> Done | None:
         pairs = self.pairs()
         outcomes: list[Outcome] = []
+        self._attempted = set(pairs)  # before the first of them leaves the list
         for container, network in pairs:
             try:
                 answer = await self.workstation.client.call("network.connect", self.request(container, network))
@@ -223,7 +224,6 @@ class Attach(FormDialog[Done]):
                 outcomes.append((container, None))
         if all(error is None for _, error in outcomes):
             return self.done
-        self._attempted = set(pairs)
         self.plan.show_results([result_line(name, error, self.done) for name, error in outcomes])
         self.show_status(f"{sum(1 for _, error in outcomes if error is None)} of {len(outcomes)} attached")
         return None

@@ -289,6 +289,8 @@ class FormDialog(Dialog[ScreenResultType]):
     @work(group="change", exit_on_error=False)
     async def _do(self) -> None:
         self._busy = True
+        if self._timer is not None:
+            self._timer.stop()
         self.workers.cancel_group(self, "dry-run")
         self.set_reachable()
         self.show_status("working …")
