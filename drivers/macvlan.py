@@ -11,7 +11,8 @@ import msgspec
 
 from drivers.bridge import derived_mac
 from drivers.driver import HostView
-from drivers.objects import Address, AnyObject, Macvlan, Up, mark
+from drivers.host_access import host_link, network_part, ways_to
+from drivers.objects import HOST, Address, AnyObject, Macvlan, Up, mark
 from drivers.parents import OPTIONS, check_families, gateway_routes, inner_settings, on_parent, parent_objects, sharers
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DriverInfo, Endpoint, Network, OptionInfo
@@ -21,6 +22,13 @@ DUMMY = "dm-"
 _MODE = OptionInfo("macvlan_mode", "choice", "bridge", "how containers on one parent reach each other: directly (bridge), by the switch "
                    "outside (vepa), not at all (private); passthru: one container has the parent for itself",
                    choices=("bridge", "vepa", "private", "passthru"))
+
+_NO_HOST_ACCESS = {
+    "private": "nothing on the parent reaches its containers then but by the network outside. Create the network in mode bridge",
+    "vepa": "what passes between them goes by the switch outside then. If that sends frames back where they came from (hairpin, "
+            "802.1Qbg), they reach each other already; else create the network in mode bridge",
+    "passthru": "the one container has the parent for itself. Create the network in mode bridge",
+}
 
 
 class MacvlanDriver:
@@ -33,7 +41,8 @@ class MacvlanDriver:
         options=(OPTIONS[0], _MODE, *OPTIONS[1:]),
         parents=True,
         notes=(
-            "The host and the containers can't reach each other over the parent: the kernel keeps them apart.",
+            "The host and the containers can't reach each other over the parent: the kernel keeps them apart. In mode bridge "
+            "`netdeck network host-access NETWORK on` gives the host a link of its own among them.",
             "Each container adds a MAC address to the parent. Switches limit how many they take on a port, and a hypervisor or a "
             "wireless network often takes only one: then nothing reaches the containers. Use ipvlan there.",
             "The parent must be able to go into promiscuous mode once it has more addresses than its hardware filters.",
@@ -60,8 +69,17 @@ class MacvlanDriver:
         return network
 
     def network_objects(self, network: Network, instance: str) -> tuple[AnyObject, ...]:
-        """The parent, where it is ours."""
-        return parent_objects(network, instance)
+        """The parent, where it is ours; the host's own link among the containers, where it has one."""
+        own = Macvlan(HOST, host_link(network), mark(instance, "network", network.id), network.link, _mode(network),
+                      int(network.options["mtu"]), derived_mac(network.id))
+        return (*parent_objects(network, instance), *network_part(network, own))
+
+    def check_host_access(self, network: Network) -> None:
+        """Raises InvalidValue where the kernel does not let the host in."""
+        why = _NO_HOST_ACCESS.get(_mode(network))
+        if why is not None:
+            raise InvalidValue(f"the host can't have a link in network {network.name}, which is in mode {_mode(network)}: {why}",
+                               field="macvlan_mode", value=_mode(network), expected="bridge")
 
     def check_endpoint(self, network: Network, endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
         """`endpoint` with its MAC address ("" in mode passthru, where it has the parent's), or InvalidValue or Conflict."""
@@ -89,7 +107,7 @@ class MacvlanDriver:
         made = Macvlan(inside, link, mark(instance, "endpoint", endpoint.id), network.link, _mode(network),
                        int(network.options["mtu"]), endpoint.mac)
         addresses = (Address(inside, link, prefix) for prefix in endpoint.addresses)
-        return (made, *inner_settings(endpoint), *addresses, Up(inside, link))
+        return (made, *inner_settings(endpoint), *addresses, Up(inside, link), *ways_to(network, endpoint))
 
     def default_routes(self, network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...]:
         """By the site's gateway; none on a network that leads nowhere."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
 
+from drivers.host_access import host_link
 from helperd.ipam import pool_of, usage
 from helperd.prefixes import edges
 from helperd.store import lease_address
@@ -185,6 +186,8 @@ def _meant(network: Network, facts: Facts) -> Meant:
         bridge = found.setdefault((facts.host, network.link), set())
         bridge.update(subnet.gateway for subnet in network.subnets if subnet.gateway is not None)
         bridge.update(map(lease_address, network.kept_addresses))
+        if network.host_addresses:
+            found[facts.host, host_link(network)] = set(network.host_addresses)
     return found
 
 

@@ -39,6 +39,7 @@ from helperd.frames import (
 )
 from helperd.front_config import FrontConfig
 from helperd.front_process import FrontProcess
+from helperd.host_access import HostAccess
 from helperd.host_facts import RESOLV_CONF, HostFacts
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
@@ -123,6 +124,7 @@ class Core:
                              pools, settings.sysctl_dir)
         self.rule_counts = RuleCounts(self.firewall, self.records)
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
+        self.host_access = HostAccess(self.changes, self.networks, self.facts)
         self.ports = Ports(self.changes, self.networks, self.known, self.facts, self.sockets)
         self.endpoints = Endpoints(self.changes, self.networks, self.ports, self.known, self.facts)
         self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
@@ -159,6 +161,7 @@ class Core:
         return {
             "network.create": networks.create, "network.list": networks.listing, "network.inspect": networks.inspect,
             "network.update": self.updates.update, "network.remove": networks.remove, "network.prune": networks.prune,
+            "network.host-access": self.host_access.switch,
             "network.connect": endpoints.connect, "network.disconnect": endpoints.disconnect,
             "container.run": runs.run, "container.exec": runs.execute,
             "container.stop": runs.stop, "container.remove": runs.remove, "container.list": views.containers,

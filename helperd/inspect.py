@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from drivers.host_access import host_link
 from protocol.model import Container, Endpoint, Network, Port
 from protocol.ports import order
 
@@ -71,6 +72,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "Link": network.link,
             "LinkIsOurs": network.made_link,
             "State": state,
+            "HostAccess": {"Link": host_link(network), "Addresses": list(network.host_addresses)} if network.host_addresses else None,
             "Predefined": network.predefined,
             "Owner": network.owner,
             "Notes": list(notes),

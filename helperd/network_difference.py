@@ -13,6 +13,8 @@ def differences(before: Network, after: Network) -> tuple[str, ...]:
     found = _of_maps("", before.options, after.options)
     if before.internal != after.internal:
         found.append("internal: " + ("on" if after.internal else "off"))
+    if before.host_addresses != after.host_addresses:
+        found.append("host access: " + (f"on, as {', '.join(after.host_addresses)}" if after.host_addresses else "off"))
     old, new = ({item.subnet: item for item in network.subnets} for network in (before, after))
     found += [f"subnet {name} removed" for name in old if name not in new]
     for name, item in new.items():

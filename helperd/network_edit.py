@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from drivers.changing import changed_options, require
+from drivers.host_access import AUX
 from helperd.prefixes import IPAddress, IPNetwork, edges, host_address, parse_address, parse_prefix
 from protocol.errors import Conflict, InUse, InvalidValue, NotFound
 from protocol.model import DriverInfo, Network, Subnet
@@ -111,6 +112,9 @@ def _drop_aux(rows: list[Subnet | SubnetRequest], network: Network, request: Net
             raise NotFound(f"network {network.name} has no aux-address {display_text(name)!r}{suggestion(name, known)}",
                            name=display_text(name), field="aux")
     gone = {*request.remove_aux, *request.aux}
+    if AUX in gone and network.host_addresses:
+        raise InUse(f"aux-address {AUX} is the host's own address in network {network.name}: switch host access off first "
+                    f"(netdeck network host-access {network.name} off)", name=AUX, field="aux", users=["the host"])
     for index, row in enumerate(rows):
         rows[index] = msgspec.structs.replace(row, aux={name: value for name, value in row.aux.items() if name not in gone})
 

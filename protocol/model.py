@@ -44,6 +44,7 @@ class Network(Model, frozen=True):
     link: str = ""  # name of the link on the host that carries it (the bridge, the parent), "" if none
     made_link: bool = True  # False where `link` was there before and is not ours
     kept_addresses: tuple[str, ...] = ()  # prefixes that such a `link` had before, which stay when the network goes
+    host_addresses: tuple[str, ...] = ()  # what the host has on a link of its own in the network (host access), () without one
     state: str = "ready"  # ready | creating | removing
     problem: str = ""  # what of it is not as it should be, in words, "" where all is well; never stored
 

@@ -81,6 +81,17 @@ class NetworkUpdate(Request, frozen=True):
     dry_run: bool = False
 
 
+class NetworkHostAccess(Request, frozen=True):
+    """Give the host a link of its own in a network that hangs on a link of the host (`on`), or take it away: with it the host and the
+    containers reach each other. `ip` and `ip6` choose its addresses. Result: ``{network, changes, warnings, plan}``."""
+
+    name: Name
+    on: bool
+    ip: Text | None = None
+    ip6: Text | None = None
+    dry_run: bool = False
+
+
 class NetworkPrune(Request, frozen=True):
     """Remove all networks that no container uses, except the predefined. Result: ``{removed, plan}``."""
 
@@ -275,6 +286,7 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "network.inspect": (NetworkInspect, "view", False),
     "network.remove": (NetworkRemove, "operate", False),
     "network.update": (NetworkUpdate, "operate", False),
+    "network.host-access": (NetworkHostAccess, "operate", False),
     "network.prune": (NetworkPrune, "operate", False),
     "network.connect": (NetworkConnect, "operate", False),
     "network.disconnect": (NetworkDisconnect, "operate", False),

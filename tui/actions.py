@@ -60,6 +60,8 @@ ACTIONS: Final[tuple[Action, ...]] = (
            ("networks", "containers"), "attach", needs_selection=True, hint=2),
     Action("network.detach", "x", "detach", "Detach containers from a network", "tui.screens.forms.detach:open_form",
            ("networks", "containers", "interfaces"), "detach", needs_selection=True, hint=3),
+    Action("network.host-access", "H", "host", "Host access to a macvlan or ipvlan network, on or off",
+           "tui.screens.forms.host_access:open_form", ("networks",), "host-access", needs_selection=True),
     Action("network.remove", "D,delete", "remove", "Remove networks", "tui.screens.forms.remove_network:open_form", ("networks",),
            needs_selection=True, hint=5),
     Action("container.remove", "D,delete", "remove", "Remove containers of netdeck's own",

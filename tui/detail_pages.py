@@ -87,6 +87,7 @@ def _network_summary(context: Context, key: str, network: Network) -> list[Line]
     if network.problem:
         page.field("problem", network.problem, "warn")
     page.field("link", network.link + ("" if network.made_link or not network.link else "  (was there before: never changed or deleted)"))
+    page.field("host access", ", ".join(network.host_addresses))
     page.field("kind", networks.options_text(network))
     page.field("created", _when(network.created), "muted")
     for subnet in network.subnets:

@@ -1,4 +1,4 @@
-"""Steps that make, change and delete links which hang on a link of the host and live in a container.
+"""Steps that make, change and delete links which hang on a link of the host and live in a container, or on the host beside it.
 
 A child is made in the container's namespace, under a name of its own, and renamed there: see `Macvlan.first_name`. Inside a container
 marks can be forged, and links renamed. So what may be *used* needs our mark; what is to *go* is found by what the store knows
@@ -36,7 +36,8 @@ def create_child(places: OpenPlaces, step: Step) -> None:
     if state is not None:
         if not state.marked(item.alias) or not _hangs(places, sock, state, item):
             whose = f"with the alias {display_text(state.alias)!r}" if state.alias else "without netdeck's mark"
-            raise in_the_way(step, f"the container has a {state.kind or 'device'} {state.name} {whose}", state.name)
+            who = "the host" if item.place == HOST else "the container"
+            raise in_the_way(step, f"{who} has a {state.kind or 'device'} {state.name} {whose}", state.name)
         if same_mode(state, item):
             _settle(sock, step, state, item)
             return
@@ -78,7 +79,8 @@ def delete_child(places: OpenPlaces, step: Step) -> None:
         return
     for state in all_links(sock):
         known = state.name in (item.name, item.first_name) or state.alias == item.alias or (item.mac and state.mac == item.mac.lower())
-        if known and state.kind == _kind(item) and (state.marked(item.alias) or _hangs(places, sock, state, item)):
+        ours = state.marked(item.alias) or (item.place != HOST and _hangs(places, sock, state, item))
+        if known and state.kind == _kind(item) and ours:
             _delete(sock, step, state.index)
 
 
@@ -100,6 +102,8 @@ def _hangs(places: OpenPlaces, sock: socket.socket, state: LinkState, item: Chil
     """Whether the link is of the wanted kind and hangs on the wanted link of the host."""
     if state.kind != _kind(item) or state.peer != index_of(places.socket(HOST), item.parent):
         return False
+    if item.place == HOST:
+        return state.peer_nsid is None
     return state.peer_nsid is not None and state.peer_nsid == nsid_of(sock, places.target(HOST))
 
 

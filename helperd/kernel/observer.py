@@ -188,6 +188,9 @@ class Observer:
                 found.add(_same(known, Bridge(HOST, link.name, link.alias, link.mtu, mac)))
             elif link.kind == "dummy":
                 found.add(Dummy(HOST, link.name, link.alias, link.mtu))
+            elif link.kind == "macvlan" and link.mode in _MACVLAN_MODES:
+                parent = host.links[link.peer].name if link.peer_nsid is None and link.peer in host.links else ""
+                found.add(Macvlan(HOST, link.name, link.alias, parent, _MACVLAN_MODES[link.mode], link.mtu, link.mac))
             elif link.kind == "vlan":
                 parent = host.links[link.peer].name if link.peer in host.links else ""
                 found.add(Vlan(HOST, link.name, link.alias, parent, link.vlan))

@@ -19,6 +19,7 @@ from protocol.requests import (
     NetworkConnect,
     NetworkCreate,
     NetworkDisconnect,
+    NetworkHostAccess,
     NetworkRemove,
     NetworkUpdate,
     PortPublish,
@@ -47,6 +48,7 @@ async def do(core: Core, request: Request) -> Any:
     """Carry a request out as root."""
     handlers = {NetworkCreate: core.networks.create, NetworkRemove: core.networks.remove, NetworkUpdate: core.updates.update,
                 NetworkConnect: core.endpoints.connect, NetworkDisconnect: core.endpoints.disconnect,
+                NetworkHostAccess: core.host_access.switch,
                 PortPublish: core.ports.publish, PortWithdraw: core.ports.withdraw}
     return await handlers[type(request)](request, CallContext(user="root"), STREAM)  # type: ignore[operator]
 

@@ -15,6 +15,7 @@ from protocol.requests import (
     NetworkConnect,
     NetworkCreate,
     NetworkDisconnect,
+    NetworkHostAccess,
     NetworkRemove,
     NetworkUpdate,
     PortPublish,
@@ -42,6 +43,9 @@ SCENARIOS: dict[str, tuple[list[Request], Request]] = {
                                           NetworkDisconnect(network="a", container="netns:c1")),
     "connect to a macvlan": ([ON_PARENT, CREATE, CONNECT], JOIN),
     "disconnect from a macvlan": ([ON_PARENT, JOIN, CREATE, CONNECT], NetworkDisconnect(network="m", container="netns:c1")),
+    "host access on": ([ON_PARENT, JOIN], NetworkHostAccess(name="m", on=True)),
+    "host access off": ([ON_PARENT, JOIN, NetworkHostAccess(name="m", on=True)], NetworkHostAccess(name="m", on=False)),
+    "connect where the host has access": ([ON_PARENT, NetworkHostAccess(name="m", on=True)], JOIN),
     "remove": ([CREATE], NetworkRemove(name="a")),
     "update": ([CREATE, OTHER, CONNECT, NetworkConnect(network="b", container="netns:c1")], NetworkUpdate(
         name="a", options={"mtu": "1400", "icc": "true", "masquerade": "false"}, labels={"x": "y"}, subnets=("10.10.0.0/24",),

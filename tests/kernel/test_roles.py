@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "network.inspect": {"names": ["bridge"]},
     "network.remove": {"name": "nothere"},
     "network.update": {"name": "nothere"},
+    "network.host-access": {"name": "nothere", "on": True},
     "network.connect": {"network": "bridge", "container": "netns:nothere"},
     "network.disconnect": {"network": "bridge", "container": "netns:nothere"},
     "address.release": {"leaked": True, "dry_run": True},

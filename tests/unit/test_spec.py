@@ -151,7 +151,7 @@ def test_operations_are_those_of_the_code() -> None:
 
 
 def test_no_operation_is_missing() -> None:
-    assert set(OPERATIONS) == set(re.findall(r"^\| `([a-z.]+)` \| (?:view|operate|admin)", TEXT, re.MULTILINE))
+    assert set(OPERATIONS) == set(re.findall(r"^\| `([a-z.-]+)` \| (?:view|operate|admin)", TEXT, re.MULTILINE))
 
 
 def test_topics_and_codes() -> None:

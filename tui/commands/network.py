@@ -232,6 +232,28 @@ def disconnect(session: Session, net: str, container: str, force: bool, dry_run:
     show_change(session, result, dry_run, "")
 
 
+@network.command("host-access", cls=DockerCommand)
+@click.argument("name", metavar="NETWORK", shell_complete=complete_network)
+@click.argument("state", type=click.Choice(["on", "off"]))
+@click.option("--ip", metavar="IP", help="The IPv4 address that the host shall have in it. [default: the next of the network's pool]")
+@click.option("--ip6", metavar="IP", help="The IPv6 address that the host shall have in it.")
+@dry_run_option
+@format_option
+@pass_session
+def host_access(session: Session, name: str, state: str, ip: str | None, ip6: str | None, dry_run: bool) -> None:
+    """Give the host a link of its own in a macvlan or ipvlan network, or take it away.
+
+    The kernel keeps the host apart from what hangs on a link of it. With a link of its own beside the containers', it reaches them and
+    they reach it, at that link's address. Nothing else of the host is routed by it.
+    """
+    result = call(session.socket, "network.host-access", {"name": name, "on": state == "on", "ip": ip, "ip6": ip6, "dry_run": dry_run},
+                  title=f"network host-access {name} {state}")
+    if session.format == "table":
+        for line in result["changes"] or (f"host access is {state} already",):
+            click.echo(display_text(line))
+    show_change(session, result, dry_run and bool(result["changes"]), "")
+
+
 @network.command(cls=DockerCommand)
 @click.option("-f", "--force", is_flag=True, help="Don't ask.")
 @dry_run_option

@@ -1,0 +1,85 @@
+"""The operation that gives the host a link of its own in a network, or takes it away."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import msgspec
+
+from drivers.driver import find
+from drivers.host_access import AUX, GivesHostAccess
+from drivers.unusable import require_usable
+from helperd.changes import CallContext, Changes
+from helperd.endpoints import Last, Wish, chosen_addresses
+from helperd.host_facts import HostFacts
+from helperd.network_difference import differences
+from helperd.networks import Networks
+from helperd.store import Change, lease_address
+from helperd.streams import Stream
+from protocol.errors import InvalidValue
+from protocol.model import Network, Plan, Subnet
+from protocol.requests import NetworkHostAccess
+
+
+class HostAccess:
+    """Switches host access on and off."""
+
+    def __init__(self, changes: Changes, networks: Networks, facts: HostFacts) -> None:
+        self._changes, self._records, self._networks, self._facts = changes, changes.records, networks, facts
+
+    async def switch(self, request: NetworkHostAccess, call: CallContext, stream: Stream) -> Any:
+        """Operation `network.host-access`."""
+        async with self._changes.lock:
+            before = self._records.network(request.name)
+            require_usable(find(self._records.drivers, before.driver))
+            after, last = self._on(before, request) if request.on else (self._off(before, request), {})
+            changed = differences(before, after)
+            change = Change("network.host-access", call.uid, networks=(after,))
+            mended = await self._networks.health.ready(before, dry_run=request.dry_run) if changed and request.on else []
+            steps = self._changes.steps(change) if changed else ()
+            plan = self._networks.plan(change, steps) if changed else Plan()
+            if changed and not request.dry_run:
+                await self._changes.carry_out(change, last, steps)
+        warnings = [*mended, *(self._facts.warnings(after) if request.on else ())]
+        return {"network": after, "changes": changed, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
+
+    def _on(self, network: Network, request: NetworkHostAccess) -> tuple[Network, Last]:
+        driver = find(self._records.drivers, network.driver)
+        if not isinstance(driver, GivesHostAccess):
+            raise InvalidValue(f"host access is for networks that hang on a link of the host; network {network.name} (driver "
+                               f"{network.driver}) is none" + (", and the host reaches its containers as it is"
+                                                               if network.driver == "bridge" else ""),
+                               field="name", value=network.name)
+        driver.check_host_access(network)
+        asked = {4: request.ip, 6: request.ip6}
+        if network.host_addresses:
+            if any(address is not None and address not in network.host_addresses for address in asked.values()):
+                raise InvalidValue(f"the host has access to network {network.name} already, as {', '.join(network.host_addresses)}: switch "
+                                   "it off first to give it another address", field="ip", value=str(request.ip or request.ip6))
+            return network, {}
+        kept = {6 if ":" in subnet.aux[AUX] else 4: subnet.aux[AUX] for subnet in network.subnets if AUX in subnet.aux}
+        bare = msgspec.structs.replace(network, subnets=tuple(map(_without_own, network.subnets)))
+        wish = Wish(bare, asked[4] or kept.get(4), asked[6] or kept.get(6))
+        prefixes, last = chosen_addresses(self._records, wish)
+        addresses = tuple(map(lease_address, prefixes))
+        subnets = tuple(_with_own(item, addresses) for item in bare.subnets)
+        return msgspec.structs.replace(bare, host_addresses=addresses, subnets=subnets), last
+
+    def _off(self, network: Network, request: NetworkHostAccess) -> Network:
+        if request.ip is not None or request.ip6 is not None:
+            raise InvalidValue("an address is chosen when host access is switched on: leave it out", field="ip",
+                               value=str(request.ip or request.ip6))
+        if not network.host_addresses:
+            return network
+        return msgspec.structs.replace(network, host_addresses=(), subnets=tuple(map(_without_own, network.subnets)))
+
+
+def _without_own(subnet: Subnet) -> Subnet:
+    return msgspec.structs.replace(subnet, aux={name: value for name, value in subnet.aux.items() if name != AUX})
+
+
+def _with_own(subnet: Subnet, addresses: tuple[str, ...]) -> Subnet:
+    net = ipaddress.ip_network(subnet.subnet)
+    own = next((text for text in addresses if ipaddress.ip_address(text) in net), None)
+    return subnet if own is None else msgspec.structs.replace(subnet, aux={**subnet.aux, AUX: own})
