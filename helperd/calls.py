@@ -16,6 +16,7 @@ from helperd.roles import ROOT_UID, Roles
 from helperd.streams import Stream
 from protocol.errors import Internal, NetdeckError, TooMuch, to_wire
 from protocol.messages import CallId, ErrorMessage, Progress, Result
+from protocol.requests import STREAMING
 
 log = logging.getLogger("netdeck.calls")
 # Of one user but root, over all his connections, those that he has closed among them: what he asked for may still wait its turn.
@@ -60,7 +61,7 @@ class Calls:
         user = account(caller.uid, caller.gid).name
         context = CallContext(uid=caller.uid, gid=caller.gid, pid=caller.pid, user=user, op=call.op, key=call.key,
                               progress=lambda text, step, steps: self._tell(caller, call.id, text, step, steps))
-        streams = call.op in ("container.run", "container.exec")
+        streams = call.op in STREAMING
         task = asyncio.create_task(self._carry(frame, context, stream))
         self._running[mark] = Running(task, context, stream, streams, size)
         task.add_done_callback(lambda _: self._ended(caller.uid, mark))

@@ -51,6 +51,7 @@ from helperd.kernel.ruleset import Ruleset
 from helperd.kernel.writer import Writer
 from helperd.listener import Listener
 from helperd.live import Live, namespace_refs
+from helperd.logs import Logs
 from helperd.names.directory import Directory
 from helperd.names.query_log import QueryLog
 from helperd.neighbours import Neighbours
@@ -130,6 +131,7 @@ class Core:
         self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.ports, self.known, self.facts, settings.run_dir)
+        self.logs = Logs(self.records, self.runs.directory)
         self.parents = ParentWatch(self.records, self.live.world)
         self.parents.mend = self.changes.needs_repair.set
         self.parents.shown = self.publisher.states_changed
@@ -163,7 +165,7 @@ class Core:
             "network.update": self.updates.update, "network.remove": networks.remove, "network.prune": networks.prune,
             "network.host-access": self.host_access.switch,
             "network.connect": endpoints.connect, "network.disconnect": endpoints.disconnect,
-            "container.run": runs.run, "container.exec": runs.execute,
+            "container.run": runs.run, "container.exec": runs.execute, "container.logs": self.logs.logs,
             "container.stop": runs.stop, "container.remove": runs.remove, "container.list": views.containers,
             "container.inspect": views.inspect, "port.list": self.ports.listing, "port.publish": self.ports.publish,
             "port.withdraw": self.ports.withdraw, "interface.list": views.interfaces, "event.list": views.events,

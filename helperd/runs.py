@@ -150,7 +150,7 @@ class Runs:
             sandbox = await self._start(request, container, call)
             try:
                 running = await self._attach(container, sandbox, wishes, ports, call)
-                output = sandbox.attach(replay=False)
+                output = sandbox.attach()
                 await sandbox.go()
             except BaseException:
                 await sandbox.close()
@@ -302,7 +302,7 @@ class Runs:
         try:
             sandbox = await Sandbox.start(spec)
             try:
-                output = sandbox.attach(replay=False)
+                output = sandbox.attach()
                 await sandbox.go()
                 await pump(sandbox, output, stream)
                 status = await sandbox.wait()

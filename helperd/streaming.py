@@ -12,7 +12,7 @@ from helperd.streams import Stream
 async def pump(sandbox: Sandbox, output: Output, stream: Stream) -> None:
     """Both directions at once. When the caller goes away the container is detached and runs on."""
     inputs = asyncio.create_task(_inputs(sandbox, stream))
-    outputs = asyncio.create_task(_outputs(output, stream))
+    outputs = asyncio.create_task(show(output, stream))
     try:
         await asyncio.wait((inputs, outputs), return_when=asyncio.FIRST_COMPLETED)
         if not stream.closed:
@@ -24,7 +24,8 @@ async def pump(sandbox: Sandbox, output: Output, stream: Stream) -> None:
         output.close()
 
 
-async def _outputs(output: Output, stream: Stream) -> None:
+async def show(output: Output, stream: Stream) -> None:
+    """Give `output` to the caller, to its end."""
     async for chunk in output:
         await stream.output(chunk.stream, chunk.data)
 

@@ -168,6 +168,16 @@ class ContainerExec(Request, frozen=True):
     columns: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 80
 
 
+class ContainerLogs(Request, frozen=True):
+    """What a container of ours has printed, of which the last 64 KiB are kept, to its owner and root; streams as `ContainerRun`,
+    without input. `tail`: so many lines at most. `follow`: what it prints from now on too; a caller that doesn't keep up is told
+    how much it missed, and the container doesn't wait for it. Result: ``{}``."""
+
+    name: Name
+    follow: bool = False
+    tail: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+
+
 class ContainerList(Request, frozen=True):
     """Containers as maps of `protocol.model.Container`. `all` adds those that have exited; `foreign` those of other runtimes."""
 
@@ -292,6 +302,7 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "network.disconnect": (NetworkDisconnect, "operate", False),
     "container.run": (ContainerRun, "operate", True),
     "container.exec": (ContainerExec, "operate", True),
+    "container.logs": (ContainerLogs, "operate", True),
     "container.list": (ContainerList, "view", False),
     "container.inspect": (ContainerInspect, "view", False),
     "container.stop": (ContainerStop, "operate", False),
@@ -309,6 +320,8 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "driver.list": (DriverList, "view", False),
     "info": (Info, "view", False),
 }
+
+STREAMING = frozenset(name for name, (_, _, streams) in OPERATIONS.items() if streams)
 
 
 def repeatable(op: str, key: str | None) -> bool:

@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, Place] = {
     "run": Place("tui.commands.container", "run", "Run a command in a container of its own."),
     "ps": Place("tui.commands.container", "ps", "List containers."),
     "exec": Place("tui.commands.container", "exec_", "Run a command in a running container."),
+    "logs": Place("tui.commands.container", "logs", "Show what a container has printed."),
     "stop": Place("tui.commands.container", "stop", "Stop containers."),
     "rm": Place("tui.commands.container", "rm", "Remove containers."),
     "port": Place("tui.commands.port", "port", "Show published ports; publish and withdraw them while containers run."),

@@ -46,6 +46,11 @@ def run_foreground(path: str | None, operation: str, arguments: Mapping[str, Any
         return asyncio.run(_run(path, operation, sent, how))
 
 
+def show_output(path: str | None, operation: str, arguments: Mapping[str, Any]) -> None:
+    """Print what `operation`, one that streams, has to show, until it ends or ctrl+c. Raises NetdeckError."""
+    asyncio.run(_run(path, operation, dict(arguments), Foreground(interactive=False, tty=False, sig_proxy=False)))
+
+
 def _terminal() -> int:
     return next((fd for fd in (_STDIN, _STDOUT, _STDERR) if os.isatty(fd)), _STDIN)
 
@@ -98,7 +103,7 @@ class _Session:
                 end = "\r\n" if self._how.tty else "\n"  # the terminal is raw
                 sys.stderr.write(f"netdeck: {display_text(part.text)}{end}")
         result = await self._stream.result()
-        return int(result["exit_code"])
+        return int(result.get("exit_code", 0))
 
     def _resize(self) -> None:
         self._start(self._stream.resize(*size_of(_terminal())))

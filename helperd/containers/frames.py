@@ -10,7 +10,7 @@ core → shim
     EOF       empty: end of standard input
     RESIZE    u16 rows, u16 columns
     SIGNAL    u8 signal number, sent to process 1 of the container
-    ATTACH    u8: 1 to have the kept output first, 0 for new output alone
+    ATTACH    u8 how, u32 lines: what output is wanted (`NEW` …), and how many lines at most of what is kept
     DETACH    empty
     ACK       u32: bytes of output consumed
 shim → core
@@ -31,6 +31,11 @@ READY, STARTED, OUT, ERR, TAKEN, EXIT = range(65, 71)
 HEADER = struct.Struct("<BI")
 SIZE = struct.Struct("<HH")  # rows, columns
 COUNT = struct.Struct("<I")
+WANTED = struct.Struct("<BI")  # how, lines
+
+# What an ATTACH wants: output from now on; the kept output too; that, but passed over rather than held up; the kept output alone.
+NEW, KEPT, PASSING, KEPT_ALONE = range(4)
+ALL_LINES = 0xFFFFFFFF
 
 MAX_PAYLOAD = 4 << 20
 CHUNK = 64 << 10  # most bytes of data in one frame

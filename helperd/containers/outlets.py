@@ -29,9 +29,25 @@ class Ring:
             if len(oldest) > excess:
                 self._pieces.appendleft((oldest_kind, oldest[excess:]))
 
-    def pieces(self) -> list[tuple[int, bytes]]:
-        """Return what is kept, oldest first."""
-        return list(self._pieces)
+    def pieces(self, lines: int = frames.ALL_LINES) -> list[tuple[int, bytes]]:
+        """Return what is kept, oldest first; its last `lines` lines."""
+        return last_lines(list(self._pieces), lines)
+
+
+def last_lines(pieces: list[tuple[int, bytes]], count: int) -> list[tuple[int, bytes]]:
+    """The last `count` lines of output, whichever stream they came from. An end of line at the very end begins no other."""
+    text = b"".join(data for _, data in pieces)
+    at = len(text) - text.endswith(b"\n") if count else len(text) - 1
+    for _ in range(count):
+        at = text.rfind(b"\n", 0, at)
+        if at < 0:
+            break
+    skipped, found = at + 1, []
+    for kind, data in pieces:
+        if len(data) > skipped:
+            found.append((kind, data[skipped:]))
+        skipped = max(0, skipped - len(data))
+    return found
 
 
 class Client:
@@ -43,6 +59,8 @@ class Client:
         self.received = bytearray()
         self.unsent = bytearray()
         self.attached = False
+        self.passing = False  # what it has no room for is passed over, and the command never waits for it
+        self.passed_over = 0
         self.unacknowledged = 0
         self.input_outstanding = 0
 
@@ -55,6 +73,13 @@ class Client:
         self.unacknowledged += len(data)
         self.send(kind, data)
 
+    def offer_output(self, kind: int, data: bytes) -> None:
+        """Queue output, or pass it over where the client holds nobody up and has no room; it is told how much when it has."""
+        if self.passing and len(data) > self.room():
+            self.passed_over += len(data)
+            return
+        self.send_output(kind, data)
+
     def room(self) -> int:
         """Return how many bytes of output may be sent now."""
         return max(0, frames.WINDOW - self.unacknowledged)
@@ -62,6 +87,9 @@ class Client:
     def acknowledge(self, count: int) -> None:
         """The peer consumed `count` bytes of output."""
         self.unacknowledged = max(0, self.unacknowledged - count)
+        if self.passed_over and self.room() >= frames.CHUNK:
+            told, self.passed_over = b"netdeck: %d bytes of output were passed over\n" % self.passed_over, 0
+            self.send_output(frames.ERR, told)
 
     def read(self) -> list[tuple[int, bytes]] | None:
         """Return the frames that came in, None when the peer is gone. Raises FrameError."""

@@ -6,15 +6,19 @@ import contextlib
 import os
 import socket
 
+OUTPUT = "output"  # the file with the last output of a container that has ended, as frames
 
-def write_whole(run_dir: str, name: str, text: str) -> None:
+
+def write_whole(run_dir: str, name: str, data: bytes) -> None:
     """Write a file in the run directory so that it is there whole or not at all."""
     if not run_dir:
         return
     path = f"{run_dir}/{name}"
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, text.encode("ascii"))
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view):]
     finally:
         os.close(fd)
     os.rename(f"{path}.new", path)

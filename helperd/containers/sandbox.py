@@ -70,14 +70,15 @@ class Sandbox:
     (readable when it has ended; the handle closes it), `netns_inode` is its network namespace.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, run_dir: str, process: _Child | None) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, run_dir: str, process: _Child | None, *,
+                 holds: bool = True) -> None:
         loop = asyncio.get_running_loop()
         self.run_dir = run_dir
         self.pid = self.starttime = self.shim_pid = self.netns_inode = 0
         self.pidfd = -1
         self.warnings: tuple[str, ...] = ()
         self.started = False
-        self._reader, self._writer, self._process = reader, writer, process
+        self._reader, self._writer, self._process, self._holds = reader, writer, process, holds
         self._output: Output | None = None
         self._ready: asyncio.Future[None] = loop.create_future()
         self._going: asyncio.Future[None] = loop.create_future()
@@ -119,23 +120,33 @@ class Sandbox:
         Raises SandboxGone when there is none that answers; what was left of the container has then been ended.
         """
         try:
+            return await cls.listen(run_dir, holds=True)
+        except SandboxGone as error:
+            await kill_all(run_dir)
+            raise SandboxGone(error.message, recorded_exit(run_dir)) from None
+
+    @classmethod
+    async def listen(cls, run_dir: str, *, holds: bool = False) -> Sandbox:
+        """One connection more to the shim of `run_dir`, to read of its output: nothing ends with it.
+
+        Raises SandboxGone when there is none that answers.
+        """
+        try:
             directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:  # it goes with a restart of the machine
             raise SandboxGone(f"the container of {run_dir} is gone ({error.strerror})", None) from None
         try:
             reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/shim.sock")
         except OSError as error:
-            await kill_all(run_dir)
             status = recorded_exit(run_dir)
             why = "has ended" if status else f"is gone ({error.strerror})"
             raise SandboxGone(f"the container of {run_dir} {why}", status) from None
         finally:
             os.close(directory)
-        sandbox = cls(reader, writer, run_dir, None)
+        sandbox = cls(reader, writer, run_dir, None, holds=holds)
         try:
             await sandbox._until_ready()
         except SandboxError as error:
-            await kill_all(run_dir)
             raise SandboxGone(error.message, recorded_exit(run_dir)) from None
         return sandbox
 
@@ -193,15 +204,16 @@ class Sandbox:
 
     # Streams ----------------------------------------------------------------------------------------------------------
 
-    def attach(self, replay: bool = False) -> Output:
-        """Return the output from now on, with up to 64 KiB of earlier output before it when `replay`. One at a time."""
+    def attach(self, how: int = frames.NEW, lines: int = frames.ALL_LINES) -> Output:
+        """Return the output from now on, or what else `how` says (`frames.NEW` …), with `lines` at most of what is kept. One at
+        a time."""
         if self._output is not None:
             raise RuntimeError("already attached")
         self._output = Output(self)
         if self._task.done():
             self._output.end()
         else:
-            self._send(frames.ATTACH, b"\x01" if replay else b"\x00")
+            self._send(frames.ATTACH, frames.WANTED.pack(how, lines))
         return self._output
 
     def detach(self, output: Output) -> None:
@@ -290,7 +302,7 @@ class Sandbox:
         if greeting["started"]:
             self.started = True
             _settle(self._going)
-        held = open_process(self.pid, self.starttime)
+        held = open_process(self.pid, self.starttime) if self._holds else None
         self.pidfd = -1 if held is None else held
         _settle(self._ready)
 

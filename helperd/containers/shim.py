@@ -29,7 +29,7 @@ if __name__ == "__main__":
 from helperd.containers import frames, inside, syscalls
 from helperd.containers.command import NOT_STARTED, Failure, require_mapped
 from helperd.containers.outlets import Client, say_goodbye
-from helperd.containers.run_dir import listen_in, write_whole
+from helperd.containers.run_dir import OUTPUT, listen_in, write_whole
 from helperd.containers.stdio import Stdio
 
 TYPE_CHECKING = False
@@ -101,6 +101,8 @@ class Shim:
             for client in list(self.clients):
                 if client.unsent and not client.flush():
                     self._drop(client)
+        with contextlib.suppress(OSError):  # the directory may be gone
+            write_whole(self.spec["run_dir"], OUTPUT, self.stdio.kept())
         say_goodbye(self.clients, GOODBYE)
 
     def _watched(self) -> dict[int, int]:
@@ -199,7 +201,7 @@ class Shim:
             "netns": message["netns"],
             "warnings": message["warnings"],
         }
-        write_whole(self.spec["run_dir"], "shim.json", json.dumps(self.greeting))
+        write_whole(self.spec["run_dir"], "shim.json", json.dumps(self.greeting).encode("ascii"))
         for client in self.clients:
             self._greet(client)
 
@@ -233,7 +235,7 @@ class Shim:
         status = {"code": code, "signal": killed_by, "error": error, "time": time.time()}
         self.exit = json.dumps(status).encode("ascii")
         with contextlib.suppress(OSError):  # the directory may be gone, those who are connected are told all the same
-            write_whole(self.spec["run_dir"], "exit", self.exit.decode("ascii"))
+            write_whole(self.spec["run_dir"], "exit", self.exit)
         self._tell(frames.EXIT, self.exit)
 
     def fail(self, message: str) -> None:
@@ -313,7 +315,7 @@ class Shim:
 
     def on_attach(self, client: Client, payload: bytes) -> None:
         """ATTACH."""
-        self.stdio.attach(client, replay=payload[0] != 0)
+        self.stdio.attach(client, *frames.WANTED.unpack(payload))
 
     def on_detach(self, client: Client, _payload: bytes) -> None:
         """DETACH."""

@@ -92,7 +92,7 @@ class Stdio:
         return not self._room()
 
     def _room(self) -> int:
-        return min((client.room() for client in self._clients if client.attached), default=frames.CHUNK)
+        return min((client.room() for client in self._clients if client.attached and not client.passing), default=frames.CHUNK)
 
     def _read_output(self, fd: int) -> None:
         room = min(self._room(), frames.CHUNK)
@@ -112,7 +112,7 @@ class Stdio:
         self._ring.add(kind, data)
         for client in self._clients:
             if client.attached:
-                client.send_output(kind, data)
+                client.offer_output(kind, data)
 
     def _end_output(self, fd: int) -> None:
         kind = self._outputs.pop(fd)
@@ -130,16 +130,20 @@ class Stdio:
         for fd in list(self._outputs):
             self._end_output(fd)
 
-    def attach(self, client: Client, *, replay: bool) -> None:
-        """Send output to `client` from now on, and what is kept first when `replay`."""
+    def attach(self, client: Client, how: int, lines: int) -> None:
+        """Send `client` the output that it wants, see `frames.ATTACH`."""
         if client.attached:
             return
-        client.attached = True
-        if replay:
-            for kind, data in self._ring.pieces():
+        client.attached, client.passing = how != frames.KEPT_ALONE, how == frames.PASSING
+        if how != frames.NEW:
+            for kind, data in self._ring.pieces(lines):
                 client.send_output(kind, data)
-        for kind in self._ended:
+        for kind in self._ended if client.attached else (frames.OUT, frames.ERR):
             client.send_output(kind, b"")
+
+    def kept(self) -> bytes:
+        """The kept output as frames."""
+        return b"".join(frames.encode(kind, data) for kind, data in self._ring.pieces())
 
     # Input ------------------------------------------------------------------------------------------------------------
 

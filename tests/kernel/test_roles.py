@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "address.release": {"leaked": True, "dry_run": True},
     "container.run": {"command": ["true"], "networks": ["nothere"]},
     "container.exec": {"container": "nothere", "command": ["true"]},
+    "container.logs": {"name": "nothere"},
     "container.inspect": {"names": ["nothere"]},
     "container.stop": {"name": "nothere"},
     "port.publish": {"container": "nothere", "ports": ["80"]},
@@ -116,7 +117,8 @@ def test_a_containers_owner_and_root_alone_reach_into_it(helper: RunningHelper) 
     assert ask(helper, OPERATE, {"container.run": run})["container.run"][0] == "done"
     assert helper.call("container.list")[-1]["uid"] == OPERATE
     reach: dict[str, dict[str, Any]] = {
-        "container.exec": {"container": "mine", "command": ["true"]}, "container.stop": {"name": "mine", "timeout": 0.1},
+        "container.exec": {"container": "mine", "command": ["true"]}, "container.logs": {"name": "mine"},
+        "container.stop": {"name": "mine", "timeout": 0.1},
         "container.remove": {"name": "mine", "force": True}}
     told = ask(helper, ADMIN, reach)
     assert {told[name][0] for name in reach} == {"forbidden"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helperd.containers import etc_files
+from helperd.containers import etc_files, frames
 from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all
 from helperd.containers.spec import ExecTarget, Join
 from tests.kernel.sandbox_runs import NOBODY, Place, a_place, content, gone, load, memory, network_inode, read_until, started, store
@@ -274,7 +274,7 @@ async def test_a_container_outlives_the_core_and_is_found_again(place: Place) ->
     for _ in range(2):  # and once more
         sandbox = await Sandbox.reconnect(run_dir)
         assert (sandbox.pid, sandbox.shim_pid, sandbox.started) == (pid, shim, True)
-        output = sandbox.attach(replay=True)
+        output = sandbox.attach(frames.KEPT)
         await sandbox.write_stdin(b"again\n")
         assert "early" in await read_until(output, "got again")
         await sandbox.close()

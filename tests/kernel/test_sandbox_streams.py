@@ -109,11 +109,11 @@ async def test_output_of_the_past_is_kept_to_a_limit(place: Place) -> None:
         await sandbox.go()
         await asyncio.sleep(0.5)
         second = await Sandbox.reconnect(sandbox.run_dir)
-        text = await read_until(second.attach(replay=True), "last\n")
+        text = await read_until(second.attach(frames.KEPT), "last\n")
         assert frames.RING - 100 < len(text) <= frames.RING
         assert "49999\n50000\nlast\n" in text
         third = await Sandbox.reconnect(sandbox.run_dir)
-        output = third.attach(replay=False)
+        output = third.attach()
         await third.write_stdin(b"\n")
         assert [chunk async for chunk in output] == []
         assert await third.wait() == ExitStatus(0)

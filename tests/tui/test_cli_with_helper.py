@@ -187,3 +187,15 @@ def test_the_helper_is_asked_stopped_and_started(lab: Lab) -> None:
     said = lab.netdeck("helper", "--detach", "--state-dir", "/run/netdeck/state", "--run-dir", "/run/netdeck").stdout
     assert int(said) != info["pid"]
     assert "stays" in lab.netdeck("network", "ls").stdout
+
+
+def test_what_a_detached_container_prints_is_followed_until_ctrl_c(module_lab: Lab) -> None:
+    module_lab.netdeck("run", "-d", "--name", "ticker", "--network", "none", "sh", "-c", "while echo tick; do sleep 0.1; done")
+    with PtySession(module_lab._inside([*NETDECK, "logs", "-f", "-n", "1", "ticker"], ""), columns=60, lines=12) as session:
+        assert session.pump(15, lambda: sum("tick" in line for line in session.screen.display) > 2)
+        session.send(b"\x03")
+        assert session.wait_exit(10) is not None  # by the signal: what enters the lab's namespaces for the test gets it too
+        assert b"Traceback" not in session.output
+    assert module_lab.netdeck("logs", "--tail", "2", "ticker").stdout == "tick\ntick\n"
+    assert "no number of lines" in module_lab.netdeck("logs", "--tail", "x", "ticker", code=2).stderr
+    module_lab.netdeck("rm", "-f", "ticker")

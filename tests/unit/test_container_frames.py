@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from helperd.containers import frames
 from helperd.containers.endings import ExitStatus, exit_status
-from helperd.containers.outlets import Ring
+from helperd.containers.outlets import Ring, last_lines
 from helperd.containers.sandbox import signal_number
 from helperd.containers.spec import ExecTarget, Join, SandboxSpec, Terminal, to_wire
 
@@ -83,3 +83,13 @@ def test_the_shim_needs_the_standard_library_alone() -> None:
     assert {name.rpartition(".")[0] for name in loaded if name.count(".") == 2} == {"helperd.containers"}
     # Each container pays for these.
     assert not {"typing", "dataclasses", "inspect", "asyncio", "subprocess", "logging", "pathlib"} & set(loaded)
+
+
+@given(st.lists(st.tuples(st.sampled_from([frames.OUT, frames.ERR]), st.text("ab\n", min_size=1)), max_size=12), st.integers(0, 9))
+def test_the_last_lines_are_those_that_tail_shows(pieces: list[tuple[int, str]], count: int) -> None:
+    found = last_lines([(kind, data.encode()) for kind, data in pieces], count)
+    whole = "".join(data for _, data in pieces)
+    lines = whole.splitlines(keepends=True)
+    assert b"".join(data for _, data in found).decode() == "".join(lines[len(lines) - min(count, len(lines)):])
+    kinds = [kind for kind, data in pieces for _ in data]
+    assert [kind for kind, data in found for _ in data] == kinds[len(kinds) - sum(len(data) for _, data in found):]

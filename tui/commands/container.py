@@ -1,4 +1,4 @@
-"""``netdeck run``, ``ps``, ``exec``, ``stop``, ``rm``, ``inspect``: containers."""
+"""``netdeck run``, ``logs``, ``ps``, ``exec``, ``stop``, ``rm``, ``inspect``: containers."""
 
 from __future__ import annotations
 
@@ -117,6 +117,20 @@ def exec_(session: Session, interactive: bool, tty: bool, env: tuple[str, ...], 
         environment.setdefault("TERM", os.environ["TERM"])
     return run_foreground(session.socket, "container.exec", {"container": name, "command": command, "env": environment},
                           Foreground(interactive, tty))
+
+
+@click.command(cls=DockerCommand)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what it prints from now on.")
+@click.option("-n", "--tail", "tail", metavar="N", default="all", help="So many lines at most of what is kept. [default: all]")
+@click.argument("name", shell_complete=complete_own_container)
+@pass_session
+def logs(session: Session, follow: bool, tail: str, name: str) -> None:
+    """Show what a container of ours has printed: the last 64 KiB are kept, until it is removed."""
+    from tui.foreground import show_output
+
+    if tail != "all" and not (tail.isascii() and tail.isdigit()):
+        raise click.BadParameter(f"{display_text(tail)!r} is no number of lines, and not the word all", param_hint="--tail")
+    show_output(session.socket, "container.logs", {"name": name, "follow": follow, "tail": None if tail == "all" else int(tail)})
 
 
 @click.command(cls=DockerCommand)
