@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from drivers import bridge_links
 from drivers.bridge_firewall import firewall_objects
 from drivers.bridge_ports import port_objects
 from drivers.driver import HostView, families
@@ -119,6 +120,8 @@ class BridgeDriver:
         ),
         changeable=("subnets", "internal"),
     )
+    opens_links = staticmethod(bridge_links.opens_links)
+    link_objects = staticmethod(bridge_links.link_objects)
 
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
         """`network` with its bridge and effective MTU, or InvalidValue or Conflict."""
@@ -228,6 +231,8 @@ class BridgeDriver:
         ]
         if six:
             objects.append(Sysctl(inside, "net.ipv6.conf.*.accept_ra", "0", link))
+            if network.predefined:  # two that are linked reach each other by the host, whatever it says of a shorter way
+                objects.append(Sysctl(inside, "net.ipv6.conf.*.accept_redirects", "0", link))
         objects += (Address(inside, link, prefix) for prefix in endpoint.addresses)
         objects.append(Up(inside, link))
         if endpoint.ports:

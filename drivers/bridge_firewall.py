@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from drivers.objects import HOST, MASKED, AnyObject, Chain, Jump, Match, Rule
+from drivers.bridge_links import opens_links
+from drivers.objects import HOST, LINKED_CHAIN, MASKED, AnyObject, Chain, Jump, Match, Rule
 from protocol.model import Network
 from protocol.names import display_text
 
@@ -49,6 +50,8 @@ def _to_rules(network: Network) -> tuple[Rule, ...]:
         rules.append(Rule((Match("iifname", (link,), "!="),), "drop", _comment(network, "internal, nothing comes in")))
     else:
         rules.append(Rule((Match("ct status", ("dnat",)),), "accept", _comment(network, "to its published ports")))
+    if opens_links(network):
+        rules.append(Rule((Match("iifname", (link,)),), f"jump {LINKED_CHAIN}", _comment(network, "what links open")))
     rules.append(
         Rule(
             (Match("iifname", (link,)),), "drop", _comment(network, "containers may not talk to each other (icc=false)")

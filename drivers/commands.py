@@ -28,6 +28,7 @@ from drivers.objects import (
     Chain,
     Dummy,
     Jump,
+    Linked,
     Macvlan,
     Masked,
     NameServer,
@@ -181,6 +182,7 @@ _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     Route: _say_route,
     Chain: lambda item, where: f"firewall chain {item.name}, {len(item.rules)} rule{'s' * (len(item.rules) != 1)}",
     Jump: lambda item, where: f"firewall: {item.map} of {item.link} to chain {item.chain}",
+    Linked: lambda item, where: f"firewall: {item.source} may reach {_at(item.target, item.port)}/{item.protocol}, by a link",
     Masked: lambda item, where: f"firewall: published packets to {item.address} come from the host's address",
     Published: lambda item, where: (
         f"firewall: port {_at(item.address, item.host_port)}/{item.protocol} to {_at(item.target, item.port)}"
@@ -330,20 +332,8 @@ def _route(action: str, item: Route, before: AnyObject | None, places: _Places) 
     verb = {"create": "add", "change": "replace", "delete": "delete"}[action]
     via = ["via", item.gateway] if item.gateway else []
     metric = ["metric", str(item.metric)] if item.metric else []
-    return [
-        [
-            *places.ip(item.place),
-            "route",
-            verb,
-            item.destination,
-            *via,
-            "dev",
-            item.link,
-            "proto",
-            str(PROTOCOL),
-            *metric,
-        ]
-    ]
+    way = [*via, "dev", item.link, "proto", str(PROTOCOL), *metric]
+    return [[*places.ip(item.place), "route", verb, item.destination, *way]]
 
 
 def _nft(places: _Places, place: str, command: str) -> list[str]:
@@ -369,7 +359,7 @@ def _jump(action: str, item: Jump, before: AnyObject | None, places: _Places) ->
     return [_nft(places, item.place, line)]
 
 
-def _element(action: str, item: Masked | Published, before: AnyObject | None, places: _Places) -> Words:
+def _element(action: str, item: Masked | Linked | Published, before: AnyObject | None, places: _Places) -> Words:
     found = nft_ports.element(item)
     there = f"add element {_TABLE} {found.map} {nft_ports.element_text(found)}"
     gone = f"delete element {_TABLE} {found.map} {nft_ports.key_text(found)}"
@@ -413,6 +403,7 @@ _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]
     Chain: _chain,
     Jump: _jump,
     Masked: _element,
+    Linked: _element,
     Published: _element,
     PortSocket: _socket,
     NameServer: _name_server,

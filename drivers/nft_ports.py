@@ -1,4 +1,5 @@
-"""Published ports in the table `inet netdeck`: its maps, the chains that look them up, and their elements. Pure.
+"""Ports in the table `inet netdeck`, published and opened by links: maps and sets, the chains that look them up, and their elements.
+Pure.
 
 Publishing adds an element and no rule. A packet to one of the host's own addresses is looked up by address, protocol and port,
 then by protocol and port alone. Sources: nft(8); moby, libnetwork/drivers/bridge/internal/nftabler.
@@ -10,7 +11,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
-from drivers.objects import MASKED, TABLE, Masked, Published
+from drivers.objects import LINKED, LINKED_CHAIN, MASKED, TABLE, Linked, Masked, Published
 from protocol.errors import InvalidValue
 from protocol.names import display_text
 
@@ -27,6 +28,7 @@ OWN_LOOPBACK = "the relay carries what this host sends to ::1"
 NO_WAY_BACK = "a link-local sender could not be answered from a container"
 AT = "ports published on one address"
 ANY = "ports published on all addresses"
+OPENED = "from a container to the ports of one that it is linked to"
 
 
 class Element(NamedTuple):
@@ -44,20 +46,23 @@ class _Map(NamedTuple):
 
 
 MAPS = tuple(_Map(f"published{'-at' if at else ''}-{version}", version, at) for at in (True, False) for version in (4, 6))
-NAMES = frozenset((*(item.name for item in MAPS), *MASKED.values()))
+NAMES = frozenset((*(item.name for item in MAPS), *MASKED.values(), *LINKED.values()))
 
 
-def element(item: Published | Masked) -> Element:
+def element(item: Published | Masked | Linked) -> Element:
     """The element that `item` is. Raises InvalidValue where a part of it can't be written into the table."""
     if isinstance(item, Masked):
         return Element(MASKED[_version(item.address)], (_address(item.address),))
-    version = _version(item.address)
+    source = item.source if isinstance(item, Linked) else item.address
+    version = _version(source)
     if _version(item.target) != version:
-        raise InvalidValue(f"port {item.host_port} of {item.address} can't lead to {item.target}: they are of two families",
-                           field="target", value=item.target)
+        raise InvalidValue(f"port {item.port if isinstance(item, Linked) else item.host_port} of {source} can't lead to {item.target}: "
+                           "they are of two families", field="target", value=item.target)
     if not _PROTOCOL.match(item.protocol):
         raise InvalidValue(f"protocol {display_text(item.protocol)!r} can't be published", field="protocol",
                            value=display_text(item.protocol))
+    if isinstance(item, Linked):
+        return Element(LINKED[version], (_address(source), _address(item.target), item.protocol, _port(item.port)))
     wild = item.address == _WILD[version]
     key = (item.protocol, _port(item.host_port))
     return Element(f"published-{version}" if wild else f"published-at-{version}", key if wild else (_address(item.address), *key),
@@ -78,6 +83,8 @@ def key_text(item: Element) -> str:
 def maps() -> list[str]:
     """The commands that make the maps and sets."""
     made = [f"add set {_TABLE} {name} {{ type {_TYPE[version]}; }}" for version, name in MASKED.items()]
+    made += [f"add set {_TABLE} {name} {{ type {_TYPE[version]} . {_TYPE[version]} . inet_proto . inet_service; }}"
+             for version, name in LINKED.items()]
     for item in MAPS:
         at = f"{_TYPE[item.version]} . " if item.at else ""
         made.append(f"add map {_TABLE} {item.name} {{ type {at}inet_proto . inet_service : {_TYPE[item.version]} . inet_service; }}")
@@ -85,8 +92,10 @@ def maps() -> list[str]:
 
 
 def chains() -> list[str]:
-    """The commands that make the chain that looks the maps up, and the base chains that lead to it."""
-    made = [f"add chain {_TABLE} {CHAIN}"]
+    """The commands that make the chains that look the maps and sets up, and the base chains that lead to published ports."""
+    made = [f"add chain {_TABLE} {LINKED_CHAIN}", f"add chain {_TABLE} {CHAIN}"]
+    made += [f"add rule {_TABLE} {LINKED_CHAIN} {_FAMILY[version]} saddr . {_FAMILY[version]} daddr . meta l4proto . th dport "
+             f'@{name} counter accept comment "{OPENED}"' for version, name in LINKED.items()]
     made += [f"add chain {_TABLE} {chain} {{ type nat hook {hook} priority -100; policy accept; }}" for chain, hook in HOOKS]
     made.append(f'add rule {_TABLE} {CHAIN} ip6 saddr fe80::/10 counter return comment "{NO_WAY_BACK}"')
     for item in MAPS:
@@ -105,6 +114,7 @@ def chains() -> list[str]:
 def comments() -> dict[str, list[str]]:
     """The comments of the rules that `chains` makes, by chain: what is compared when the table is read back."""
     return {
+        LINKED_CHAIN: [OPENED] * len(LINKED),
         CHAIN: [NO_WAY_BACK, *(AT if item.at else ANY for item in MAPS)],
         "prerouting": [REMOTE_LOOPBACK, LOOK],
         "output": [OWN_LOOPBACK, LOOK],

@@ -13,11 +13,13 @@ from typing import NamedTuple
 from drivers import nft_ports
 from drivers.objects import (
     HOST,
+    LINKED_CHAIN,
     MASKED,
     TABLE,
     VERDICT_MAPS,
     Chain,
     Jump,
+    Linked,
     Masked,
     Match,
     Published,
@@ -35,7 +37,7 @@ _WORD = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
 _ADDRESS = re.compile(r"\A[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?\Z")  # no zone: ipaddress takes any text behind a %
 _RANGE = re.compile(r"\A([0-9]{1,5})-([0-9]{1,5})\Z")
 _SETS = frozenset(f"@{name}" for name in MASKED.values())
-_VERDICTS = frozenset({"accept", "drop", "return", "masquerade"})
+_VERDICTS = frozenset({"accept", "drop", "return", "masquerade", f"jump {LINKED_CHAIN}"})
 _COMMENT_LIMIT = 127  # NFTNL_UDATA_COMMENT_MAXLEN, bytes
 _META_BARE = frozenset({"iifname", "oifname"})
 _META = frozenset({"nfproto", "l4proto", "mark"})
@@ -243,6 +245,6 @@ def table_text(objects: Iterable[TableItem]) -> str:
     lines += [
         f"add element {table} {map_name(item.map)} {element_text(item)}" for item in items if isinstance(item, Jump)
     ]
-    for found in (nft_ports.element(item) for item in items if isinstance(item, Masked | Published)):
+    for found in (nft_ports.element(item) for item in items if isinstance(item, Masked | Linked | Published)):
         lines.append(f"add element {table} {found.map} {nft_ports.element_text(found)}")
     return "\n".join(lines) + "\n"

@@ -238,8 +238,8 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One rule: all `matches`, a counter, then `verdict` (``accept``, ``drop``, ``return``, ``masquerade``, ``snat to A``),
-    and a comment in plain words."""
+    """One rule: all `matches`, a counter, then `verdict` (``accept``, ``drop``, ``return``, ``masquerade``, ``snat to A``,
+    ``jump linked``), and a comment in plain words."""
 
     matches: tuple[Match, ...]
     verdict: str
@@ -287,6 +287,21 @@ class Masked(Object, frozen=True, tag="masked"):
     @property
     def key(self) -> Key:
         return ("masked", self.place, self.address)
+
+
+class Linked(Object, frozen=True, tag="linked"):
+    """Packets from the container `source` to `port` of the container `target` pass, where containers may not talk to each other."""
+
+    source: str  # bare addresses, of one family
+    target: str
+    protocol: str
+    port: int
+
+    rank: ClassVar[int] = 88
+
+    @property
+    def key(self) -> Key:
+        return ("linked", self.place, self.source, self.target, self.protocol, str(self.port))
 
 
 class Published(Object, frozen=True, tag="published"):
@@ -339,9 +354,11 @@ VERDICT_MAPS: tuple[VerdictMap, ...] = (
     VerdictMap("nat-from", "postrouting", "nat", "postrouting", 100, "iifname"),
 )
 MASKED = {4: "masked-4", 6: "masked-6"}  # sets of addresses
+LINKED = {4: "linked-4", 6: "linked-6"}  # sets of what links open: from, to, protocol, port
+LINKED_CHAIN = "linked"  # looks them up, and accepts
 
 LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth, Dummy, Vlan, Macvlan)
-TableItem = Chain | Jump | Masked | Published  # what the table `inet netdeck` holds
+TableItem = Chain | Jump | Masked | Linked | Published  # what the table `inet netdeck` holds
 AnyObject = PortSocket | Bridge | Veth | Dummy | Vlan | Macvlan | Sysctl | Address | Up | Route | TableItem | NameServer
 
 

@@ -21,6 +21,7 @@ from helperd.kernel.observer import Observer
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.verification import missing
 from helperd.kernel.writer import StepFailed, Writer
+from helperd.link_openings import openings
 from helperd.plan import Step, plan, undo
 from helperd.records import Records
 from helperd.store import Change, Store
@@ -85,7 +86,7 @@ class Changes:
 
     def places(self, change: Change) -> dict[str, NamespaceRef]:
         """The namespaces that the objects of `change` may live in."""
-        ids = self._touched(change)
+        ids = {*self._touched(change), *openings(self.records, change).places()}
         fresh = {item.id: item for item in change.containers}
         found = {ident: fresh.get(ident) or self.records.containers.get(ident) for ident in ids}
         return {ident: place_of(item) for ident, item in found.items() if item is not None and item.inode}
@@ -113,7 +114,8 @@ class Changes:
             new |= {item.id: item for item in change.endpoints if item.container == container}
             before.extend(records.container_objects(old.values(), records.networks))
             after.extend(records.container_objects(sorted(new.values(), key=lambda item: item.order), networks))
-        return plan(after, before)
+        links = openings(records, change)
+        return plan((*after, *links.after), (*before, *links.before))
 
     def _sharers(self, change: Change) -> list[Network]:
         """The other networks on the links of the networks of `change`."""

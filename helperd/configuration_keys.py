@@ -43,7 +43,8 @@ KEYS: Final[tuple[Key, ...]] = (
         '"10.20.0.254"'),
     Key(("default-gateway-v6",), "address", "the address of the bridge", "The same for IPv6.", '"fd00:20::fe"'),
     Key(("mtu",), "int", "1500", "The largest packet of the network `bridge`, in bytes; at least 1280 with IPv6.", "1450"),
-    Key(("icc",), "bool", "true", "Containers of the network `bridge` may talk to each other.", "false"),
+    Key(("icc",), "bool", "true", "Containers of the network `bridge` may talk to each other. Where they may not, `--link` opens the "
+        "ports that the other exposes or publishes.", "false"),
     Key(("ip-masq",), "bool", "true", "Packets of the network `bridge` to the outside get the host's address as source.", "false"),
     Key(("dns",), "addresses", "those of the host", "The name servers that containers of every network use, unless they are given "
         "their own.", '["192.0.2.53", "2001:db8::53"]'),

@@ -80,6 +80,11 @@ def _way(start: str, end: str, known: Mapping[str, Container]) -> list[str]:
     return []
 
 
+def follows(link: ContainerLink, target: Container) -> bool:
+    """Whether `link` leads to the container that has the name now: it runs, and is the same user's."""
+    return target.runtime == "netdeck" and target.uid == link.owner and target.status == "running"
+
+
 def link_hosts(container: Container, endpoints: Sequence[Endpoint], targets: Mapping[str, Container],
                endpoints_of: Mapping[str, Sequence[Endpoint]]) -> dict[str, list[str]]:
     """Address → names, for /etc/hosts: of each linked container that there is, on the networks that both are on. `targets`: containers by
@@ -88,7 +93,7 @@ def link_hosts(container: Container, endpoints: Sequence[Endpoint], targets: Map
     found: dict[str, list[str]] = {}
     for link in container.links:
         target = targets.get(link.target)
-        if target is None or target.uid != link.owner or target.status != "running":
+        if target is None or not follows(link, target):
             continue
         for item in endpoints_of.get(target.id, ()):
             if item.network in mine:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from drivers.driver import registry
-from drivers.objects import NameServer
+from drivers.objects import NameServer, PortSocket
 from helperd.addresses import Addresses
 from helperd.bridge_settings import bridge_request
 from helperd.calls import Calls
@@ -188,8 +188,8 @@ class Core:
         except NetdeckError as error:  # a container of before that can't be released, say: it is tried again and again
             log.warning("looking for containers: %s", error.message)
         async with self.changes.lock:
-            # The sockets of name servers went with the last process: to open them again is no repair.
-            steps = [step for step in await self.repair.reconcile() if not isinstance(step.object, NameServer)]
+            # Sockets went with the last process, those of name servers and those that hold ports: to open them again is no repair.
+            steps = [step for step in await self.repair.reconcile() if not isinstance(step.object, NameServer | PortSocket)]
         for entry in self.cut_off:
             self.live.world.log("helper", "recovered", entry.kind, text="a change that was cut off was taken back or finished",
                                 level="notice")

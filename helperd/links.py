@@ -72,10 +72,17 @@ class Links:
             return {}
 
     def warnings(self, container: Container, networks: Sequence[Network]) -> list[str]:
-        """A link opens nothing that the network keeps shut."""
-        shut = [item.name for item in networks if item.options.get("icc") == "false"]
-        return [f"icc is off on network {shut[0]}: the link names {link.target}, but no packet passes between the two there"
-                for link in container.links if shut]
+        """Where containers may not talk to each other: a link opens what the other exposes on the default bridge, elsewhere nothing."""
+        shut = [item for item in networks if item.options.get("icc") == "false"]
+        if not shut:
+            return []
+        if not any(item.predefined for item in shut):
+            return [f"icc is off on network {shut[0].name}: the link names {link.target}, but no packet passes between the two there"
+                    for link in container.links]
+        targets = self._targets(container).values()
+        bare = [item.name for item in targets if not shown_ports(item, self._records.endpoints_of(container=item.id))]
+        return [f"icc is off and {name} exposes no port: the link opens nothing until one is published, or {name} is started with --expose"
+                for name in sorted(bare)]
 
     def _targets(self, container: Container) -> dict[str, Container]:
         names = {link.target for link in container.links}

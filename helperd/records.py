@@ -10,6 +10,7 @@ from drivers.driver import Driver, builtin, find
 from drivers.name_server import name_server
 from drivers.objects import HOST, AnyObject, Bridge, Veth
 from drivers.unusable import settle
+from helperd.link_openings import opened
 from helperd.store import Change, Store, lease_address
 from protocol.errors import Conflict, NotFound
 from protocol.model import Container, Endpoint, Network, Port
@@ -30,6 +31,7 @@ class Records:
         self.containers: dict[str, Container] = {}
         self._by_name: dict[str, str] = {}  # name or ref → id of the container; names are unique, and refs with them
         self._in_namespace: dict[int, dict[str, Container]] = {}
+        self.linking: dict[str, Container] = {}  # those that have links
         for container in store.containers():
             self._put_container(container)
         self.endpoints: dict[str, Endpoint] = {}
@@ -74,6 +76,8 @@ class Records:
             self._unlist(self.containers[container.id])
         self.containers[container.id] = container
         self._by_name[container.name] = self._by_name[container.ref] = container.id
+        if container.links:
+            self.linking[container.id] = container
         if container.inode:
             self._in_namespace.setdefault(container.inode, {})[container.id] = container
 
@@ -83,6 +87,7 @@ class Records:
             self._unlist(container)
 
     def _unlist(self, container: Container) -> None:
+        self.linking.pop(container.id, None)
         for name in (container.name, container.ref):
             if self._by_name.get(name) == container.id:
                 del self._by_name[name]
@@ -159,6 +164,10 @@ class Records:
             return found
         return _match(self.containers.values(), name, "container")
 
+    def named(self, name: str) -> Container | None:
+        """Stored container by its very name or ref."""
+        return self.containers.get(self._by_name.get(name, ""))
+
     def containers_in(self, inode: int) -> list[Container]:
         """The stored containers that live in a namespace; of a pod there are several."""
         return list(self._in_namespace.get(inode, {}).values())
@@ -189,7 +198,7 @@ class Records:
             objects.extend(self.network_objects(network))
         for container in self._of_container:
             objects.extend(self.container_objects(self.endpoints_of(container=container), self.networks))
-        return objects
+        return [*objects, *opened(self)]
 
 
 def _find(items: Iterable[_Named], name: str, what: str) -> _Named:

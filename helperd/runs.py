@@ -141,7 +141,8 @@ class Runs:
             preview, _ = self._endpoints.wanted(container, wishes, NEW)
             preview = self._ports.with_ports(preview, ports if wishes else (), container)
         if request.dry_run:
-            change = Change("container.run", call.uid, containers=(container,), endpoints=preview)
+            running = msgspec.structs.replace(container, status="running")
+            change = Change("container.run", call.uid, containers=(running,), endpoints=preview)
             return {"container": container, "warnings": [], "plan": self._networks.plan(change), "dry_run": True}
         self._require_room(call.uid)
         self._changes.store.put(Change("container.create", call.uid, containers=(container,)))

@@ -118,7 +118,8 @@ def rule(chain: str, item: Rule) -> Command:
 def _verdict(verdict: str) -> Command:
     address = snat_address(verdict)
     if address is None:
-        return {verdict: None}
+        kind, _, chain = verdict.partition(" ")
+        return {kind: {"target": chain} if chain else None}
     return {"snat": {"family": "ip6" if ":" in address else "ip", "addr": address}}
 
 

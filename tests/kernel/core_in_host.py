@@ -33,10 +33,10 @@ _TIMERS = re.compile(r"timer|expires|lft|_time$|stats|counter|handle")
 
 
 @contextlib.asynccontextmanager
-async def core_in(folder: Path) -> AsyncIterator[Core]:
+async def core_in(folder: Path, settings: Settings | None = None) -> AsyncIterator[Core]:
     """A started core whose front does not run."""
     with open_listener(str(folder / "s"), group="root") as listener:
-        core = Core(Settings(folder / "state", folder / "run"), listener)
+        core = Core(settings or Settings(folder / "state", folder / "run"), listener)
         await core.start()
         try:
             yield core

@@ -12,7 +12,7 @@ from tests.simulated_host import HostProcess, SimulatedHost
 Try = tuple[str, str, int]  # protocol, address, port
 Answer = str | None  # "NAME SEEN-ADDRESS", None where nobody answered
 
-_SERVE = """
+SERVE = """
 import selectors, socket, sys
 name, ports = sys.argv[1], [int(item) for item in sys.argv[2:]]
 select = selectors.DefaultSelector()
@@ -65,14 +65,15 @@ print(json.dumps([found[number] for number in range(len(tries))]))
 
 def serve(host: SimulatedHost, netns: str, name: str, *ports: int) -> HostProcess:
     """A server on TCP and UDP `ports` of both families, which answers with `name` and the address that it was asked from."""
-    process = host.popen([sys.executable, "-c", _SERVE, name, *map(str, ports)], netns=netns)
+    process = host.popen([sys.executable, "-c", SERVE, name, *map(str, ports)], netns=netns)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
 
 
-def ask(host: SimulatedHost, netns: str, tries: Sequence[Try], limit: float = 8.0) -> list[Answer]:
-    """What each of `tries` is answered in the namespace ("" for the host itself), None without an answer in `limit` seconds."""
-    out = host.run([sys.executable, "-c", _ASK], netns=netns, input=json.dumps([limit, tries]), timeout=60)
+def ask(host: SimulatedHost, netns: str, tries: Sequence[Try], limit: float = 8.0, within: Sequence[str] = ()) -> list[Answer]:
+    """What each of `tries` is answered in the namespace ("" for the host itself), None without an answer in `limit` seconds.
+    `within`: a command that another one is run by, where the namespace has no name."""
+    out = host.run([*within, sys.executable, "-c", _ASK], netns=netns, input=json.dumps([limit, tries]), timeout=60)
     found: list[Answer] = json.loads(out)
     return found
 

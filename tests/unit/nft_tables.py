@@ -23,7 +23,8 @@ FAMILIES: Mapping[str, tuple[Subnet, ...]] = {
 
 def table_objects(family: str) -> tuple[TableItem, ...]:
     """What the table holds of one network for each combination of icc, masquerade and internal, and of one with its own source;
-    each but the internal ones with a container that has published ports, the last with a gateway that is not the bridge."""
+    each but the internal ones with a container that has published ports, the last with a gateway that is not the bridge; and the
+    default network with icc off, where one container is linked to another."""
     subnets = FAMILIES[family]
     found: list[TableItem] = []
     switches = ("true", "false")
@@ -57,7 +58,20 @@ def table_objects(family: str) -> tuple[TableItem, ...]:
         if not internal:
             objects += DRIVER.endpoint_objects(checked, _with_ports(checked, number), "0a1b2c3d")
         found += [item for item in objects if isinstance(item, TableItem)]
-    return tuple(found)
+    return (*found, *_default_with_a_link(family))
+
+
+def _default_with_a_link(family: str) -> list[TableItem]:
+    options = parse_options(DRIVER.info, {"icc": "false"})
+    network = Network(id="f" * 64, name="bridge", driver="bridge", created=0.0, subnets=FAMILIES[family], options=options,
+                      predefined=True, ipv4=family != "v6", ipv6=family != "v4")
+    checked = DRIVER.check(network, HostView("0a1b2c3d"), ())
+    target = _with_ports(checked, 40)
+    addresses = tuple(prefix.replace("2/", "3/") for prefix in target.addresses)
+    source = msgspec.structs.replace(target, id="e" * 64, container="e" * 64, addresses=addresses, ports=())
+    objects = (*DRIVER.network_objects(checked, "0a1b2c3d"),
+               *DRIVER.link_objects(checked, source, target, [(80, "tcp"), (53, "udp"), (132, "sctp")]))
+    return [item for item in objects if isinstance(item, TableItem)]
 
 
 def _with_ports(network: Network, number: int) -> Endpoint:
