@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -179,6 +179,11 @@ def port_text(port: Port) -> str:
     return f"{host_text(port)}->{port.port}/{port.protocol}"
 
 
+def exact(port: Port) -> str:
+    """What names this port and no other, as after ``-p``: ``0.0.0.0:8080:80/tcp``."""
+    return f"{host_text(port)}:{port.port}/{port.protocol}"
+
+
 def order(port: Port) -> tuple[int, str, bool, str, int]:
     """By container port and protocol, then v4 before v6: the order in which ports are listed."""
     return port.port, port.protocol, ":" in port.host, port.host, port.host_port
@@ -186,8 +191,20 @@ def order(port: Port) -> tuple[int, str, bool, str, int]:
 
 def summary(ports: Iterable[Port], exposed: Sequence[str] = ()) -> str:
     """The ports column, neighbours drawn together: ``0.0.0.0:8000-8002->80-82/tcp, [::]:53->53/udp, 9/tcp``."""
+    listed = list(ports)
+    words = [f"{host_text(first)}{more[0]}->{first.port}{more[1]}/{first.protocol}" for first, more in _runs(listed)]
+    published = {f"{item.port}/{item.protocol}" for item in listed}
+    return ", ".join((*words, *(item for item in exposed if item not in published)))
+
+
+def exact_ranges(ports: Iterable[Port]) -> tuple[str, ...]:
+    """What names these ports and no others, as after ``-p``, neighbours drawn together."""
+    return tuple(f"{host_text(first)}{more[0]}:{first.port}{more[1]}/{first.protocol}" for first, more in _runs(ports))
+
+
+def _runs(ports: Iterable[Port]) -> Iterator[tuple[Port, tuple[str, str]]]:
+    """Neighbours together: the first, and what ends the range of the host's ports and of the container's, "" where it is alone."""
     listed = sorted(ports, key=lambda item: (":" in item.host, item.host, item.protocol, item.port, item.host_port))
-    words: list[str] = []
     number = 0
     while number < len(listed):
         first = last = listed[number]
@@ -195,10 +212,7 @@ def summary(ports: Iterable[Port], exposed: Sequence[str] = ()) -> str:
         while number < len(listed) and _follows(last, listed[number]):
             last = listed[number]
             number += 1
-        more = f"-{last.host_port}" if last != first else "", f"-{last.port}" if last != first else ""
-        words.append(f"{host_text(first)}{more[0]}->{first.port}{more[1]}/{first.protocol}")
-    published = {f"{item.port}/{item.protocol}" for item in listed}
-    return ", ".join((*words, *(item for item in exposed if item not in published)))
+        yield first, ((f"-{last.host_port}", f"-{last.port}") if last != first else ("", ""))
 
 
 def _follows(one: Port, other: Port) -> bool:

@@ -62,13 +62,18 @@ ACTIONS: Final[tuple[Action, ...]] = (
            ("networks", "containers", "interfaces"), "detach", needs_selection=True, hint=3),
     Action("network.host-access", "H", "host", "Host access to a macvlan or ipvlan network, on or off",
            "tui.screens.forms.host_access:open_form", ("networks",), "host-access", needs_selection=True),
+    Action("port.publish", "p", "publish", "Publish ports of a running container", "tui.screens.forms.ports:open_publish", ("containers",),
+           "publish", needs_selection=True, hint=4),
+    Action("port.withdraw", "w", "withdraw", "Withdraw published ports of a container", "tui.screens.forms.ports:open_withdraw",
+           ("containers",), "withdraw", needs_selection=True, hint=4),
     Action("network.remove", "D,delete", "remove", "Remove networks", "tui.screens.forms.remove_network:open_form", ("networks",),
            needs_selection=True, hint=5),
     Action("container.remove", "D,delete", "remove", "Remove containers of netdeck's own",
            "tui.screens.forms.remove_container:open_form", ("containers",), needs_selection=True, hint=5),
     Action("doctor.open", "exclamation_mark", "doctor", "Doctor: what is wrong on this host, and the way to mend it",
            "tui.screens.doctor:open_form", (), "doctor", role="view", hint=11),
-    Action("change.undo", "u", "undo", "Take the last attaching or detaching back", "tui.screens.forms.undo:take_back", (), "undo"),
+    Action("change.undo", "u", "undo", "Take the last change back: of attaching, detaching, publishing, withdrawing",
+           "tui.screens.forms.undo:take_back", (), "undo"),
 )
 
 

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from protocol.model import Container, Link, LogEntry, Network, Port, Query, Route
 from protocol.ports import order, port_text
+from tui import port_page
 from tui.close_look import Look
 from tui.documents import Line, Page, Span, builtins
 from tui.feed import Feed
 from tui.queries import page_lines
 from tui.rates import Rates
 from tui.rows import containers, events, interfaces, networks
+from tui.rows.ports import published
 from tui.rows.words import bytes_text, duration_text, namespace_label, rate_text
 from tui.selection import Model, Selected
 from tui.widgets.chart import chart
@@ -23,6 +25,8 @@ from tui.widgets.glyphs import Glyphs, state_text, state_tone
 from tui.widgets.sparkline import sparkline
 
 CHART_HEIGHT: Final = 4
+JSON_PAGE: Final = "JSON"
+PORTS_PAGE: Final = "Ports"
 QUERIES_PAGE: Final = "Queries"  # of a container: what it asks for names, while the page is open
 _MAIN_TABLE: Final = 254
 _LOOPBACK: Final = 0x8  # IFF_LOOPBACK, linux/if.h
@@ -35,7 +39,7 @@ _LEVEL_TONES: Final = {"warning": "warn", "error": "bad"}
 class Context:
     """What a page may use. `history`: bytes a second of the last minute, oldest first, () where there is none.
 
-    `inspected`: what the helper answered to `inspect`; None until it did, a str where it refused. `look`: an interface as it is
+    `inspected`: what the helper answered to the page's `question`; None until it did, a str where it refused. `look`: an interface as it is
     at this moment, where it is looked at so closely. `queries`: what was asked for since the page was opened; `refused` says why
     the helper tells none.
     """
@@ -137,6 +141,11 @@ def _ports(page: Page, ports: Sequence[Port]) -> None:
         page.field("port", port_text(port))
 
 
+def inspected_object(answer: Any) -> Any:
+    """The one object that an answer to ``inspect`` is about."""
+    return answer[0] if isinstance(answer, list) and answer else answer
+
+
 def _inspected(context: Context, key: str, model: Model) -> list[Line]:
     page = Page(context.width)
     if context.inspected is None:
@@ -144,7 +153,7 @@ def _inspected(context: Context, key: str, model: Model) -> list[Line]:
     elif isinstance(context.inspected, str):
         page.text(context.inspected, "bad")
     else:
-        page.json(context.inspected)
+        page.json(inspected_object(context.inspected))
     return page.lines
 
 
@@ -164,7 +173,7 @@ def _container_summary(context: Context, key: str, container: Container) -> list
     page.field("path", container.path)
     page.field("created", _when(container.created), "muted")
     page.field("command", " ".join(container.command))
-    _ports(page, [port for endpoint in feed.endpoints_of(container=container.id) for port in endpoint.ports])
+    _ports(page, published(feed, container))
     _traffic(page, context, *containers.traffic(feed, container))
     if container.labels:
         page.heading("Labels")
@@ -185,6 +194,10 @@ def _container_interfaces(context: Context, key: str, container: Container) -> l
         _link_facts(page, context, link)
     _routes(page, feed, container.inode)
     return page.lines
+
+
+def _container_ports(context: Context, key: str, container: Container) -> list[Line]:
+    return port_page.page_lines(context.feed, container, context.inspected, context.width)
 
 
 def _container_queries(context: Context, key: str, container: Container) -> list[Line]:
@@ -304,15 +317,25 @@ def _event_summary(context: Context, key: str, entry: LogEntry) -> list[Line]:
 Maker = Callable[[Context, str, Any], "list[Line]"]
 
 PAGES: Final[dict[str, tuple[tuple[str, Maker], ...]]] = {
-    "network": (("Summary", _network_summary), ("Containers", _network_members), ("JSON", _inspected)),
-    "container": (("Summary", _container_summary), ("Interfaces", _container_interfaces), (QUERIES_PAGE, _container_queries),
-                  ("JSON", _inspected)),
-    "interface": (("Summary", _interface_summary), ("Addresses", _interface_addresses), ("JSON", _model_json)),
-    "event": (("Summary", _event_summary), ("JSON", _model_json)),
+    "network": (("Summary", _network_summary), ("Containers", _network_members), (JSON_PAGE, _inspected)),
+    "container": (("Summary", _container_summary), ("Interfaces", _container_interfaces), (PORTS_PAGE, _container_ports),
+                  (QUERIES_PAGE, _container_queries), (JSON_PAGE, _inspected)),
+    "interface": (("Summary", _interface_summary), ("Addresses", _interface_addresses), (JSON_PAGE, _model_json)),
+    "event": (("Summary", _event_summary), (JSON_PAGE, _model_json)),
 }
 
-#: The operation that gives the JSON page of a kind, and what it is asked by.
+#: Operations that give the JSON page of a kind.
 INSPECT: Final = {"network": "network.inspect", "container": "container.inspect"}
+
+
+def question(feed: Feed, selected: Selected, page: int) -> tuple[str, dict[str, Any]] | None:
+    """The operation, with its arguments, whose answer a page shows; None where it needs none."""
+    name = PAGES[selected.kind][page][0]
+    if name == JSON_PAGE and selected.kind in INSPECT:
+        return INSPECT[selected.kind], {"names": (selected.key,)}
+    if name == PORTS_PAGE and isinstance(selected.model, Container) and published(feed, selected.model):
+        return "port.list", {"container": selected.key}
+    return None
 
 
 def lines(context: Context, selected: Selected, page: int) -> list[Line]:

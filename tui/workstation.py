@@ -329,7 +329,7 @@ class Workstation(SpeakingApp[int]):
         """Open the form of a change, or say why not."""
         if not action.allowed(self.role):
             self.show_error(f"{action.help}: needs the role {action.role}, you have {self.role or 'none while there is no helper'}")
-        elif action.needs_selection and self.selected() is None:
+        elif action.needs_selection and not arguments and self.selected() is None:
             self.show_error(f"{action.help}: nothing is selected")
         else:
             self.run_worker(self._act(action, arguments), group="action", exclusive=True, exit_on_error=False)

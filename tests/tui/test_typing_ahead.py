@@ -69,6 +69,6 @@ async def test_what_is_wrong_with_the_field_is_in_sight(module_lab: Lab, ident: 
         assert isinstance(field, TextField) and field.value == "abc" and user.shows(" abc "), user.text()
         # It comes into sight again when one comes back to it.
         await go_into(user, "labels")
-        await user.until(lambda: user.shows("team=web"), "the top is in sight")
+        await user.until(lambda: user.shows("NAME=VALUE NAME=VALUE"), "the top is in sight")
         await go_into(user, ident)
         await user.until(lambda: user.shows(message) and user.shows(" abc "), "the message is on the screen again")

@@ -9,6 +9,7 @@ import click
 
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, format_option, pass_session
+from tui.link_words import state_word
 from tui.tables import as_json, size, table, terminal_width
 
 _HEADERS = ("WHERE", "NAME", "KIND", "STATE", "NETWORK", "MTU", "MAC", "RX", "TX", "ERRORS", "DROPS")
@@ -34,7 +35,8 @@ def _row(link: Mapping[str, Any], counters: Mapping[str, int], host: int) -> tup
 
     return (
         link["container"] or ("host" if link["inode"] == host else f"net:{link['inode']}"),
-        link["name"], link["kind"] or "-", link["state"] or "-", link["network"] or "-", str(link["mtu"]), link["mac"] or "-",
+        link["name"], link["kind"] or "-", state_word(link["state"], link["flags"]), link["network"] or "-", str(link["mtu"]),
+        link["mac"] or "-",
         size(total("rx_bytes")), size(total("tx_bytes")), str(total("rx_errors", "tx_errors")),
         str(total("rx_dropped", "tx_dropped")),
     )

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from protocol.model import Link
+from tui import link_words
 from tui.feed import Batch, Feed
-from tui.rows.words import FLAG_UP, SPARKLINE_WIDTH, alarming, count_text, namespace_label, rate_tone
+from tui.rows.words import SPARKLINE_WIDTH, alarming, count_text, namespace_label, rate_tone
 from tui.widgets.table_columns import Column, Kind
 
 _NO_MAC: Final = "00:00:00:00:00:00"
@@ -40,10 +41,8 @@ def columns() -> tuple[Column, ...]:
 
 
 def state_word(link: Link) -> str:
-    """The state of a link. A device that has no carrier to speak of ("unknown", as lo) is up when it is switched on."""
-    if link.state in ("", "unknown"):
-        return "up" if link.flags & FLAG_UP else "down"
-    return link.state
+    """The state of a link."""
+    return link_words.state_word(link.state, link.flags)
 
 
 def peer_text(feed: Feed, link: Link) -> str:

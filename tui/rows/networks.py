@@ -6,8 +6,9 @@ import math
 
 from protocol.model import Endpoint, Network
 from tui.feed import Batch, Feed
+from tui.link_words import FLAG_UP
 from tui.rows.interfaces import state_word
-from tui.rows.words import FLAG_UP, SPARKLINE_WIDTH, rate_tone
+from tui.rows.words import SPARKLINE_WIDTH, rate_tone
 from tui.widgets.table_columns import Column, Kind
 
 

@@ -7,7 +7,6 @@ import math
 from tui.feed import Feed
 from tui.widgets.table_columns import Cell, short_number
 
-FLAG_UP = 0x1  # IFF_UP, linux/if.h
 SPARKLINE_WIDTH = 10
 
 

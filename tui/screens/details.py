@@ -15,7 +15,7 @@ from protocol.messages import QUERIES, Event
 from protocol.model import Container as ContainerModel
 from protocol.model import Link, Query
 from protocol.names import display_text
-from tui.detail_pages import INSPECT, PAGES, QUERIES_PAGE, Context, lines
+from tui.detail_pages import JSON_PAGE, PAGES, QUERIES_PAGE, Context, inspected_object, lines, question
 from tui.documents import builtins, json_text, plain_text
 from tui.feed import Batch
 from tui.queries import KEPT
@@ -24,9 +24,6 @@ from tui.widgets.text_pane import TextPane
 
 if TYPE_CHECKING:
     from tui.workstation import Workstation
-
-_JSON = "JSON"
-
 
 def title_of(selected: Selected) -> str:
     """Which object it is; interfaces of containers often bear the same name."""
@@ -50,7 +47,7 @@ class DetailsPanel(Container):
         self.selected: Selected | None = None
         self.page = 0
         self._inspected: Any = None
-        self._asked: tuple[str, str] | None = None
+        self._asked: tuple[str, str, int] | None = None  # the object and the page that `_inspected` is about
         self._queries: deque[Query] = deque(maxlen=KEPT)
         self._refused = ""
         self._watched = 0  # namespace whose questions are told
@@ -114,6 +111,7 @@ class DetailsPanel(Container):
         """Another page."""
         if self.selected is not None:
             self.page = (self.page + steps) % len(PAGES[self.selected.kind])
+            self._inspected = self._asked = None
             self.pane.scroll_to(y=0, animate=False)
             self.refresh_page()
 
@@ -146,9 +144,11 @@ class DetailsPanel(Container):
         self._show_strip(names)
         model = selected.model
         self._watch(model.inode if names[self.page] == QUERIES_PAGE and isinstance(model, ContainerModel) else 0)
-        if names[self.page] == _JSON and selected.kind in INSPECT and self._asked != (selected.kind, selected.key):
-            self._asked = (selected.kind, selected.key)
-            self.run_worker(self._inspect(selected), group="inspect", exclusive=True, exit_on_error=False)
+        about = (selected.kind, selected.key, self.page)
+        asked = question(self.workstation.feed, selected, self.page)
+        if asked is not None and self._asked != about:
+            self._asked = about
+            self.run_worker(self._ask(about, *asked), group="inspect", exclusive=True, exit_on_error=False)
         self.workstation.look_around()
         self.pane.set_lines(lines(self._page_context(), selected, self.page))
 
@@ -193,13 +193,14 @@ class DetailsPanel(Container):
         finally:
             await subscription.close()
 
-    async def _inspect(self, selected: Selected) -> None:
+    async def _ask(self, about: tuple[str, str, int], operation: str, arguments: dict[str, Any]) -> None:
         try:
-            answer: Any = await self.workstation.client.call(INSPECT[selected.kind], {"names": (selected.key,)})
-            self._inspected = answer[0] if isinstance(answer, list) and answer else answer
+            answer: Any = await self.workstation.client.call(operation, arguments)
         except NetdeckError as error:
-            self._inspected = error.message
-        if self.selected is not None and self.selected.key == selected.key:
+            answer = error.message
+        selected = self.selected
+        if selected is not None and (selected.kind, selected.key, self.page) == about:
+            self._inspected = answer
             self.workstation.paint_data(self.refresh_page, key="details")
 
     def text(self) -> str:
@@ -207,9 +208,9 @@ class DetailsPanel(Container):
         selected = self.selected
         if selected is None:
             return ""
-        if PAGES[selected.kind][self.page][0] == _JSON:
-            if selected.kind not in INSPECT:
+        if PAGES[selected.kind][self.page][0] == JSON_PAGE:
+            if question(self.workstation.feed, selected, self.page) is None:
                 return json_text(builtins(selected.model)) + "\n"
-            if isinstance(self._inspected, dict):
-                return json_text(self._inspected) + "\n"
+            if isinstance(self._inspected, list | dict):
+                return json_text(inspected_object(self._inspected)) + "\n"
         return plain_text(self.pane.lines)

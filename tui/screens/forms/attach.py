@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textual import on
@@ -93,7 +93,7 @@ class Attach(FormDialog[Done]):
         self._ip = TextField(placeholder="the next free one", id="ip")
         self._ip6 = TextField(placeholder="the next free one", id="ip6")
         self._mac = TextField(placeholder="a random one", id="mac")
-        self._aliases = TextField(placeholder="db db.internal", id="aliases")
+        self._aliases = TextField(placeholder="NAME NAME", id="aliases")
         self.done: Done = []
         self._attempted: set[tuple[str, str]] = set()  # how these went is shown, until something else is picked or typed
         self._single = (self._ip, self._ip6, self._mac)
@@ -203,10 +203,16 @@ class Attach(FormDialog[Done]):
             self._show_free(addresses)
         self.show_status("nothing is made yet")
 
+    async def dry_run_without(self, places: Collection[str]) -> None:
+        pairs = self.pairs()
+        if pairs and _TARGET not in places:
+            left_out = {name: () if name == "aliases" else None for name in places if name in ("ip", "ip6", "mac_address", "aliases")}
+            await self.workstation.client.call("network.connect", {**self.request(*pairs[0]), **left_out, "dry_run": True})
+
     def _show_free(self, addresses: Sequence[str]) -> None:
         for field, six in ((self._ip, False), (self._ip6, True)):
             found = next((item for item in addresses if (":" in item) == six), "")
-            field.placeholder = found.partition("/")[0] or "none: the network has no such subnet"
+            field.placeholder = f"the next free one: {found.partition('/')[0]}" if found else ("none: the network has no such subnet")
 
     async def carry_out(self) -> Done | None:
         pairs = self.pairs()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +17,7 @@ from protocol.errors import NetdeckError
 from protocol.model import DriverInfo, OptionInfo
 from tui.screens.forms.fields import Choice, Field, TextField, Toggle
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
-from tui.screens.forms.network_entry import NetworkEntry, check, command_line, place_of
+from tui.screens.forms.network_entry import NetworkEntry, check, command_line, place_of, without
 from tui.screens.forms.subnet_rows import SubnetRows
 from tui.text import plain
 
@@ -43,7 +43,7 @@ def control_of(option: OptionInfo) -> Widget:
         return Toggle(on=option.default == "true", id=ident)
     if option.kind == "choice":
         return Choice(option.choices, option.default, id=ident)
-    return TextField(placeholder=option.default or "not set", id=ident)
+    return TextField(placeholder=f"default: {option.default}" if option.default else "not set", id=ident)
 
 
 def value_of(option: OptionInfo, control: Widget) -> str:
@@ -80,7 +80,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         self._driver = Choice(names, id="driver")
         self._ipv4, self._ipv6 = Toggle("IPv4", on=True, id="ipv4"), Toggle("IPv6", id="ipv6")
         self._internal = Toggle("internal", id="internal")
-        self._labels = TextField(placeholder="team=web tier=front", id="labels")
+        self._labels = TextField(placeholder="NAME=VALUE NAME=VALUE", id="labels")
         self._subnets = SubnetRows()
         self._head = (
             Field("name", self._named, place="name", help="what the network is called; it can't be changed later"),
@@ -179,6 +179,12 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         self.plan.show_plan(answer["plan"], command_line(request), answer["warnings"])
         self._subnets.show_chosen(answer["network"]["subnets"])
         self.show_status("nothing is made yet")
+
+    async def dry_run_without(self, places: Collection[str]) -> None:
+        taken = [network.name for network in self.workstation.feed.networks.values()]
+        request, wrong = check(without(self.entry, places, taken), self.info, taken)
+        if not wrong:
+            await self.workstation.client.call("network.create", {**request, "dry_run": True})
 
     async def carry_out(self) -> dict[str, Any] | None:
         answer = await self.workstation.client.call("network.create", self._request, key=self._key)

@@ -19,6 +19,11 @@ from tui.text import plain
 from tui.widgets.own_keys import run_own_binding
 
 
+def told_errors(text: str) -> Content:
+    """What is wrong as it is shown: each line of `text` with the sign for it."""
+    return Content("\n").join(plain(f"! {line}") for line in text.splitlines())
+
+
 class TextField(Input):
     """One line of text, one cell high."""
 
@@ -194,9 +199,9 @@ class Field(Vertical):
             self.scroll_visible(animate=False)  # only now is the message laid out
 
     def show_error(self, text: str) -> None:
-        """Show what is wrong; "" when nothing is."""
+        """Show what is wrong, a line for each; "" when nothing is."""
         self.set_class(bool(text), "-wrong")
-        self._error.update(plain(f"! {text}" if text else ""))
+        self._error.update(told_errors(text))
 
     def focus_control(self) -> None:
         self.controls[0].focus()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from textual import on, work
@@ -16,7 +16,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
-from protocol.errors import NetdeckError
+from protocol.errors import Conflict, InvalidValue, NetdeckError, NotFound
 from tui.feed import Batch
 from tui.screens.dialog import Dialog
 from tui.screens.forms.fields import Choice, TextField, Toggle
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tui.workstation import Workstation
 
 DEBOUNCE: Final = 0.3  # seconds from the last key to the check
+_MORE: Final = 8  # dry runs at most, to find what else is wrong
 _BREADTHS: Final = ((0, "-narrow"), (116, "-normal"), (160, "-wide"))  # columns, and the class of the layout for them
 
 
@@ -113,6 +114,9 @@ class FormDialog(Dialog[ScreenResultType]):
 
     async def dry_run(self) -> None:
         """Ask what the change would do and show it with `plan.show_plan`. Errors of the helper are shown by `place_of`."""
+
+    async def dry_run_without(self, places: Collection[str]) -> None:
+        """Ask for the dry run as if nothing were typed at `places`, and show nothing: what else is wrong is raised."""
 
     async def carry_out(self) -> ScreenResultType | None:
         """Make the change; what is returned closes the form, unless it is None. Errors are shown and the form stays."""
@@ -201,7 +205,11 @@ class FormDialog(Dialog[ScreenResultType]):
             return
         wrong = self.check()
         self.show_errors(wrong)
-        if not wrong and self.workstation.feed.connected:
+        if not self.workstation.feed.connected:
+            return
+        if wrong:
+            self._look_for_more(wrong)
+        else:
             self._ask()
 
     @work(group="dry-run", exclusive=True, exit_on_error=False)
@@ -210,6 +218,27 @@ class FormDialog(Dialog[ScreenResultType]):
             await self.dry_run()
         except NetdeckError as error:
             self.refuse(error)
+            await self._find_more({self.place_of(error): error.message})
+
+    @work(group="dry-run", exclusive=True, exit_on_error=False)
+    async def _look_for_more(self, wrong: Mapping[str, str]) -> None:
+        await self._find_more(wrong)
+
+    async def _find_more(self, wrong: Mapping[str, str]) -> None:
+        """The helper names the first thing that is wrong: ask again without that, so that all of them are seen at once."""
+        found = dict(wrong)
+        for _ in range(_MORE):
+            try:
+                await self.dry_run_without(found)
+                return
+            except (InvalidValue, Conflict, NotFound) as error:
+                place = self.place_of(error)
+                if not place or place in found:
+                    return  # it comes of what was left out
+                found[place] = error.message
+                self.show_errors(found)
+            except NetdeckError:
+                return
 
     def show_errors(self, wrong: Mapping[str, str]) -> None:
         """Each below its field. Where some text is not empty the plan says so."""
@@ -300,6 +329,7 @@ class FormDialog(Dialog[ScreenResultType]):
             self.refuse(error)
             place = self.place_of(error)
             next((field for field in self.placed() if field.place == place), _NOWHERE).focus_control()
+            self._look_for_more({place: error.message})
         else:
             if result is not None:
                 self.dismiss(result)

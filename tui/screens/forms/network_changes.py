@@ -6,8 +6,8 @@ Places are those of `network_entry`, and "subnets", "gateways", "ranges", "aux" 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from protocol.errors import InvalidValue, NetdeckError
@@ -39,6 +39,14 @@ def entry_of(network: Network) -> ChangeEntry:
         dict(network.options), _pairs(network.labels), network.internal, "", "",
         " ".join(item.ip_range for item in network.subnets if item.ip_range),
         _pairs({name: value for item in network.subnets for name, value in item.aux.items()}))
+
+
+def without(entry: ChangeEntry, places: Collection[str], network: Network) -> ChangeEntry:
+    """`entry` as if nothing had been changed at `places`."""
+    before = entry_of(network)
+    kept = {name: value if f"option:{name}" not in places else before.options.get(name, "") for name, value in entry.options.items()}
+    reset = {name: getattr(before, name) for name in ("labels", "internal", "subnets", "gateways", "ranges", "aux") if name in places}
+    return replace(entry, options=kept, **reset)
 
 
 def _pairs(values: Mapping[str, str]) -> str:

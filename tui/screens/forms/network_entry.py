@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
 
 from protocol.errors import Conflict, InvalidValue, NetdeckError
 from protocol.model import DriverInfo, OptionInfo
 from protocol.names import aux_name, display_text, label_key, link_name, network_name
 
+T = TypeVar("T")
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 _FAMILIES: Final = ("ipv4", "ipv6", "internal")
 _SUBNET_FIELDS: Final = ("subnet", "subnets", "gateway", "ip_range", "aux")
 
@@ -79,29 +82,53 @@ def check(entry: NetworkEntry, info: DriverInfo, taken: Sequence[str] = ()) -> t
     }, wrong
 
 
+def without(entry: NetworkEntry, places: Collection[str], taken: Sequence[str] = ()) -> NetworkEntry:
+    """`entry` as if nothing were typed at `places`. In the place of the name, which none can do without, stands one that is free."""
+    free = next(name for name in ("new" + "-new" * number for number in range(len(taken) + 1)) if name not in taken)
+    subnets = tuple(SubnetEntry() if f"subnet:{index}" in places else row for index, row in enumerate(entry.subnets))
+    options = {name: value for name, value in entry.options.items() if f"option:{name}" not in places}
+    left = replace(entry, subnets=subnets, options=options, name=free if "name" in places else entry.name,
+                   labels="" if "labels" in places else entry.labels)
+    return replace(left, ipv4=True, ipv6=False, internal=False) if "families" in places else left
+
+
 def subnet_request(row: SubnetEntry) -> dict[str, Any]:
-    """A row as the wire has it. Raises InvalidValue for what is no subnet or address, or lies outside the subnet."""
+    """A row as the wire has it. Raises InvalidValue, a line for each thing that is no subnet or address, or outside the subnet."""
     if not row.subnet:
         raise InvalidValue("a gateway, ip-range or aux-address needs a subnet that holds it", field="subnet", value="")
-    subnet = _prefix(row.subnet, "subnet")
-    gateway = _address(row.gateway, "gateway") if row.gateway else None
-    ip_range = _prefix(row.ip_range, "ip-range") if row.ip_range else None
-    aux = {name: _address(value, "aux-address") for name, value in words_of(row.aux, "aux-address")}
-    if int(subnet.network_address):
+    wrong: list[str] = []
+
+    def tried(value: Callable[[], T], default: T) -> T:
+        try:
+            return value()
+        except InvalidValue as error:
+            wrong.append(error.message)
+            return default
+
+    def reserved() -> dict[str, IPAddress]:
+        return {aux_name(name): _address(value, "aux-address") for name, value in words_of(row.aux, "aux-address")}
+
+    subnet: IPNetwork | None = tried(lambda: _prefix(row.subnet, "subnet"), None)
+    gateway: IPAddress | None = tried(lambda: _address(row.gateway, "gateway") if row.gateway else None, None)
+    ip_range: IPNetwork | None = tried(lambda: _prefix(row.ip_range, "ip-range") if row.ip_range else None, None)
+    aux: dict[str, IPAddress] = tried(reserved, {})
+    if subnet is not None and int(subnet.network_address):
         for what, address in (("gateway", gateway), *((f"aux-address {name}", value) for name, value in aux.items())):
             if address is not None and address not in subnet:
-                raise InvalidValue(f"{what} {address} is outside the subnet {subnet}", field="subnet", value=str(address))
+                wrong.append(f"{what} {address} is outside the subnet {subnet}")
         if ip_range is not None and not (ip_range.version == subnet.version and ip_range.network_address in subnet
                                          and ip_range.broadcast_address in subnet):
-            raise InvalidValue(f"ip-range {ip_range} is outside the subnet {subnet}", field="subnet", value=str(ip_range))
+            wrong.append(f"ip-range {ip_range} is outside the subnet {subnet}")
+    if wrong:
+        raise InvalidValue("\n".join(wrong), field="subnet", value=display_text(row.subnet))
     return {
         "subnet": str(subnet), "gateway": None if gateway is None else str(gateway),
         "ip_range": None if ip_range is None else str(ip_range),
-        "aux": {aux_name(name): str(value) for name, value in aux.items()},
+        "aux": {name: str(value) for name, value in aux.items()},
     }
 
 
-def _prefix(text: str, what: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _prefix(text: str, what: str) -> IPNetwork:
     try:
         if "/" not in text:
             raise ValueError(text)
@@ -111,7 +138,7 @@ def _prefix(text: str, what: str) -> ipaddress.IPv4Network | ipaddress.IPv6Netwo
                            "fd00:20::/64", field="subnet", value=display_text(text)) from None
 
 
-def _address(text: str, what: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _address(text: str, what: str) -> IPAddress:
     try:
         return ipaddress.ip_address(text)
     except ValueError:

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
-from tui.screens.forms.fields import TextField
+from tui.screens.forms.fields import TextField, told_errors
 from tui.screens.forms.network_entry import SubnetEntry
 from tui.text import plain
 
@@ -35,7 +35,7 @@ class SubnetRow(Vertical):
         self.subnet = TextField(placeholder="automatic" if index == 0 else "one more", id=f"subnet-{index}")
         self.gateway = TextField(placeholder="first address" if index == 0 else "", id=f"gateway-{index}")
         self.ip_range = TextField(placeholder="all of it" if index == 0 else "", id=f"range-{index}")
-        self.aux = TextField(placeholder="printer=10.0.0.9" if index == 0 else "", id=f"aux-{index}")
+        self.aux = TextField(placeholder="NAME=ADDRESS" if index == 0 else "", id=f"aux-{index}")
         for field, size in ((self.subnet, "-long"), (self.gateway, "-short"), (self.ip_range, "-short"), (self.aux, "-long")):
             field.add_class(size)
         self._error = Static(plain(""), classes="field-error")
@@ -70,13 +70,14 @@ class SubnetRow(Vertical):
 
     def show_error(self, text: str) -> None:
         self.set_class(bool(text), "-wrong")
-        self._error.update(plain(f"! {text}" if text else ""))
+        self._error.update(told_errors(text))
 
     def show_chosen(self, subnet: Mapping[str, Any] | None) -> None:
         """What the helper would choose for what is left empty."""
         first = self.index == 0
-        self.subnet.placeholder = str(subnet["subnet"]) if subnet else "automatic" if first else "one more"
-        self.gateway.placeholder = str(subnet["gateway"] or "none") if subnet else "first address" if first else ""
+        self.subnet.placeholder = f"auto: {subnet['subnet']}" if subnet else "automatic" if first else "one more"
+        self.gateway.placeholder = (f"auto: {subnet['gateway']}" if subnet["gateway"] else "none") if subnet else (
+            "first address" if first else "")
 
     def focus_control(self) -> None:
         self.subnet.focus()

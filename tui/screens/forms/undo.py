@@ -1,4 +1,4 @@
-"""Taking back what can be taken back: the calls that undo the last attaching or detaching of a workstation."""
+"""Taking back what can be taken back: the calls that undo the last change of a workstation that can be undone."""
 
 from __future__ import annotations
 

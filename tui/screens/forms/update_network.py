@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +16,7 @@ from protocol.model import DriverInfo, Network, OptionInfo
 from protocol.names import display_text
 from tui.screens.forms.fields import Choice, Field, TextField, Toggle
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
-from tui.screens.forms.network_changes import ChangeEntry, changes, command_line, entry_of, place_of
+from tui.screens.forms.network_changes import ChangeEntry, changes, command_line, entry_of, place_of, without
 from tui.text import plain
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def control_of(option: OptionInfo, value: str) -> Widget:
         return Toggle(on=value == "true", id=ident)
     if option.kind == "choice":
         return Choice(option.choices, value, id=ident)
-    return TextField(value, placeholder=option.default or "not set", id=ident)
+    return TextField(value, placeholder=f"default: {option.default}" if option.default else "not set", id=ident)
 
 
 def _fixed(text: str) -> Static:
@@ -68,11 +68,11 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
         self._network, self._info = network, info
         before = entry_of(network)
         self._internal = Toggle("internal", on=network.internal, id="internal")
-        self._labels = TextField(before.labels, placeholder="team=web tier=front", id="labels")
-        self._subnets = TextField(placeholder="10.30.0.0/24 fd00:30::/64", id="subnets")
+        self._labels = TextField(before.labels, placeholder="NAME=VALUE NAME=VALUE", id="labels")
+        self._subnets = TextField(placeholder="ADDRESS/LENGTH, like 10.30.0.0/24", id="subnets")
         self._gateways = TextField(placeholder="first address of each", id="gateways")
         self._ranges = TextField(before.ranges, placeholder="all of each", id="ranges")
-        self._aux = TextField(before.aux, placeholder="printer=10.20.0.9", id="aux")
+        self._aux = TextField(before.aux, placeholder="NAME=ADDRESS", id="aux")
         self._shown = (
             Field("labels", self._labels, place="labels", help="NAME=VALUE, with blanks between; what is taken out is removed"),
             *((Field("reach", self._internal, place="internal", help="internal: no way to the outside"),)
@@ -150,6 +150,11 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
         self.plan.show_plan(answer["plan"], command_line(self._network.name, self._request), answer["warnings"])
         count = len(answer["changes"])
         self.show_status(f"{count} setting{'s' * (count != 1)} will differ · nothing is changed yet")
+
+    async def dry_run_without(self, places: Collection[str]) -> None:
+        request, wrong = changes(without(self.entry, places, self._network), self._network, self._info)
+        if request and not wrong:
+            await self.workstation.client.call("network.update", {"name": self._network.id, **request, "dry_run": True})
 
     async def carry_out(self) -> dict[str, Any] | None:
         answer = await self.workstation.client.call("network.update", {"name": self._network.id, **self._request}, key=self._key)
