@@ -60,6 +60,7 @@ class DemoContainer:
     ip: str | None = None
     ip6: str | None = None
     further: Mapping[str, str] = field(default_factory=dict)
+    publish: tuple[str, ...] = ()
 
 
 PROGRAMS = Path("/run/netdeck/demo")  # in the lab, where /run is private
@@ -76,7 +77,7 @@ NETWORKS: tuple[dict[str, Any], ...] = (
     {"name": "db", "internal": True, "labels": {"demo": "yes"}, "subnets": [{"subnet": "10.30.0.0/24"}]},
 )
 CONTAINERS = (
-    DemoContainer("shop", _python("server.py"), "web", "10.20.0.10", "fd00:20::10"),
+    DemoContainer("shop", _python("server.py"), "web", "10.20.0.10", "fd00:20::10", publish=("80:8080",)),
     DemoContainer("database", _python("server.py"), "db", "10.30.0.10"),
     DemoContainer("orders", _python("client.py", "http://10.30.0.10:8080", "40e3", "37"), "web", "10.20.0.11", "fd00:20::11",
                   {"db": "10.30.0.11"}),
@@ -112,7 +113,7 @@ def make(client: BlockingClient) -> None:
     for container in CONTAINERS:
         client.call("container.run", {
             "name": container.name, "command": container.command, "networks": [container.network], "ip": container.ip,
-            "ip6": container.ip6, "detach": True,
+            "ip6": container.ip6, "detach": True, "publish": container.publish,
         })
         for network_name, address in container.further.items():
             client.call("network.connect", {"network": network_name, "container": container.name, "ip": address})
