@@ -17,7 +17,7 @@ from protocol.messages import QUEUE_LIMIT, CallId, Counters, ErrorMessage, Event
 ClientKey = tuple[int, bytes]  # which socket, and the routing id that libzmq made there
 
 # Their keys begin with the inode of a namespace and a slash, and `inodes` of a subscription applies to them.
-NAMESPACED = frozenset(("links", "addresses", "routes", "neighbours", "rules", "queries"))
+NAMESPACED = frozenset(("links", "vlans", "addresses", "routes", "neighbours", "rules", "queries"))
 MAX_CREDIT_HELD = 4_096
 
 

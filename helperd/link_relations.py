@@ -37,15 +37,23 @@ class LinkRelations:
     def labelled(self, link: Link) -> Link:
         """Return `link` with its relations filled in."""
         peer_inode, peer_ifindex = self._peer.get((link.inode, link.ifindex), (0, 0))
+        lower_inode = self._lower_inode(link)
         container = "" if link.inode == self.host else self.refs.get(link.inode, "")
         network = self._network(link)
-        if (link.peer_inode, link.peer_ifindex, link.container, link.network) == (
-            peer_inode, peer_ifindex, container, network
+        if (link.peer_inode, link.peer_ifindex, link.container, link.network, link.lower_inode) == (
+            peer_inode, peer_ifindex, container, network, lower_inode
         ):
             return link
         return msgspec.structs.replace(
-            link, peer_inode=peer_inode, peer_ifindex=peer_ifindex, container=container, network=network
+            link, peer_inode=peer_inode, peer_ifindex=peer_ifindex, container=container, network=network, lower_inode=lower_inode
         )
+
+    def _lower_inode(self, link: Link) -> int:
+        """The namespace of the link that this one hangs on; 0 where that is not known."""
+        if not link.lower or link.kind in PAIRED:
+            return 0
+        nsid = self._far.get(link.inode, {}).get(link.ifindex)
+        return link.inode if nsid is None else self._inodes.get(link.inode, {}).get(nsid, 0)
 
     def add(self, link: Link, nsid: int | None, before: Link | None) -> set[LinkId]:
         """A link came or changed; `nsid` is the id of its other end's namespace. Returns other links that change by it."""
@@ -55,12 +63,12 @@ class LinkRelations:
                 self._unmark(before)
             if (mark := parse_mark(link.alias)) is not None:
                 self._marked.setdefault(mark[2], set()).add(this)
-        if link.kind not in PAIRED:
-            return set()
         if nsid is not None:
             self._far.setdefault(link.inode, {})[link.ifindex] = nsid
         elif link.inode in self._far:
             self._far[link.inode].pop(link.ifindex, None)
+        if link.kind not in PAIRED:
+            return set()
         other = self._other_end(link)
         return set() if other is None else self._join(this, other) - {this}
 
@@ -84,6 +92,9 @@ class LinkRelations:
         for index, nsid in self._far.get(inode, {}).items():
             if nsid in inodes and before.get(nsid) != inodes[nsid]:
                 link = link_of((inode, index))
+                if link is not None and link.kind not in PAIRED:
+                    changed.add((inode, index))
+                    continue
                 other = None if link is None else self._other_end(link)
                 if other is not None:
                     changed |= self._join((inode, index), other)

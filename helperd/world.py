@@ -34,7 +34,7 @@ from protocol.names import display_text
 GATHER = 0.03  # seconds
 WARN_AGAIN = 60.0  # seconds between two lines of the log on one thing that is too much
 LOG_SNAPSHOT = 1_000  # entries of the log that a new subscriber gets
-INNER = ("links", "addresses", "routes", "neighbours", "rules")  # topics whose objects live in a namespace
+INNER = ("links", "vlans", "addresses", "routes", "neighbours", "rules")  # topics whose objects live in a namespace
 
 Change = tuple[str, str, str, Model | None]  # topic, "put" or "del", key, value
 Row = tuple[str, str, Model]
@@ -273,6 +273,8 @@ class World:
     def _drop_inside(self, inode: int, ifindex: int) -> None:
         """Addresses and neighbours of a link that is gone: the kernel tells of most, not of all."""
         start = f"{inode}/{ifindex}"
+        if start in self._inner["vlans"].get(inode, {}):
+            self._set("vlans", inode, start, self._inner["vlans"][inode][start], None)
         for topic, mark in (("addresses", f"{start}/"), ("neighbours", f"{start} ")):
             table = self._inner[topic].get(inode, {})
             for key in [key for key in table if key.startswith(mark)]:

@@ -34,6 +34,7 @@ from protocol.model import (
     Namespace,
     Neighbour,
     Network,
+    PortVlans,
     Query,
     Route,
     Rule,
@@ -47,6 +48,7 @@ _MODELS: dict[str, msgspec.msgpack.Decoder[Any]] = {
     for topic, model in (
         ("namespaces", Namespace),
         ("links", Link),
+        ("vlans", PortVlans),
         ("addresses", Address),
         ("routes", Route),
         ("neighbours", Neighbour),

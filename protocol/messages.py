@@ -21,7 +21,9 @@ MAX_TEXT = 65_536  # bytes of any one string
 MAX_DATA = 131_072  # bytes of any one binary
 QUEUE_LIMIT = 256  # messages held for a subscription that doesn't read
 
-TOPICS = ("namespaces", "links", "addresses", "routes", "neighbours", "rules", "networks", "endpoints", "containers", "log", "queries")
+TOPICS = (
+    "namespaces", "links", "vlans", "addresses", "routes", "neighbours", "rules", "networks", "endpoints", "containers", "log", "queries",
+)
 QUERIES = "queries"  # what containers ask the name server; told only while somebody subscribes, who must be allowed to operate
 COUNTERS = "counters"
 COUNTER_COLUMNS = ("rx_bytes", "tx_bytes", "rx_packets", "tx_packets", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped")

@@ -152,6 +152,27 @@ class Link(Model, frozen=True):
     detail: str = ""  # mode of macvlan/ipvlan, "isolated" for a bridge port …
     container: str = ""  # ref, "" on the host
     network: str = ""  # name of the network of ours that it belongs to
+    lower_inode: int = 0  # namespace of the link that `lower` names, 0 where there is none or it is not known; of a veth see `peer_*`
+
+
+class VlanRange(Model, frozen=True):
+    """VLANs from `first` to `last` of a bridge port (bridge(8)). `untagged`: frames of them leave without a tag; `pvid`: frames that
+    come without one are of this VLAN."""
+
+    first: int
+    last: int
+    untagged: bool = False
+    pvid: bool = False
+
+
+class PortVlans(Model, frozen=True):
+    """The VLANs of a port of a bridge, or of the bridge itself as its host's port. Told in namespaces with a VLAN-aware bridge."""
+
+    inode: int
+    ifindex: int
+    master: int = 0  # ifindex of the bridge; its own where the bridge itself is meant
+    vlans: tuple[VlanRange, ...] = ()
+    more: int = 0  # how many ranges are left out, since there are too many
 
 
 class Address(Model, frozen=True):

@@ -8,16 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from protocol.model import Container, Link, LogEntry, Network, Port, Query, Route
+from protocol.messages import QUERIES
+from protocol.model import Container, Link, LogEntry, Neighbour, Network, Port, Query, Route
 from protocol.ports import order, port_text
-from tui import port_page
+from tui import neighbour_page, port_page, vlan_page
 from tui.close_look import Look
 from tui.documents import Line, Page, Span, builtins
 from tui.feed import Feed
 from tui.queries import page_lines
 from tui.rates import Rates
-from tui.rows import containers, events, interfaces, networks
+from tui.rows import containers, events, interfaces, networks, vlans
 from tui.rows.ports import published
+from tui.rows.vlans import VlanGroup
 from tui.rows.words import bytes_text, duration_text, namespace_label, rate_text
 from tui.selection import Model, Selected
 from tui.widgets.chart import chart
@@ -26,6 +28,7 @@ from tui.widgets.sparkline import sparkline
 
 CHART_HEIGHT: Final = 4
 JSON_PAGE: Final = "JSON"
+NEIGHBOURS_PAGE: Final = "Neighbours"  # of an interface: what it has learnt of others, while the page is open
 PORTS_PAGE: Final = "Ports"
 QUERIES_PAGE: Final = "Queries"  # of a container: what it asks for names, while the page is open
 _MAIN_TABLE: Final = 254
@@ -40,8 +43,8 @@ class Context:
     """What a page may use. `history`: bytes a second of the last minute, oldest first, () where there is none.
 
     `inspected`: what the helper answered to the page's `question`; None until it did, a str where it refused. `look`: an interface as it is
-    at this moment, where it is looked at so closely. `queries`: what was asked for since the page was opened; `refused` says why
-    the helper tells none.
+    at this moment, where it is looked at so closely. `queries`: what was asked for since the page was opened; `neighbours`: those of
+    the interface's namespace, None until they were told; `refused` says why the helper tells none.
     """
 
     feed: Feed
@@ -52,6 +55,7 @@ class Context:
     look: Look | None = None
     queries: Sequence[Query] = ()
     refused: str = ""
+    neighbours: Mapping[str, Neighbour] | None = None
 
 
 def _when(moment: float) -> str:
@@ -239,6 +243,10 @@ def _interface_summary(context: Context, key: str, link: Link) -> list[Line]:
     return page.lines
 
 
+def _interface_neighbours(context: Context, key: str, link: Link) -> list[Line]:
+    return neighbour_page.page_lines(context.feed, link, context.neighbours, context.refused, context.glyphs, context.width)
+
+
 def _interface_traffic(page: Page, context: Context, key: str) -> None:
     rates = context.feed.rates.of(key)
     if rates is None:
@@ -298,6 +306,18 @@ def _model_json(context: Context, key: str, model: Model) -> list[Line]:
     return page.lines
 
 
+# VLAN
+
+def _vlan_summary(context: Context, key: str, group: VlanGroup) -> list[Line]:
+    page = vlan_page.summary(context.feed, group, context.glyphs, context.width)
+    _traffic(page, context, *vlans.traffic(context.feed, group))
+    return page.lines
+
+
+def _vlan_members(context: Context, key: str, group: VlanGroup) -> list[Line]:
+    return vlan_page.members(context.feed, group, context.glyphs, context.width)
+
+
 # Event
 
 def _event_summary(context: Context, key: str, entry: LogEntry) -> list[Line]:
@@ -320,7 +340,9 @@ PAGES: Final[dict[str, tuple[tuple[str, Maker], ...]]] = {
     "network": (("Summary", _network_summary), ("Containers", _network_members), (JSON_PAGE, _inspected)),
     "container": (("Summary", _container_summary), ("Interfaces", _container_interfaces), (PORTS_PAGE, _container_ports),
                   (QUERIES_PAGE, _container_queries), (JSON_PAGE, _inspected)),
-    "interface": (("Summary", _interface_summary), ("Addresses", _interface_addresses), (JSON_PAGE, _model_json)),
+    "interface": (("Summary", _interface_summary), ("Addresses", _interface_addresses),
+                  (NEIGHBOURS_PAGE, _interface_neighbours), (JSON_PAGE, _model_json)),
+    "vlan": (("Summary", _vlan_summary), ("Members", _vlan_members), (JSON_PAGE, _model_json)),
     "event": (("Summary", _event_summary), (JSON_PAGE, _model_json)),
 }
 
@@ -335,6 +357,16 @@ def question(feed: Feed, selected: Selected, page: int) -> tuple[str, dict[str, 
         return INSPECT[selected.kind], {"names": (selected.key,)}
     if name == PORTS_PAGE and isinstance(selected.model, Container) and published(feed, selected.model):
         return "port.list", {"container": selected.key}
+    return None
+
+
+def watched(selected: Selected, page: int) -> tuple[str, int] | None:
+    """The topic, and the namespace, that a page follows live beside what the feed has; None where it needs none."""
+    name, model = PAGES[selected.kind][page][0], selected.model
+    if name == QUERIES_PAGE and isinstance(model, Container) and model.inode:
+        return QUERIES, model.inode
+    if name == NEIGHBOURS_PAGE and isinstance(model, Link):
+        return "neighbours", model.inode
     return None
 
 

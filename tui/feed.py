@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol
 from protocol.client import ConnectionState
 from protocol.errors import NetdeckError
 from protocol.messages import Counters, Event, Snapshot, Welcome
-from protocol.model import Address, Container, Endpoint, Link, LogEntry, Namespace, Network, Route
+from protocol.model import Address, Container, Endpoint, Link, LogEntry, Namespace, Network, PortVlans, Route
 from tui.feed_tables import Table
 from tui.rates import RateTable
 
-TOPICS: Final = ("namespaces", "links", "addresses", "routes", "networks", "endpoints", "containers", "log", "counters")
+TOPICS: Final = ("namespaces", "links", "vlans", "addresses", "routes", "networks", "endpoints", "containers", "log", "counters")
 LOG_KEPT: Final = 5_000
 PERIOD: Final = 1.0
 #: A counters message that is so late isn't coming: nothing moves.
@@ -75,7 +75,12 @@ class Feed:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._namespaces: Table[Namespace] = Table()
-        self._links: Table[Link] = Table(inode=lambda key, row: row.inode, name=lambda key, row: (row.inode, row.name))
+        self._links: Table[Link] = Table(
+            inode=lambda key, row: row.inode, name=lambda key, row: (row.inode, row.name),
+            lower=lambda key, row: (row.lower_inode, row.lower) if row.lower_inode else None,
+            master=lambda key, row: (row.inode, row.master) if row.master else None,
+        )
+        self._vlans: Table[PortVlans] = Table(master=lambda key, row: (row.inode, row.master))
         self._addresses: Table[Address] = Table(link=_link_of)
         self._routes: Table[Route] = Table(inode=lambda key, row: row.inode)
         self._networks: Table[Network] = Table(name=lambda key, row: row.name)
@@ -85,7 +90,7 @@ class Feed:
         self._containers: Table[Container] = Table(inode=lambda key, row: row.inode, ref=lambda key, row: row.ref)
         self._tables: dict[str, Table[Any]] = {
             "namespaces": self._namespaces, "links": self._links, "addresses": self._addresses, "routes": self._routes,
-            "networks": self._networks, "endpoints": self._endpoints, "containers": self._containers,
+            "vlans": self._vlans, "networks": self._networks, "endpoints": self._endpoints, "containers": self._containers,
         }
         self.log: deque[LogEntry] = deque()
         self._logged: set[tuple[int, float]] = set()
@@ -129,6 +134,10 @@ class Feed:
         return self._addresses.rows
 
     @property
+    def vlans(self) -> dict[str, PortVlans]:
+        return self._vlans.rows
+
+    @property
     def routes(self) -> dict[str, Route]:
         return self._routes.rows
 
@@ -149,6 +158,18 @@ class Feed:
     def link_named(self, inode: int, name: str) -> Link | None:
         """The interface of that name in a namespace."""
         return next(iter(self._links.rows_in("name", (inode, name))), None)
+
+    def links_on(self, inode: int, ifindex: int) -> tuple[Link, ...]:
+        """Interfaces that hang on one, of any namespace: VLANs, macvlans, ipvlans."""
+        return tuple(sorted(self._links.rows_in("lower", (inode, ifindex)), key=lambda link: (link.vlan, link.inode, link.ifindex)))
+
+    def ports_of(self, inode: int, ifindex: int) -> tuple[Link, ...]:
+        """Interfaces that are ports of one."""
+        return tuple(sorted(self._links.rows_in("master", (inode, ifindex)), key=lambda link: link.ifindex))
+
+    def vlans_on(self, inode: int, ifindex: int) -> tuple[PortVlans, ...]:
+        """The VLANs of each port of a bridge, its own too."""
+        return self._vlans.rows_in("master", (inode, ifindex))
 
     def addresses_of(self, link_key: str) -> tuple[Address, ...]:
         """Addresses of an interface (``inode/ifindex``)."""

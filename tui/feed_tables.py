@@ -9,7 +9,8 @@ Row = TypeVar("Row")
 
 
 class Table(Generic[Row]):
-    """`rows` by key. `groupings` names what rows are grouped by: a function from key and row to the group."""
+    """`rows` by key. `groupings` names what rows are grouped by: a function from key and row to the
+    group, None for rows that are in none."""
 
     def __init__(self, **groupings: Callable[[str, Row], Hashable]) -> None:
         self.rows: dict[str, Row] = {}
@@ -26,7 +27,9 @@ class Table(Generic[Row]):
             self._leave(key, before)
         self.rows[key] = row
         for name, group_of in self._groupings.items():
-            self._groups[name].setdefault(group_of(key, row), {})[key] = None
+            group = group_of(key, row)
+            if group is not None:
+                self._groups[name].setdefault(group, {})[key] = None
         return True
 
     def remove(self, key: str) -> Row | None:

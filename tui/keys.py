@@ -11,7 +11,7 @@ from typing import Final
 
 from tui.actions import ACTIONS
 
-VIEWS: Final = ("networks", "containers", "interfaces", "events")
+VIEWS: Final = ("networks", "containers", "interfaces", "events", "vlans")
 EVERYWHERE: Final = "Everywhere"
 LISTS: Final = "Lists"
 CHANGES: Final = "Changes"
@@ -49,6 +49,7 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("view.containers", "2", "Containers", "Containers of every runtime on this host", EVERYWHERE, "view('containers')"),
     Key("view.interfaces", "3", "Interfaces", "Interfaces of every namespace, with their rates", EVERYWHERE, "view('interfaces')"),
     Key("view.events", "4", "Events", "Events: what happened, newest last", EVERYWHERE, "view('events')"),
+    Key("view.vlans", "5", "VLANs", "VLANs, and the links that others hang on", EVERYWHERE, "view('vlans')"),
     Key("app.filter", "slash", "filter", "Filter the list as you type: text, /regex/, rx>1M, state!=up, ns:web, !term, a | b",
         EVERYWHERE, "filter", 3),
     Key("app.command", "colon", "command", "Command line, with completion (tab) and history (up)", EVERYWHERE, "command_line", 6),

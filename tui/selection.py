@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.model import Container, Link, LogEntry, Network
+from tui.rows.vlans import VlanGroup
 
-Model = Network | Container | Link | LogEntry
+Model = Network | Container | Link | VlanGroup | LogEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """`kind` is "network", "container", "interface" or "event"; `key` an id, or ``inode/ifindex`` for an interface."""
+    """`kind` is "network", "container", "interface", "vlan" or "event"; `key` an id, ``inode/ifindex`` for an interface,
+    and with the VLAN's id behind it for a VLAN."""
 
     kind: str
     key: str
@@ -31,4 +33,4 @@ class Selected:
 
 
 #: Which view shows which kind.
-VIEW_OF: Final = {"network": "networks", "container": "containers", "interface": "interfaces", "event": "events"}
+VIEW_OF: Final = {"network": "networks", "container": "containers", "interface": "interfaces", "vlan": "vlans", "event": "events"}

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 
+from helperd.kernel.bridge_vlans import is_port
 from helperd.kernel.event_limits import PERIOD
 from helperd.kernel.event_socket import RECEIVE_BUFFER, Datagram, EventSocket
 from helperd.kernel.firewall_watch import FirewallChange, FirewallWatch
@@ -85,7 +86,7 @@ class Monitor:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._batch: list[Observation] = []
         self._read: set[int] = set()  # namespaces that were read at least once; events of others are contained in that
-        self._unread: dict[int, tuple[float, set[str]]] = {self._tracked.host: (0.0, set(TOPICS))}
+        self._unread: dict[int, tuple[float, set[str]]] = {self._tracked.host: (0.0, set(self._tracked.topics(self._tracked.host)))}
         self._waiting: list[tuple[int, Future[None]]] = []
         self._retry_at: dict[int, float] = {}
         self._peers_due: set[int] = set()
@@ -221,6 +222,8 @@ class Monitor:
         if not tracked.limits.admits(inode, topic, time.monotonic()):
             self._pass_over(inode, topic)
             return
+        if topic == "links" and inode not in tracked.aware and is_port(datagram.data, message):
+            return
         records = decode(datagram.data, message, inode)
         self._batch += records
         for record in records:
@@ -230,7 +233,8 @@ class Monitor:
         waiting = self._unread.get(inode)
         if waiting is None or topic not in waiting[1]:
             # With a link go addresses, routes and neighbours, of which not all is told.
-            self._read_again(inode, TOPICS if topic == "links" else (topic, "routes") if topic == "addresses" else (topic,), PERIOD)
+            also = self._tracked.topics(inode) if topic == "links" else (topic, "routes") if topic == "addresses" else (topic,)
+            self._read_again(inode, also, PERIOD)
             self._tell_limits(inode)
 
     def _tell_limits(self, inode: int) -> None:
@@ -268,6 +272,8 @@ class Monitor:
             # Inside a container it is nearly always the host: a look at everything is due only if it turns out not to be.
             if inode == self._tracked.host:
                 self._look_soon()
+        if self._tracked.becomes_aware(record):
+            self._read_again(inode, ("vlans",), 0.0)
         went_down = False
         if message.kind == RTM_NEWLINK:
             flags, changed = (int.from_bytes(data[message.start + at : message.start + at + 4], "little") for at in (8, 12))
@@ -320,7 +326,7 @@ class Monitor:
             if stale is not None:
                 self._forget(stale)
             self._retry_at.pop(ref.inode, None)
-            self._read_again(ref.inode, TOPICS, 0.0)
+            self._read_again(ref.inode, self._tracked.topics(ref.inode), 0.0)
             self._peers_due |= self._tracked.unresolved | {self._tracked.host}
             return None
         log.info("namespace %d can't be followed: %s", refs[0].inode, reason)
@@ -374,6 +380,8 @@ class Monitor:
                 self._tell_limits(inode)
                 if any(record.link_nsid is not None for record in found.records):
                     self._peers_due.add(inode)
+                if any(self._tracked.becomes_aware(record) for record in found.records):
+                    self._read_again(inode, ("vlans",), 0.0)
 
     def _fail(self, inode: int, error: NamespaceGone) -> None:
         """A namespace that can't be reached any more: if it was never read there is nothing to follow."""
@@ -404,7 +412,7 @@ class Monitor:
         for inode in self._tracked.ended():
             self._forget(inode)
         for inode in self._tracked:
-            self._read_again(inode, TOPICS, 0.0)
+            self._read_again(inode, self._tracked.topics(inode), 0.0)
         self._peers_due |= self._tracked.unresolved
         self._scan_at = now
         self._batch.append(EventsLost(self.epoch))

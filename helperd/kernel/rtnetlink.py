@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from sys import intern
 from typing import NamedTuple
 
+from helperd.kernel.bridge_vlans import AF_BRIDGE, RTEXT_FILTER_BRVLAN_COMPRESSED, port_vlans
 from helperd.kernel.netlink import NLM_F_REPLACE, DecodeError, Message, attributes, integer, nested
-from protocol.model import Address, Link, Neighbour, Route, Rule
+from protocol.model import Address, Link, Neighbour, PortVlans, Route, Rule
 from protocol.names import decode_kernel_text
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
@@ -27,7 +28,6 @@ RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
 
 IFF_UP, IFF_LOWER_UP = 0x1, 0x10000
-AF_BRIDGE = 7
 RT_TABLE_LOCAL = 255
 RTM_F_CLONED = 0x200  # an entry of the routing cache
 NUD_NOARP = 0x40
@@ -37,6 +37,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_WIRELESS = 1, 
 IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID = 16, 18, 20, 27, 29, 37
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 RTEXT_FILTER_SKIP_STATS = 8
+VLAN_AWARE = "vlan-filtering"  # `detail` of a bridge that looks at tags
 _OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 _MACVLAN_MODES: Mapping[int, str] = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
 _IPVLAN_MODES: Mapping[int, str] = {0: "l2", 1: "l3", 2: "l3s"}
@@ -62,7 +63,7 @@ _INT = struct.Struct("=i")
 _NEXTHOP = struct.Struct("=HBBi")
 
 
-Inner = Link | Address | Route | Neighbour | Rule
+Inner = Link | PortVlans | Address | Route | Neighbour | Rule
 """What lives in a namespace."""
 
 
@@ -111,8 +112,11 @@ def _ip(raw: bytes) -> str:
 
 def _link(data: bytes, start: int, end: int, inode: int, put: bool) -> list[Record]:
     family, _, index, flags, _ = _IFINFOMSG.unpack_from(data[start:end])
+    if family == AF_BRIDGE:
+        port = port_vlans(data, start, end, inode)
+        return [] if port is None else [Record("vlans", f"{inode}/{index}", put, port)]
     found = attributes(data, start + 16, end)
-    # Bridge ports (AF_BRIDGE), inet6 settings and wireless events use the same messages with a part of the attributes.
+    # Inet6 settings and wireless events use the same messages with a part of the attributes.
     if family != socket.AF_UNSPEC or IFLA_WIRELESS in found:
         return []
     info = nested(found[IFLA_LINKINFO]) if IFLA_LINKINFO in found else {}
@@ -170,7 +174,7 @@ def _ipvlan_detail(found: Mapping[int, bytes]) -> tuple[int, str]:
 
 
 def _bridge_detail(found: Mapping[int, bytes]) -> tuple[int, str]:
-    return 0, "vlan-filtering" if found.get(7, b"\0") != b"\0" else ""  # IFLA_BR_VLAN_FILTERING
+    return 0, VLAN_AWARE if found.get(7, b"\0") != b"\0" else ""  # IFLA_BR_VLAN_FILTERING
 
 
 _DETAILS: Mapping[str, Callable[[Mapping[int, bytes]], tuple[int, str]]] = {
@@ -311,6 +315,7 @@ TOPICS: Mapping[int, str] = {
 
 DUMPS: Mapping[str, tuple[tuple[int, bytes], ...]] = {
     "links": ((RTM_GETLINK, _IFINFOMSG.pack(0, 0, 0, 0, 0) + integer(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)),),
+    "vlans": ((RTM_GETLINK, _IFINFOMSG.pack(AF_BRIDGE, 0, 0, 0, 0) + integer(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED)),),
     "addresses": ((RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0)),),
     "routes": tuple((RTM_GETROUTE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)) for family in _FAMILIES),
     "neighbours": tuple((RTM_GETNEIGH, _NDMSG.pack(family, 0, 0, 0, 0, 0)) for family in (0, AF_BRIDGE)),

@@ -15,6 +15,8 @@ from helperd.kernel.namespace_dump import Found
 from helperd.kernel.namespaces import NamespaceGone, NamespaceRef, netlink_socket, open_namespace, own_namespace
 from helperd.kernel.netlink import DecodeError
 from helperd.kernel.observations import NamespaceSeen, PeersKnown
+from helperd.kernel.rtnetlink import VLAN_AWARE, Record
+from protocol.model import Link
 from protocol.names import decode_kernel_text
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class TrackedNamespaces:
         self.host = own.inode
         self.inode_of: dict[int, int] = {}  # namespace id here → inode
         self.unresolved: set[int] = set()  # namespaces with ids inside that stand for one that is not followed
+        self.aware: set[int] = set()  # namespaces with a VLAN-aware bridge: only there the VLANs of ports are looked at
         self._nsid_of: dict[int, int] = {}
         self._refs: dict[int, tuple[NamespaceRef, ...]] = {own.inode: (own,)}
         self._told: dict[int, NamespaceSeen] = {}
@@ -73,6 +76,7 @@ class TrackedNamespaces:
         self._told.pop(inode, None)
         self._peers.pop(inode, None)
         self.unresolved.discard(inode)
+        self.aware.discard(inode)
         nsid = self._nsid_of.pop(inode, None)
         if nsid is not None and self.inode_of.get(nsid) == inode:
             del self.inode_of[nsid]
@@ -112,6 +116,18 @@ class TrackedNamespaces:
             with namespace_dump.dump_socket(None if ref.inode == self.host else ref) as sock:
                 topics = namespace_dump.read_some(sock, ref.inode, topics, lambda topic: self.limits.most(ref.inode, topic), found)
         return found
+
+    def topics(self, inode: int) -> tuple[str, ...]:
+        """What is read of a namespace."""
+        return namespace_dump.TOPICS if inode in self.aware else tuple(topic for topic in namespace_dump.TOPICS if topic != "vlans")
+
+    def becomes_aware(self, record: Record) -> bool:
+        """Whether this is the first VLAN-aware bridge of its namespace: then the VLANs of all ports there are to be read."""
+        link = record.value
+        if not isinstance(link, Link) or link.kind != "bridge" or link.detail != VLAN_AWARE or link.inode in self.aware:
+            return False
+        self.aware.add(link.inode)
+        return True
 
     def knows_peer(self, inode: int, nsid: int) -> bool:
         """Whether it is known which namespace the id `nsid` inside `inode` stands for."""

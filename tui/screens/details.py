@@ -11,14 +11,14 @@ from textual.content import Content
 from textual.widgets import Static
 
 from protocol.errors import NetdeckError
-from protocol.messages import QUERIES, Event
-from protocol.model import Container as ContainerModel
-from protocol.model import Link, Query
+from protocol.messages import QUERIES, Event, Snapshot
+from protocol.model import Link, Neighbour, Query
 from protocol.names import display_text
-from tui.detail_pages import JSON_PAGE, PAGES, QUERIES_PAGE, Context, inspected_object, lines, question
+from tui.detail_pages import JSON_PAGE, PAGES, Context, inspected_object, lines, question, watched
 from tui.documents import builtins, json_text, plain_text
 from tui.feed import Batch
 from tui.queries import KEPT
+from tui.rows.vlans import VlanGroup
 from tui.selection import Selected
 from tui.widgets.text_pane import TextPane
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 def title_of(selected: Selected) -> str:
     """Which object it is; interfaces of containers often bear the same name."""
+    if isinstance(selected.model, VlanGroup):
+        group = selected.model
+        return f"VLAN {group.vid} of {group.parent.name}" if group.vid else f"Parent {group.parent.name}"
     place = f" of {selected.model.container}" if isinstance(selected.model, Link) and selected.model.container else ""
     return f"{selected.kind.capitalize()} {selected.name}{place}"
 
@@ -50,7 +53,8 @@ class DetailsPanel(Container):
         self._asked: tuple[str, str, int] | None = None  # the object and the page that `_inspected` is about
         self._queries: deque[Query] = deque(maxlen=KEPT)
         self._refused = ""
-        self._watched = 0  # namespace whose questions are told
+        self._neighbours: dict[str, Neighbour] | None = None
+        self._watched: tuple[str, int] | None = None  # topic and namespace that are followed for the page
         self._stale = False
         self._strip = Static("", id="pages", markup=False)
         self.pane = TextPane(id="page")
@@ -104,7 +108,7 @@ class DetailsPanel(Container):
 
     def close(self) -> None:
         self.remove_class("-open")
-        self._watch(0)
+        self._watch(None)
         self.workstation.look_around()
 
     def turn(self, steps: int) -> None:
@@ -126,6 +130,8 @@ class DetailsPanel(Container):
             self._stale = gone
             self.border_subtitle = Content("gone") if gone else None
         self.selected = current or selected
+        if batch.connection and self.workstation.feed.connected:
+            self._watch(None)  # what was followed ended with the connection
         if batch.touches("networks", "endpoints", "containers", "links", "addresses", "routes") or batch.connection:
             self._asked = None
         self.refresh_page()
@@ -142,8 +148,7 @@ class DetailsPanel(Container):
         names = [name for name, _ in PAGES[selected.kind]]
         self.page = min(self.page, len(names) - 1)
         self._show_strip(names)
-        model = selected.model
-        self._watch(model.inode if names[self.page] == QUERIES_PAGE and isinstance(model, ContainerModel) else 0)
+        self._watch(watched(selected, self.page))
         about = (selected.kind, selected.key, self.page)
         asked = question(self.workstation.feed, selected, self.page)
         if asked is not None and self._asked != about:
@@ -158,7 +163,7 @@ class DetailsPanel(Container):
         return Context(
             station.feed, station.glyphs, self.pane.scrollable_content_region.width or self.pane.size.width,
             station.shell.history(selected), self._inspected, station.look.see(selected.key) if selected.kind == "interface" else None,
-            tuple(self._queries), self._refused,
+            tuple(self._queries), self._refused, self._neighbours,
         )
 
     def _show_strip(self, names: list[str]) -> None:
@@ -168,30 +173,44 @@ class DetailsPanel(Container):
             parts += [(f" {name} ", style), (" ", "")]
         self._strip.update(Content.assemble(*parts))
 
-    def _watch(self, inode: int) -> None:
-        """Have the questions of one namespace told, or (0) none: the helper records them only while somebody watches."""
-        if inode == self._watched:
+    def _watch(self, what: tuple[str, int] | None) -> None:
+        """Follow a topic in one namespace while a page shows it: the helper tells such things only to who watches."""
+        if what == self._watched:
             return
-        self._watched = inode
+        self._watched = what
         self._queries.clear()
+        self._neighbours = None
         self._refused = ""
-        if inode:
-            self.run_worker(self._follow_queries(inode), group="queries", exclusive=True, exit_on_error=False)
+        if what is not None:
+            self.run_worker(self._follow_topic(*what), group="watched", exclusive=True, exit_on_error=False)
         else:
-            self.workers.cancel_group(self, "queries")
+            self.workers.cancel_group(self, "watched")
 
-    async def _follow_queries(self, inode: int) -> None:
-        subscription = self.workstation.client.subscribe((QUERIES,), inodes=(inode,))
+    async def _follow_topic(self, topic: str, inode: int) -> None:
+        subscription = self.workstation.client.subscribe((topic,), inodes=(inode,))
         try:
             async for item in subscription:
-                if isinstance(item, Event):
-                    self._queries.extend(value for _, change, _, value in item.changes if change == "put")
+                if isinstance(item, Snapshot | Event):
+                    self._take(topic, item)
                     self.workstation.paint_data(self.refresh_page, key="details")
         except NetdeckError as error:
             self._refused = error.message
             self.workstation.paint_data(self.refresh_page, key="details")
         finally:
             await subscription.close()
+
+    def _take(self, topic: str, item: Snapshot | Event) -> None:
+        if topic == QUERIES:
+            if isinstance(item, Event):
+                self._queries.extend(value for _, change, _, value in item.changes if change == "put")
+        elif isinstance(item, Snapshot):
+            self._neighbours = {key: value for _, key, value in item.state}
+        elif self._neighbours is not None:
+            for _, change, key, value in item.changes:
+                if change == "put":
+                    self._neighbours[key] = value
+                else:
+                    self._neighbours.pop(key, None)
 
     async def _ask(self, about: tuple[str, str, int], operation: str, arguments: dict[str, Any]) -> None:
         try:

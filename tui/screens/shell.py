@@ -1,4 +1,4 @@
-"""The body of the workstation: the four views, of which one is shown, and the details beside it or in its place."""
+"""The body of the workstation: the views, of which one is shown, and the details beside it or in its place."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tui.screens.events import EventsView
 from tui.screens.interfaces import InterfacesView
 from tui.screens.networks import NetworksView
 from tui.screens.view import View
+from tui.screens.vlans import VlansView
 from tui.selection import VIEW_OF, Selected
 
 #: Cells from which on list and details stand side by side.
@@ -39,7 +40,7 @@ class Shell(Container):
         self.feed = feed
         made: Sequence[View] = (
             NetworksView(feed, **table_options), ContainersView(feed, **table_options),
-            InterfacesView(feed, **table_options), EventsView(feed, **table_options),
+            InterfacesView(feed, **table_options), EventsView(feed, **table_options), VlansView(feed, **table_options),
         )
         self.views = dict(zip(VIEWS, made, strict=True))
         self.view: View = made[0]
@@ -68,7 +69,8 @@ class Shell(Container):
 
     def object_of(self, kind: str, key: str) -> Selected | None:
         """The object as it is now; None when it is gone."""
-        return self.views["events"].object_of(key) if kind == "event" else object_of(self.feed, kind, key)
+        view = self.views.get(VIEW_OF[kind])
+        return view.object_of(key) if view is not None and kind in ("event", "vlan") else object_of(self.feed, kind, key)
 
     def history(self, selected: Selected) -> list[float]:
         """Bytes a second of the last minute of an object."""

@@ -1,4 +1,4 @@
-"""What the four views have in common: a frame with a title, a live table, and keeping the table's model up to date."""
+"""What the views have in common: a frame with a title, a live table, and keeping the table's model up to date."""
 
 from __future__ import annotations
 

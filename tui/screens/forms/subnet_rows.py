@@ -23,8 +23,8 @@ class SubnetRow(Vertical):
     SubnetRow { height: auto; }
     SubnetRow Horizontal { height: 1; }
     SubnetRow TextField { margin-right: 1; padding: 0 0 0 1; }
-    SubnetRow TextField.-long { width: 4fr; }
-    SubnetRow TextField.-short { width: 3fr; }
+    SubnetRow TextField.-long { width: 5fr; }
+    SubnetRow TextField.-short { width: 4fr; }
     SubnetRow > .field-error { display: none; }
     SubnetRow.-wrong > .field-error { display: block; }
     """
@@ -33,10 +33,10 @@ class SubnetRow(Vertical):
         super().__init__()
         self.index = index
         self.subnet = TextField(placeholder="automatic" if index == 0 else "one more", id=f"subnet-{index}")
-        self.gateway = TextField(placeholder="first address" if index == 0 else "", id=f"gateway-{index}")
+        self.gateway = TextField(placeholder="automatic" if index == 0 else "", id=f"gateway-{index}")
         self.ip_range = TextField(placeholder="all of it" if index == 0 else "", id=f"range-{index}")
         self.aux = TextField(placeholder="NAME=ADDRESS" if index == 0 else "", id=f"aux-{index}")
-        for field, size in ((self.subnet, "-long"), (self.gateway, "-short"), (self.ip_range, "-short"), (self.aux, "-long")):
+        for field, size in ((self.subnet, "-long"), (self.gateway, "-short"), (self.ip_range, "-short"), (self.aux, "-short")):
             field.add_class(size)
         self._error = Static(plain(""), classes="field-error")
 
@@ -72,13 +72,6 @@ class SubnetRow(Vertical):
         self.set_class(bool(text), "-wrong")
         self._error.update(told_errors(text))
 
-    def show_chosen(self, subnet: Mapping[str, Any] | None) -> None:
-        """What the helper would choose for what is left empty."""
-        first = self.index == 0
-        self.subnet.placeholder = f"auto: {subnet['subnet']}" if subnet else "automatic" if first else "one more"
-        self.gateway.placeholder = (f"auto: {subnet['gateway']}" if subnet["gateway"] else "none") if subnet else (
-            "first address" if first else "")
-
     def focus_control(self) -> None:
         self.subnet.focus()
 
@@ -88,21 +81,25 @@ class SubnetRows(Vertical):
 
     DEFAULT_CSS = """
     SubnetRows { height: auto; }
+    SubnetRows > .subnet-chosen { height: auto; padding: 0 0 0 1; color: $text-muted; text-style: italic; }
     SubnetRows > .subnet-titles { height: 1; }
     SubnetRows > .subnet-titles Static { margin-right: 1; padding: 0 0 0 1; color: $text-muted; }
-    SubnetRows > .subnet-titles .-long { width: 4fr; }
-    SubnetRows > .subnet-titles .-short { width: 3fr; }
+    SubnetRows > .subnet-titles .-long { width: 5fr; }
+    SubnetRows > .subnet-titles .-short { width: 4fr; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[SubnetRow] = [SubnetRow(0)]
+        self._chosen = Static(plain(""), classes="subnet-chosen")
+        self._chosen.display = False
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="subnet-titles"):
-            for title, size in (("subnet", "-long"), ("gateway", "-short"), ("ip range", "-short"), ("reserved", "-long")):
+            for title, size in (("subnet", "-long"), ("gateway", "-short"), ("ip range", "-short"), ("reserved", "-short")):
                 yield Static(title, markup=False, classes=size)
         yield from self.rows
+        yield self._chosen
 
     def entries(self) -> tuple[SubnetEntry, ...]:
         """All rows, the empty ones too, so that their places stay."""
@@ -113,10 +110,18 @@ class SubnetRows(Vertical):
         if not self.rows[-1].entry.empty and len(self.rows) < _MOST:
             row = SubnetRow(len(self.rows))
             self.rows.append(row)
-            self.mount(row)
+            self.mount(row, before=self._chosen)
 
     def show_chosen(self, subnets: Sequence[Mapping[str, Any]]) -> None:
-        """Which subnets the helper would choose, in the order of the request, the automatic ones last."""
-        left = list(subnets)
-        for row in [row for row in self.rows if not row.entry.empty] + [row for row in self.rows if row.entry.empty]:
-            row.show_chosen(left.pop(0) if left else None)
+        """Which subnets and gateways the helper would choose for what is left empty: in the order of the request, the automatic ones
+        last. They stand below the fields, which hold only what was typed."""
+        typed = [row.entry for row in self.rows if not row.entry.empty]
+        words = []
+        for number, subnet in enumerate(subnets):
+            entry = typed[number] if number < len(typed) else SubnetEntry()
+            if not entry.subnet:
+                words.append(f"{subnet['subnet']}, gateway {subnet['gateway'] or 'none'}")
+            elif not entry.gateway:
+                words.append(f"gateway {subnet['gateway'] or 'none'}")
+        self._chosen.update(plain(f"automatic: {'; '.join(words)}" if words else ""))
+        self._chosen.display = bool(words)
