@@ -36,7 +36,7 @@ def page_lines(feed: Feed, link: Link, rows: Mapping[str, Neighbour] | None, ref
     page.heading("Neighbours", "ARP and ND" if own else "")
     _neighbours(page, own, names, glyphs)
     if forwarding or link.kind in ("bridge", "vxlan") or link.master:
-        page.heading("Forwarding", "FDB: which port leads to which MAC address")
+        page.heading("Forwarding", "FDB: where a MAC address is")
         _forwarding(page, feed, forwarding, ports, names)
     return page.lines
 

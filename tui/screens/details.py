@@ -49,6 +49,7 @@ class DetailsPanel(Container):
         super().__init__(id="details")
         self.selected: Selected | None = None
         self.page = 0
+        self._kind = ""  # of the object that `page` is of
         self._inspected: Any = None
         self._asked: tuple[str, str, int] | None = None  # the object and the page that `_inspected` is about
         self._queries: deque[Query] = deque(maxlen=KEPT)
@@ -87,8 +88,11 @@ class DetailsPanel(Container):
         if selected is None:
             return
         known = self.selected
-        if known is None or known.kind != selected.kind:
-            self.page = min(self.page, len(PAGES[selected.kind]) - 1)
+        if self._kind and self._kind != selected.kind:
+            # The page of the same name, which need not have the same place.
+            name = PAGES[self._kind][self.page][0]
+            self.page = next((place for place, (other, _) in enumerate(PAGES[selected.kind]) if other == name), 0)
+        self._kind = selected.kind
         another = known is None or (known.kind, known.key) != (selected.kind, selected.key)
         if another:
             self._inspected = self._asked = None
