@@ -59,6 +59,7 @@ from helperd.network_health import NetworkHealth
 from helperd.network_update import NetworkUpdates
 from helperd.networks import Networks
 from helperd.operations import Dispatcher, Handler, table
+from helperd.parent_links import ParentLinks
 from helperd.parent_watch import ParentWatch
 from helperd.ports import Ports
 from helperd.publish import Publisher, Watcher
@@ -170,7 +171,8 @@ class Core:
             "container.inspect": views.inspect, "port.list": self.ports.listing, "port.publish": self.ports.publish,
             "port.withdraw": self.ports.withdraw, "interface.list": views.interfaces, "event.list": views.events,
             "address.list": self.addresses.listing, "address.release": self.addresses.release,
-            "driver.list": views.drivers, "info": self.info, "doctor.list": self.doctor.listing, "doctor.fix": self.doctor.fix,
+            "driver.list": views.drivers, "driver.parents": ParentLinks(self.records, self.facts).listing,
+            "info": self.info, "doctor.list": self.doctor.listing, "doctor.fix": self.doctor.fix,
             "firewall.rules": self.rule_counts.rules,
         }
 

@@ -295,3 +295,13 @@ class DriverInfo(Model, frozen=True):
     changeable: tuple[str, ...] = ()  # what else of a network can be changed while it exists: "subnets", "internal"
     automatic_gateway: bool = True  # False: a subnet has a gateway only where one was asked for, the driver may choose one itself
     problem: str = ""  # why it can't be used, "" where it can
+
+
+class ParentLink(Model, frozen=True):
+    """A link of the host as the parent of a network. `why` it can't be one, in the driver's words; "" where it can."""
+
+    name: str
+    kind: str = ""
+    up: bool = True
+    addresses: tuple[str, ...] = ()
+    why: str = ""

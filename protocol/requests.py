@@ -283,6 +283,15 @@ class DriverList(Request, frozen=True):
     """The drivers with their options, as maps of `protocol.model.DriverInfo`. One that can't be used says why in `problem`."""
 
 
+class DriverParents(Request, frozen=True):
+    """Which links of the host can be the parent of a network called `name` with these `options`, and why the others can't: list of
+    `protocol.model.ParentLink`."""
+
+    driver: Name
+    name: Name = "new"
+    options: Options = {}
+
+
 class Info(Request, frozen=True):
     """What this helper is: version, instance, host, pid, epoch, numbers of objects, counts of refused messages, memory."""
 
@@ -318,6 +327,7 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "doctor.fix": (DoctorFix, "admin", False),
     "firewall.rules": (FirewallRules, "view", False),
     "driver.list": (DriverList, "view", False),
+    "driver.parents": (DriverParents, "view", False),
     "info": (Info, "view", False),
 }
 

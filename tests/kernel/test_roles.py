@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "port.withdraw": {"container": "nothere", "all": True},
     "container.remove": {"name": "nothere"},
     "doctor.fix": {"id": "nothere"},
+    "driver.parents": {"driver": "macvlan"},
 }
 
 ASK = """

@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+import msgspec
 
 from protocol.errors import InvalidValue
+from protocol.model import ParentLink
 from protocol.names import display_text
 from tui.commands.names import complete_container, complete_driver, complete_network, each
 from tui.commands.outcome import show_change
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session
+from tui.parent_words import about, reason
 from tui.subnets import pair
 from tui.tables import as_json, short_id, size, table, terminal_width
 
@@ -230,6 +233,22 @@ def disconnect(session: Session, net: str, container: str, force: bool, dry_run:
                   {"network": net, "container": container, "force": force, "dry_run": dry_run},
                   title=f"network disconnect {net} {container}")
     show_change(session, result, dry_run, "")
+
+
+@network.command(cls=DockerCommand)
+@click.option("-d", "--driver", default="macvlan", show_default=True, shell_complete=complete_driver, help="The driver.")
+@click.option("-o", "--opt", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="An option that the network shall have.")
+@format_option
+@pass_session
+def parents(session: Session, driver: str, options: Sequence[tuple[str, str]]) -> None:
+    """Show which links of this host can be the parent of a network, and why the others can't."""
+    found = call(session.socket, "driver.parents", {"driver": driver, "options": dict(options)})
+    if session.format == "json":
+        click.echo(as_json(found), nl=False)
+        return
+    links = msgspec.convert(found, list[ParentLink])
+    cells = [(link.name, "no" if link.why else "yes", about(link) or "-", reason(link, "new")) for link in links]
+    click.echo(table(("NAME", "SERVES", "WHAT", "WHY NOT"), cells, terminal_width()), nl=False)
 
 
 @network.command("host-access", cls=DockerCommand)

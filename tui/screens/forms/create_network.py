@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from protocol.errors import NetdeckError
-from protocol.model import DriverInfo, OptionInfo
+from protocol.model import DriverInfo, OptionInfo, ParentLink
+from tui.feed import Batch
 from tui.screens.forms.fields import Choice, Field, TextField, Toggle
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
 from tui.screens.forms.network_entry import NetworkEntry, check, command_line, place_of, without
+from tui.screens.forms.parent_field import ParentField
 from tui.screens.forms.subnet_rows import SubnetRows
 from tui.text import plain
 
 if TYPE_CHECKING:
     from tui.workstation import Workstation
+
+
+_SOON = 0.2  # seconds from a change until it is asked what it means for the parents
 
 
 async def open_form(app: Workstation, arguments: str = "") -> None:
@@ -63,6 +69,7 @@ def value_of(option: OptionInfo, control: Widget) -> str:
 def option_fields(info: DriverInfo) -> tuple[Field, ...]:
     """One field an option of the driver, in its order."""
     return tuple(
+        ParentField(option) if info.parents and option.name == "parent" else
         Field(option.name, control_of(option), place=f"option:{option.name}", help=option.help, option=True) for option in info.options
     )
 
@@ -121,6 +128,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
 
     def on_mount(self) -> None:
         self._adapt()
+        self._list_parents()
         self._named.focus()
 
     @on(Choice.Changed, "#driver")
@@ -131,6 +139,32 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
             await self._option_box.remove_children()
             await self._option_box.mount(*self._option_widgets())
         self._adapt()
+        self.on_descendant_focus()  # the hint is another
+        self._list_parents()
+
+    @on(Choice.Changed)
+    def _follow_choice(self, event: Choice.Changed) -> None:
+        if event.choice is not self._driver:
+            self._list_parents()  # a mode may want a parent for itself
+
+    def _heard(self, batch: Batch) -> None:
+        super()._heard(batch)
+        if batch.connection or batch.touches("networks", "links"):
+            self._list_parents()
+
+    @work(group="parents", exclusive=True, exit_on_error=False)
+    async def _list_parents(self) -> None:
+        """Ask which links can be the parent, where the driver wants one."""
+        field = next((field for field in self._options if isinstance(field, ParentField)), None)
+        if field is None:
+            return
+        await asyncio.sleep(_SOON)  # what changes seldom changes alone
+        options = {name: value for name, value in self.entry.options.items() if name != "parent"}
+        try:
+            answer = await self.workstation.client.call("driver.parents", {"driver": self.info.name, "options": options})
+        except NetdeckError:
+            return  # an option is wrong, which is said at that
+        field.show_links(msgspec.convert(answer, list[ParentLink]), "new")
 
     def _adapt(self) -> None:
         self._subnet_box.display = self.info.subnets

@@ -1,0 +1,89 @@
+"""The field for a network's parent: completed from the links that can serve; the others stand below with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.suggester import SuggestFromList
+from textual.widgets import Static
+
+from protocol.model import OptionInfo, ParentLink
+from tui.parent_words import about, reason, usable
+from tui.screens.forms.fields import Field, TextField
+from tui.text import plain
+
+_SHOWN = 8  # links of a kind that are told of
+
+
+class ParentInput(TextField):
+    """Page down and page up go through the links that can serve; right takes what is proposed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pagedown", "offer(1)", "Next link", show=False),
+        Binding("pageup", "offer(-1)", "Previous link", show=False),
+    ]
+
+    def __init__(self, id: str) -> None:
+        super().__init__(placeholder="none: a network that leads nowhere", id=id)
+        self.offered: list[str] = []
+
+    def offer(self, names: Sequence[str]) -> None:
+        """Offer these, in this order."""
+        self.offered = list(names)
+        self.suggester = SuggestFromList(self.offered) if names else None
+
+    def action_offer(self, steps: int) -> None:
+        choices = ["", *self.offered]
+        place = choices.index(self.text) if self.text in choices else 0
+        self.value = choices[(place + steps) % len(choices)]
+        self.cursor_position = len(self.value)
+
+
+class ParentField(Field):
+    """The option `parent` of a driver whose networks hang on links of the host."""
+
+    DEFAULT_CSS = """
+    ParentField > .parent-links { height: auto; padding-left: 2; color: $text-muted; }
+    """
+
+    def __init__(self, option: OptionInfo) -> None:
+        self.input = ParentInput(f"option-{option.name}")
+        super().__init__(option.name, self.input, place=f"option:{option.name}", option=True,
+                         help="page down goes through the links that can serve; eth0.20 is made as VLAN 20 of eth0 where it is missing")
+        self._links = Static(plain(""), classes="parent-links")
+        self._told: tuple[ParentLink, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        with Horizontal(classes="field-row"):
+            yield Static(plain(self._label), classes="field-label")
+            yield self.input
+        yield self._error
+        yield self._links
+
+    def show_links(self, links: Sequence[ParentLink], network: str) -> None:
+        """Which links there are. `network` is what the network is called in the reasons."""
+        if self._told == tuple(links):
+            return
+        self._told = tuple(links)
+        names = usable(links)
+        self.input.offer(names)
+        fit = [f"{link.name} ({words})" if (words := about(link)) else link.name for link in links if not link.why]
+        lines = [_limited("can serve: ", fit, ", ") if fit else "no link of this host can serve"]
+        refused: dict[str, list[str]] = {}
+        for link in links:
+            if link.why:
+                refused.setdefault(reason(link, network), []).append(link.name)
+        lines += [f"{_limited('', named, ', ')}: {why}" for why, named in list(refused.items())[:_SHOWN]]
+        if len(refused) > _SHOWN:
+            lines.append("and more can't: netdeck network parents lists all")
+        self._links.update(Content("\n").join(map(plain, lines)))
+
+
+def _limited(words: str, found: Sequence[str], between: str) -> str:
+    more = f"{between}and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return words + between.join(found[:_SHOWN]) + more
