@@ -123,7 +123,7 @@ def fresh(world: World, refs: Iterable[NamespaceRef]) -> dict[tuple[str, str], t
     found = {}
     for ref in refs:
         with namespace_dump.dump_socket(None if ref.inode == world.host else ref) as sock:
-            for record in namespace_dump.read(sock, ref.inode):
+            for record in namespace_dump.read(sock, ref.inode, TOPICS[:5]):
                 found[record.topic, record.key] = _facts(record.value)
     return found
 
@@ -135,7 +135,7 @@ def held(world: World) -> dict[tuple[str, str], tuple[object, ...]]:
 
 def _facts(value: object) -> tuple[object, ...]:
     """An object without what the world adds, and without the state of neighbours, which changes by itself."""
-    skipped = {"peer_inode", "peer_ifindex", "container", "network"}
+    skipped = {"peer_inode", "peer_ifindex", "container", "network", "lower_inode"}
     if type(value).__name__ == "Neighbour":
         skipped.add("state")
     fields: tuple[str, ...] = getattr(value, "__struct_fields__", ())
