@@ -27,6 +27,7 @@ from drivers.objects import (
     Bridge,
     Chain,
     Dummy,
+    Ipvlan,
     Jump,
     Linked,
     Macvlan,
@@ -176,6 +177,8 @@ _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     Dummy: lambda item, where: f"dummy {item.name} {where(item.place)}, mtu {item.mtu}",
     Vlan: lambda item, where: f"VLAN {item.vid} of {item.parent} as {item.name} {where(item.place)}",
     Macvlan: lambda item, where: f"macvlan {item.name} {where(item.place)}, mode {item.mode}, mtu {item.mtu}, on the host's {item.parent}",
+    Ipvlan: lambda item, where: f"ipvlan {item.name} {where(item.place)}, mode {item.mode} {item.flag}, mtu {item.mtu}, "
+                                f"on the host's {item.parent}",
     Sysctl: lambda item, where: f"setting {_sysctl_name(item)} = {item.value} {where(item.place)}",
     Address: lambda item, where: f"address {item.prefix} on {item.link} {where(item.place)}",
     Up: lambda item, where: f"{item.link} up {where(item.place)}",
@@ -296,18 +299,16 @@ def _vlan(action: str, item: Vlan, before: AnyObject | None, places: _Places) ->
     return [[*ip, "link", "add", "link", item.parent, "name", item.name, "group", str(LINK_GROUP), *kind], settings]
 
 
-def _macvlan(action: str, item: Macvlan, before: AnyObject | None, places: _Places) -> Words:
-    inside, mac = places.ip(item.place), ["address", item.mac] if item.mac else []
+def _child(action: str, item: Macvlan | Ipvlan, before: AnyObject | None, places: _Places) -> Words:
+    inside, mac = places.ip(item.place), ["address", item.mac] if isinstance(item, Macvlan) and item.mac else []
     if action == "delete":
         return [[*inside, "link", "delete", "dev", item.name]]
     if action == "change":
         return [[*inside, "link", "set", "dev", item.name, "mtu", str(item.mtu), *mac, "alias", item.alias]]
     there = ["netns", places.target(item.place)] if item.place != HOST else []
+    kind = ["type", "ipvlan", "mode", item.mode, item.flag] if isinstance(item, Ipvlan) else ["type", "macvlan", "mode", item.mode]
     first = ["ip", "link", "add", "link", item.parent, "name", item.first_name, *mac, "mtu", str(item.mtu), "group", str(LINK_GROUP)]
-    return [
-        [*first, *there, "type", "macvlan", "mode", item.mode],
-        [*inside, "link", "set", "dev", item.first_name, "name", item.name, "alias", item.alias],
-    ]
+    return [[*first, *there, *kind], [*inside, "link", "set", "dev", item.first_name, "name", item.name, "alias", item.alias]]
 
 
 def _sysctl(action: str, item: Sysctl, before: AnyObject | None, places: _Places) -> Words:
@@ -395,7 +396,8 @@ _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]
     Veth: _veth,
     Dummy: _dummy,
     Vlan: _vlan,
-    Macvlan: _macvlan,
+    Macvlan: _child,
+    Ipvlan: _child,
     Sysctl: _sysctl,
     Address: _address,
     Up: _up,

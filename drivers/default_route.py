@@ -13,15 +13,18 @@ from protocol.model import Endpoint, Network
 def choose_default_routes(attached: Iterable[tuple[Network, Endpoint]], drivers: Mapping[str, Driver]) -> tuple[AnyObject, ...]:
     """The default routes of a container from all its attachments, at most one a family.
 
-    As Docker orders them: networks that give a gateway for both families before those that give one, then by name. IPv4
-    and IPv6 may come from two networks. An internal network gives none (its driver says so), and none is given beside one that
-    the container had from somebody else when it was attached.
+    As Docker orders them: networks that lead somewhere before internal ones (most of which give none: their driver says so), those
+    that give a gateway for both families before those that give one, then by name. IPv4 and IPv6 may come from two networks. None is
+    given beside one that the container had from somebody else when it was attached.
     """
-    offers = [(network.name, [route for route in drivers[network.driver].default_routes(network, endpoint)
-                              if _family(route) not in endpoint.kept_defaults]) for network, endpoint in attached]
-    offers.sort(key=lambda offer: (-len({_family(route) for route in offer[1]}), offer[0]))
+    offers = [
+        (network.internal, network.name, [route for route in drivers[network.driver].default_routes(network, endpoint)
+                                          if _family(route) not in endpoint.kept_defaults])
+        for network, endpoint in attached
+    ]
+    offers.sort(key=lambda offer: (offer[0], -len({_family(route) for route in offer[2]}), offer[1]))
     chosen: dict[int, AnyObject] = {}
-    for _, routes in offers:
+    for _, _, routes in offers:
         for route in routes:
             chosen.setdefault(_family(route), route)
     return tuple(chosen[family] for family in sorted(chosen))

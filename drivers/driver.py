@@ -96,10 +96,11 @@ def builtin() -> dict[str, Driver]:
     """The drivers of this package."""
     from drivers.bridge import DRIVER as bridge
     from drivers.host import DRIVER as host
+    from drivers.ipvlan import DRIVER as ipvlan
     from drivers.macvlan import DRIVER as macvlan
     from drivers.none import DRIVER as none
 
-    return {"bridge": bridge, "host": host, "macvlan": macvlan, "none": none}
+    return {"bridge": bridge, "host": host, "ipvlan": ipvlan, "macvlan": macvlan, "none": none}
 
 
 def find(drivers: Mapping[str, Driver], name: str) -> Driver:

@@ -157,6 +157,33 @@ class Macvlan(Object, frozen=True, tag="macvlan"):
         return (HOST, self.parent)
 
 
+class Ipvlan(Object, frozen=True, tag="ipvlan"):
+    """An ipvlan of the host's link `parent`, made directly in `place`, down. `mode`: l2, l3, l3s; `flag`: bridge, private, vepa: both
+    belong to the parent, so all that hangs on it has the same. Its MAC address is the parent's."""
+
+    name: str
+    alias: str
+    parent: str
+    mode: str = "l2"
+    flag: str = "bridge"
+    mtu: int = 1500
+
+    rank: ClassVar[int] = 40
+
+    @property
+    def first_name(self) -> str:
+        """As of `Macvlan`."""
+        return first_name(self.alias)
+
+    @property
+    def key(self) -> Key:
+        return ("link", self.place, self.name)
+
+    @property
+    def on(self) -> tuple[str, str] | None:
+        return (HOST, self.parent)
+
+
 class Sysctl(Object, frozen=True, tag="sysctl"):
     """`name` in dotted form with the link's name in `link` where it belongs to one (``net.ipv6.conf.*.disable_ipv6``; the ``*``
     stands for the link, whose name may hold dots)."""
@@ -357,9 +384,9 @@ MASKED = {4: "masked-4", 6: "masked-6"}  # sets of addresses
 LINKED = {4: "linked-4", 6: "linked-6"}  # sets of what links open: from, to, protocol, port
 LINKED_CHAIN = "linked"  # looks them up, and accepts
 
-LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth, Dummy, Vlan, Macvlan)
+LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth, Dummy, Vlan, Macvlan, Ipvlan)
 TableItem = Chain | Jump | Masked | Linked | Published  # what the table `inet netdeck` holds
-AnyObject = PortSocket | Bridge | Veth | Dummy | Vlan | Macvlan | Sysctl | Address | Up | Route | TableItem | NameServer
+AnyObject = PortSocket | Bridge | Veth | Dummy | Vlan | Macvlan | Ipvlan | Sysctl | Address | Up | Route | TableItem | NameServer
 
 
 def mark(instance: str, kind: str, ident: str) -> str:

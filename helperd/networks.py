@@ -108,7 +108,7 @@ class Networks:
         async with self._changes.lock:
             network = self._wanted(request, call.uid)
             change = Change("network.create", call.uid, networks=(network,))
-            warnings = self._facts.warnings(network)
+            warnings = [*_without_effect(request, network), *self._facts.warnings(network)]
             steps = self._changes.steps(change)
             plan = self.plan(change, steps)
             if not request.dry_run:
@@ -187,3 +187,9 @@ class Networks:
             if change.drop_networks and not request.dry_run:
                 await self._changes.carry_out(change)
         return {"removed": [item.name for item in unused], "plan": plan, "dry_run": request.dry_run}
+
+
+def _without_effect(request: NetworkCreate, network: Network) -> list[str]:
+    """What was asked for and is not so, because the driver has no use for it."""
+    return [f"gateway {asked.gateway} has no effect: containers on {network.name} have their default route by the link itself"
+            for asked in request.subnets if asked.gateway and all(item.gateway is None for item in network.subnets)]

@@ -120,6 +120,7 @@ _CHANGEABLE: dict[str, frozenset[str]] = {
     "dummy": frozenset({"mtu", "alias"}),
     "vlan": frozenset({"alias"}),
     "macvlan": frozenset({"mtu", "alias", "mac"}),
+    "ipvlan": frozenset({"mtu", "alias"}),
 }
 
 

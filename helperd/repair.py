@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from drivers.objects import HOST, LINK_KINDS, AnyObject, Macvlan, TableItem, Veth, Vlan
+from drivers.objects import HOST, LINK_KINDS, AnyObject, Ipvlan, Macvlan, TableItem, Veth, Vlan
 from helperd.changes import Changes, place_of
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
@@ -31,7 +31,7 @@ def _possible(steps: Sequence[Step], missing: set[tuple[str, str]], cause: Netde
     failed = steps[0]
     if failed.action == "create":
         missing |= _ends(failed.object)
-        if isinstance(failed.object, Macvlan | Vlan) and isinstance(cause, NotFound):
+        if isinstance(failed.object, Macvlan | Ipvlan | Vlan) and isinstance(cause, NotFound):
             missing.add((HOST, failed.object.parent))  # so that each of a hundred containers need not fail by itself
     found: list[Step] = []
     for step in steps[1:]:

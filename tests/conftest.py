@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.requirement_table import requirement_texts, table, write_table
+from tests.requirement_table import OUTCOMES, PROPERTY, keep, requirement_texts, table, write_table
 from tests.running_lab import Lab, running_lab
 from tests.simulated_host import SimulatedHost, simulated_host
 
 ON_CI = os.environ.get("CI") == "true"
-OUTCOMES = pytest.StashKey[dict[str, tuple[str, list[str]]]]()
-PROPERTY = "requirement"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,7 +52,7 @@ def pytest_runtest_makereport(
     if ON_CI and report.skipped:
         report.outcome = "failed"
         report.longrepr = f"a CI machine runs every test, but this one did not: {report.longrepr}"
-    _keep(item.config, report)
+    keep(item.config, report)
     return report
 
 
@@ -102,11 +100,3 @@ def module_lab() -> Iterator[Lab]:
     """A lab with a running helper, shared by the tests of one file."""
     with running_lab() as made:
         yield made
-
-
-def _keep(config: pytest.Config, report: pytest.TestReport) -> None:
-    """The worst phase of a test is its outcome."""
-    keys = [str(value) for name, value in report.user_properties if name == PROPERTY]
-    rank = ("passed", "skipped", "failed")
-    before = config.stash[OUTCOMES].get(report.nodeid, ("passed", keys))[0]
-    config.stash[OUTCOMES][report.nodeid] = (max(before, report.outcome, key=rank.index), keys)

@@ -7,15 +7,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pytest
+
+OUTCOMES = pytest.StashKey[dict[str, tuple[str, list[str]]]]()
 REQUIREMENTS = Path(__file__).with_name("requirements.toml")
 BEGIN = "<!-- works -->"
 END = "<!-- /works -->"
+PROPERTY = "requirement"
 
 
 def requirement_texts() -> dict[str, str]:
     """Every id with its short text, in the order of requirements.toml."""
     groups: Mapping[str, Mapping[str, str]] = tomllib.loads(REQUIREMENTS.read_text())
     return {key: text for group in groups.values() for key, text in group.items()}
+
+
+def keep(config: pytest.Config, report: pytest.TestReport) -> None:
+    """The worst phase of a test is its outcome."""
+    keys = [str(value) for name, value in report.user_properties if name == PROPERTY]
+    rank = ("passed", "skipped", "failed")
+    before = config.stash[OUTCOMES].get(report.nodeid, ("passed", keys))[0]
+    config.stash[OUTCOMES][report.nodeid] = (max(before, report.outcome, key=rank.index), keys)
 
 
 def table(texts: Mapping[str, str], outcomes: Iterable[tuple[str, str]]) -> str:

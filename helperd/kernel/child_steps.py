@@ -12,8 +12,8 @@ import contextlib
 import errno
 import socket
 
-from drivers.objects import HOST, LINK_GROUP, Macvlan
-from helperd.kernel.link_messages import MACVLAN_MODES, delete_link, new_macvlan, set_link
+from drivers.objects import HOST, LINK_GROUP, Ipvlan, Macvlan
+from helperd.kernel.link_messages import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES, delete_link, new_child, set_link
 from helperd.kernel.link_state import LinkState, all_links, index_of, nsid_of, read_link
 from helperd.kernel.netlink_batch import Refusal, one
 from helperd.kernel.open_places import OpenPlaces
@@ -22,7 +22,7 @@ from helperd.plan import Step
 from protocol.errors import Gone, NotFound
 from protocol.names import display_text
 
-Child = Macvlan
+Child = Macvlan | Ipvlan
 
 
 def create_child(places: OpenPlaces, step: Step) -> None:
@@ -46,7 +46,7 @@ def create_child(places: OpenPlaces, step: Step) -> None:
     if leftover:
         _delete(sock, step, leftover)
     try:
-        one(places.socket(HOST), new_macvlan(item, parent, places.target(item.place)))
+        one(places.socket(HOST), new_child(item, parent, places.target(item.place)))
     except Refusal as refusal:
         raise refused(step, refusal) from refusal
     made = index_of(sock, item.first_name)
@@ -78,20 +78,26 @@ def delete_child(places: OpenPlaces, step: Step) -> None:
     except Gone:
         return
     for state in all_links(sock):
-        known = state.name in (item.name, item.first_name) or state.alias == item.alias or (item.mac and state.mac == item.mac.lower())
+        known = state.name in (item.name, item.first_name) or state.alias == item.alias or (_mac(item) and state.mac == _mac(item))
         ours = state.marked(item.alias) or (item.place != HOST and _hangs(places, sock, state, item))
         if known and state.kind == _kind(item) and ours:
             _delete(sock, step, state.index)
 
 
 def same_mode(state: LinkState, item: Child) -> bool:
-    """Whether a child link has the wanted mode."""
+    """Whether a child link has the wanted mode, and flag."""
+    if isinstance(item, Ipvlan):
+        return (state.mode, state.flag) == (IPVLAN_MODES[item.mode], IPVLAN_FLAGS[item.flag])
     return state.mode == MACVLAN_MODES[item.mode]
 
 
 def _child(step: Step) -> Child:
     assert isinstance(step.object, Child)
     return step.object
+
+
+def _mac(item: Child) -> str:
+    return item.mac.lower() if isinstance(item, Macvlan) else ""
 
 
 def _kind(item: Child) -> str:
@@ -109,7 +115,7 @@ def _hangs(places: OpenPlaces, sock: socket.socket, state: LinkState, item: Chil
 
 def _settle(sock: socket.socket, step: Step, state: LinkState, item: Child) -> None:
     # To set the MAC address of a link in mode passthru would set its parent's.
-    mac = item.mac if item.mac and item.mac.lower() != state.mac else None
+    mac = _mac(item) if _mac(item) not in ("", state.mac) else None
     try:
         one(sock, set_link(state.index, alias=item.alias, mtu=item.mtu, group=LINK_GROUP, mac=mac))
     except Refusal as refusal:

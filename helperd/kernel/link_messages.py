@@ -20,7 +20,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from drivers.objects import LINK_GROUP, PROTOCOL, Bridge, Dummy, Macvlan, Route, Veth, Vlan
+from drivers.objects import LINK_GROUP, PROTOCOL, Bridge, Dummy, Ipvlan, Macvlan, Route, Veth, Vlan
 from helperd.kernel.netlink import NLM_F_CREATE, NLM_F_REPLACE, attribute, integer
 from helperd.kernel.netlink_batch import NLM_F_EXCL, encode
 from protocol.errors import InvalidValue
@@ -37,7 +37,9 @@ _LINKINFO, _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 18, 1, 2, 1  # linux/if_lin
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 1, 3, 10, 20, 28
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2  # linux/if_addr.h
 _RTA_OIF = 4  # linux/rtnetlink.h
-_VLAN_ID, _MACVLAN_MODE = 1, 1  # linux/if_link.h
+_VLAN_ID, _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS = 1, 1, 1, 2  # linux/if_link.h
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _HEADER = 16  # bytes of struct nlmsghdr
 _INDEX = _HEADER + 4  # where struct ifinfomsg and struct ifaddrmsg have the link's index
@@ -116,9 +118,9 @@ def new_vlan(item: Vlan, parent: int) -> bytes:
     return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, attrs, _info("vlan", data))
 
 
-def new_macvlan(item: Macvlan, parent: int, namespace: int) -> bytes:
-    """Make the macvlan of the host's link with index `parent` in the namespace of a descriptor, down, under its first name and
-    without its alias. To be sent in the host's namespace."""
+def new_child(item: Macvlan | Ipvlan, parent: int, namespace: int) -> bytes:
+    """Make the link on the host's link with index `parent` in the namespace of a descriptor, down, under its first name and without
+    its alias. To be sent in the host's namespace."""
     attrs: list[tuple[str, object]] = [
         ("IFLA_IFNAME", item.first_name),
         ("IFLA_GROUP", LINK_GROUP),
@@ -126,6 +128,10 @@ def new_macvlan(item: Macvlan, parent: int, namespace: int) -> bytes:
         ("IFLA_LINK", parent),
         ("IFLA_NET_NS_FD", namespace),
     ]
+    if isinstance(item, Ipvlan):
+        data = attribute(_IPVLAN_MODE, IPVLAN_MODES[item.mode].to_bytes(2, sys.byteorder))
+        data += attribute(_IPVLAN_FLAGS, IPVLAN_FLAGS[item.flag].to_bytes(2, sys.byteorder))
+        return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, attrs, _info("ipvlan", data))
     if item.mac:
         attrs.append(("IFLA_ADDRESS", item.mac))
     data = attribute(_MACVLAN_MODE, MACVLAN_MODES[item.mode].to_bytes(4, sys.byteorder))

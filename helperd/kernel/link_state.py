@@ -22,7 +22,7 @@ _IFNAMSIZ = 16
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 2, 5, 4, 33
-_VLAN_ID, _MACVLAN_MODE = 1, 1
+_VLAN_ID, _CHILD_MODE, _IPVLAN_FLAGS = 1, 1, 2
 _IFF_LOOPBACK = 8
 _SKIP_STATS = 8  # RTEXT_FILTER_SKIP_STATS
 _IFLA_AF_SPEC, _IFLA_INET6_CONF = 26, 2
@@ -57,7 +57,8 @@ class LinkState:
     settings6: bytes = b""
     loopback: bool = False
     vlan: int = 0  # of an 802.1Q sub-interface
-    mode: int = 0  # of a macvlan, as linux/if_link.h numbers it
+    mode: int = 0  # of a macvlan or ipvlan, as linux/if_link.h numbers it
+    flag: int = 0  # of an ipvlan
 
     def setting6(self, name: str) -> int | None:
         """The value of ``net.ipv6.conf.LINK.name``, one of `SETTINGS6`; None where the link has no IPv6 at all."""
@@ -190,7 +191,7 @@ def _link(body: bytes, with_settings: bool = False) -> LinkState:
     port = nested(info[_INFO_SLAVE_DATA]) if _INFO_SLAVE_DATA in info else {}
     nsid = found.get(_IFLA_LINK_NETNSID)
     kind = _text(info.get(_INFO_KIND, b""))
-    data = nested(info[_INFO_DATA]) if kind in ("vlan", "macvlan") and _INFO_DATA in info else {}
+    data = nested(info[_INFO_DATA]) if kind in ("vlan", "macvlan", "ipvlan") and _INFO_DATA in info else {}
     return LinkState(
         index,
         _text(found.get(_IFLA_IFNAME, b"")),
@@ -208,7 +209,8 @@ def _link(body: bytes, with_settings: bool = False) -> LinkState:
         _settings6(found.get(_IFLA_AF_SPEC, b"")) if with_settings else b"",
         bool(flags & _IFF_LOOPBACK),
         _u32(data, _VLAN_ID) if kind == "vlan" else 0,
-        _u32(data, _MACVLAN_MODE) if kind == "macvlan" else 0,
+        _u32(data, _CHILD_MODE) if kind in ("macvlan", "ipvlan") else 0,
+        _u32(data, _IPVLAN_FLAGS) if kind == "ipvlan" else 0,
     )
 
 

@@ -19,6 +19,7 @@ from drivers.objects import (
     AnyObject,
     Bridge,
     Dummy,
+    Ipvlan,
     Key,
     Macvlan,
     NameServer,
@@ -32,7 +33,7 @@ from drivers.objects import (
 from helperd.kernel import sysctl
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import DEFAULT_METRIC6, canonical, canonical_gateway, canonical_network, metric_of
-from helperd.kernel.link_messages import MACVLAN_MODES
+from helperd.kernel.link_messages import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES
 from helperd.kernel.link_state import (
     AddressState,
     LinkState,
@@ -51,6 +52,8 @@ from protocol.errors import Gone
 
 T = TypeVar("T")
 _MACVLAN_MODES = {number: name for name, number in MACVLAN_MODES.items()}
+_IPVLAN_MODES = {number: name for name, number in IPVLAN_MODES.items()}
+_IPVLAN_FLAGS = {number: name for name, number in IPVLAN_FLAGS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class _Seen:
     home: int | None = None  # how this namespace numbers the host's
 
 
-Found = Bridge | Veth | Dummy | Vlan | Macvlan
+Found = Bridge | Veth | Dummy | Vlan | Macvlan | Ipvlan
 
 
 @dataclass(slots=True)
@@ -86,7 +89,7 @@ class _Wanted:
         self.links, self.addresses, self.routes, self.ups, self.settings, self.names = {}, {}, {}, set(), {}, {}
         for item in wanted:
             match item:
-                case Bridge() | Veth() | Dummy() | Vlan() | Macvlan():
+                case Bridge() | Veth() | Dummy() | Vlan() | Macvlan() | Ipvlan():
                     self.links[item.place, item.name] = item
                 case Address():
                     self.addresses[item.place, item.link, canonical(item.prefix)] = item
@@ -198,23 +201,19 @@ class Observer:
                 found.add(_same(known, _veth(host, link, ends.get((link.peer_nsid, link.peer)), known)))
         return found
 
-    def _children(self, there: _Seen, host: _Seen, wanted: _Wanted) -> set[AnyObject]:
+    def _children(self, there: _Seen, host: _Seen, wanted: _Wanted) -> set[Macvlan | Ipvlan]:
         """Links in a container that hang on one of the host. Marks can be forged there: of a wanted one, its parent tells."""
-        found: set[AnyObject] = set()
+        found: set[Macvlan | Ipvlan] = set()
         if HOST in there.places:
             return found
         for link in there.links.values():
-            mode = _MACVLAN_MODES.get(link.mode)
-            known = _first(wanted.links.get((place, link.name)) for place in there.places)
+            known = next((item for place in there.places if (item := wanted.links.get((place, link.name))) is not None), None)
             hangs = link.peer_nsid is not None and link.peer_nsid == there.home and link.peer in host.links
-            if link.kind != "macvlan" or mode is None or not (self._ours(link) or (hangs and isinstance(known, Macvlan))):
-                continue
-            mac = link.mac
-            if isinstance(known, Macvlan) and known.mac.lower() in ("", mac):
-                mac = known.mac
-            place = known.place if known is not None else there.places[0]
-            parent = host.links[link.peer].name if hangs else ""
-            found.add(Macvlan(place, link.name, link.alias, parent, mode, link.mtu, mac))
+            if self._ours(link) or (hangs and isinstance(known, Macvlan | Ipvlan)):
+                place = known.place if known is not None else there.places[0]
+                child = _child(link, place, host.links[link.peer].name if hangs else "", known)
+                if child is not None:
+                    found.add(child)
         return found
 
     def _addresses(self, there: _Seen, wanted: _Wanted) -> set[AnyObject]:
@@ -268,6 +267,16 @@ def _veth(host: _Seen, link: LinkState, end: tuple[_Seen, LinkState] | None, kno
     return Veth(HOST, link.name, link.alias, place, name, mtu, mac, master, link.isolated, link.hairpin)
 
 
+def _child(link: LinkState, place: str, parent: str, known: Found | None) -> Macvlan | Ipvlan | None:
+    """None for a link of another kind, and in a mode that netdeck does not make."""
+    if link.kind == "ipvlan" and link.mode in _IPVLAN_MODES and link.flag in _IPVLAN_FLAGS:
+        return Ipvlan(place, link.name, link.alias, parent, _IPVLAN_MODES[link.mode], _IPVLAN_FLAGS[link.flag], link.mtu)
+    if link.kind != "macvlan" or link.mode not in _MACVLAN_MODES:
+        return None
+    mac = known.mac if isinstance(known, Macvlan) and known.mac.lower() in ("", link.mac) else link.mac
+    return Macvlan(place, link.name, link.alias, parent, _MACVLAN_MODES[link.mode], link.mtu, mac)
+
+
 def _same(known: Found | None, found: Bridge | Veth) -> Bridge | Veth:
     """`known` where the kernel holds just that, spelt in another way."""
     if isinstance(known, Bridge) and isinstance(found, Bridge) and known.mac.lower() == found.mac:
@@ -288,7 +297,7 @@ def _see(places: OpenPlaces, names: tuple[str, ...], wanted: _Wanted, sockets: N
         asked = _first(wanted.names.get(name) for name in names)
         served = sockets.observe(places, asked.place if asked else place, asked)
     links = {link.index: link for link in all_links(sock)}
-    hanging = place != HOST and any(link.kind == "macvlan" for link in links.values())
+    hanging = place != HOST and any(link.kind in ("macvlan", "ipvlan") for link in links.values())
     home = nsid_of(sock, places.target(HOST)) if hanging else None
     return _Seen(names, links, all_addresses(sock), all_routes(sock), values, nsid, served, home)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from drivers.commands import describe
-from drivers.objects import AnyObject, Dummy, Macvlan, Vlan
+from drivers.objects import AnyObject, Dummy, Ipvlan, Macvlan, Vlan
 from helperd.kernel.netlink_batch import Refusal
 from helperd.plan import Step
 from protocol.errors import Conflict, KernelRefused, NetdeckError, Unavailable
@@ -46,6 +46,7 @@ _MODULES: dict[type[AnyObject], tuple[str, str]] = {
     Dummy: ("dummy", "dummy links"),
     Vlan: ("8021q", "802.1Q VLANs"),
     Macvlan: ("macvlan", "macvlan"),
+    Ipvlan: ("ipvlan", "ipvlan"),
 }
 
 
@@ -61,9 +62,9 @@ def refused(step: Step, refusal: Refusal | OSError) -> NetdeckError:
             f"{doing(step)}: this kernel has no {what}. The module {module} was not found: it comes with the kernel's package "
             "(Debian: linux-image-amd64; Ubuntu: linux-modules-extra of this kernel's version)",
             object=describe(item), module=module)
-    if step.action == "create" and isinstance(item, Macvlan) and number in (errno.EBUSY, errno.EINVAL):
+    if step.action == "create" and isinstance(item, Macvlan | Ipvlan) and number in (errno.EBUSY, errno.EINVAL):
         text += (f". The link {item.parent} can't carry it: it is a port of a bridge or bond, is not Ethernet, has a smaller MTU, or "
-                 "carries ipvlan, or macvlan in mode passthru, that netdeck did not make")
+                 "carries a link of another kind (ipvlan, macvlan, macvlan in mode passthru) that netdeck did not make")
     return KernelRefused(f"{doing(step)}: {text} ({name})", object=describe(step.object), errno=number, kernel=text)
 
 

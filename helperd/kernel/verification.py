@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from drivers.objects import Address, AnyObject, Bridge, Dummy, Macvlan, NameServer, Route, Sysctl, Up, Veth, Vlan
+from drivers.objects import Address, AnyObject, Bridge, Dummy, Ipvlan, Macvlan, NameServer, Route, Sysctl, Up, Veth, Vlan
 from helperd.kernel import sysctl
 from helperd.kernel.ip_steps import canonical, canonical_gateway, canonical_network, metric_of
 from helperd.kernel.link_state import SETTINGS6, LinkState, RouteState, all_addresses, all_routes, read_link
@@ -72,7 +72,7 @@ def _family(prefix: str) -> int:
 def _present(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject) -> bool:
     read = reads.setdefault(item.place, _Read())
     match item:
-        case Bridge() | Veth() | Dummy() | Macvlan():
+        case Bridge() | Veth() | Dummy() | Macvlan() | Ipvlan():
             link = _link(places, read, item.place, item.name)
             if link is None or link.alias != item.alias or link.mtu != item.mtu:
                 return False

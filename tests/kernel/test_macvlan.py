@@ -269,12 +269,11 @@ def test_a_container_of_ours_starts_on_it(lan: RunningHelper) -> None:
     lan.call("network.remove", name="pub")
 
 
-@pytest.mark.req("M1")
+@pytest.mark.req("M1", "I1")
 def test_a_kernel_without_a_module_is_told(lan: RunningHelper) -> None:
-    """Only where the running kernel lacks 802.1Q or dummy links; elsewhere what needs them is made."""
-    for kind, args, module in (("vlan", {"parent": "eth0.20"}, "8021q"), ("dummy", {}, "dummy")):
-        detail = " id 99" if kind == "vlan" else ""
-        probe = f"ip link add link eth0 name probe type {kind}{detail} && ip link del probe && echo made"
+    """Only where the running kernel lacks 802.1Q, dummy links or ipvlan; elsewhere what needs them is made."""
+    for kind, args, module in (("vlan id 99", {"parent": "eth0.20"}, "8021q"), ("dummy", {}, "dummy")):
+        probe = f"ip link add link eth0 name probe type {kind} && ip link del probe && echo made"
         if "made" not in lan.host.run(probe, check=False):
             with pytest.raises(NetdeckError, match=f"module {module} .*linux-image-amd64"):
                 lan.call("network.create", name="n", driver="macvlan", options=args)
@@ -282,3 +281,8 @@ def test_a_kernel_without_a_module_is_told(lan: RunningHelper) -> None:
             lan.call("network.create", name="n", driver="macvlan", options=args)
             lan.call("network.remove", name="n")
         assert [row["name"] for row in lan.call("network.list")] == ["bridge", "host", "none"]
+    lan.call("network.create", name="n", driver="ipvlan", options={"parent": "eth0"})
+    if "made" not in lan.host.run("ip link add link eth0 name probe type ipvlan && ip link del probe && echo made", check=False):
+        with pytest.raises(NetdeckError, match=r"module ipvlan .*linux-image-amd64"):
+            attach(lan, "n", "c1")
+        assert set(links(lan, "c1")) == {"lo"} and lan.call("address.list", network="n")[0]["used"] == 0

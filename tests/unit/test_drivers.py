@@ -28,7 +28,7 @@ def test_host_and_none_are_there_once_and_need_nothing(name: str) -> None:
 
 
 def test_an_unknown_driver_is_told_with_the_nearest() -> None:
-    with pytest.raises(NotFound, match=r"did you mean 'bridge'\?\): known are bridge, host, macvlan, none"):
+    with pytest.raises(NotFound, match=r"did you mean 'bridge'\?\): known are bridge, host, ipvlan, macvlan, none"):
         find(builtin(), "brige")
 
 
