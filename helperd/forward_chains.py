@@ -1,8 +1,9 @@
-"""What chains of others on the forward hook do with packets of ours: a reading of their rules without sending a packet. Pure.
+"""What chains of others do with forwarded packets of ours: a reading of their rules without sending a packet. Pure.
 
 nftables asks every base chain of a hook, whoever made it, and one drop is final: an accept in our table overrules nobody. A rule
 is read in three ways: it matches, it does not, or that can't be said from here (a set of addresses, a mark, a limit). What can't be
-said never makes a finding of its own; a drop behind an accept that can't be said is told as uncertain.
+said never makes a finding of its own; a drop behind an accept that can't be said is told as uncertain. The packets that are thought of
+are TCP's: many a firewall lets ICMP through and drops the rest.
 Sources: nft(8), libnftables-json(5), iptables-extensions(8).
 """
 
@@ -19,6 +20,11 @@ _CT_STATE = re.compile(r"\bct state (!= |! )?([a-z,]+)")
 _DEPTH = 16  # jumps; nftables has the same limit
 
 
+HOOKS = ("prerouting", "forward", "postrouting")  # of chains of type filter, in the order in which a packet meets them
+_PROTOCOL = "tcp"
+_OTHERS = frozenset({"udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "esp", "ah", "comp"})
+
+
 class ForeignRule(msgspec.Struct, frozen=True):
     """A rule: its handle, its text as `nft list` writes it, its expressions as libnftables-json has them."""
 
@@ -28,7 +34,8 @@ class ForeignRule(msgspec.Struct, frozen=True):
 
 
 class ForeignBase(msgspec.Struct, frozen=True):
-    """A base chain on the forward hook, with all chains of its table, its sets and maps by name (those with elements)."""
+    """A base chain that forwarded packets meet, with all chains of its table, its sets and maps by name (those with elements).
+    `legacy`: it is of iptables-legacy, which nftables knows nothing of; the handles of its rules are their numbers in their chain then."""
 
     family: str  # ip, ip6, inet
     table: str
@@ -37,6 +44,8 @@ class ForeignBase(msgspec.Struct, frozen=True):
     policy: str
     chains: Mapping[str, tuple[ForeignRule, ...]] = {}
     sets: Mapping[str, tuple[Any, ...]] = {}
+    legacy: bool = False
+    hook: str = "forward"  # one of HOOKS
 
     @property
     def name(self) -> str:
@@ -68,10 +77,14 @@ class Stop(msgspec.Struct, frozen=True):
     handle: int = 0
     certain: bool = True
     unless: str = ""
+    legacy: bool = False
 
     @property
     def words(self) -> str:
         """The rule named exactly, for people."""
+        if self.legacy:
+            where = f"{self.chain} of iptables-legacy (IPv{6 if self.family == 'ip6' else 4})"
+            return f"the rule `{self.rule}` of the chain {where}" if self.handle else f"the policy DROP of the chain {where}"
         where = f"{self.family} {self.table} {self.chain}"
         if not self.handle:
             return f"the policy drop of the chain {where}"
@@ -79,10 +92,14 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class _Walk:
-    """The way of one probe through one base chain."""
+    """The way of one probe through one base chain. Before routing it is not known yet where it goes, nor that it is not the host's;
+    and what comes from the outside still has the host's address."""
 
     def __init__(self, base: ForeignBase, probe: Probe) -> None:
         self.base, self.probe = base, probe
+        self.routed = base.hook != "prerouting"
+        if not self.routed:
+            self.probe = msgspec.structs.replace(probe, destination="", published=False)
         self.unless = ""
 
     def stop(self) -> Stop | None:
@@ -96,7 +113,7 @@ class _Walk:
     def _stop(self, chain: str, rule: ForeignRule | None) -> Stop:
         base = self.base
         return Stop(base.family, base.table, chain, base.chain, rule.text if rule else "", rule.handle if rule else 0, not self.unless,
-                    self.unless)
+                    self.unless, base.legacy)
 
     def _chain(self, name: str, sure: bool, depth: int) -> Stop | str:
         """Where the probe ends in a chain: a `Stop`, "accept", or "return" where the chain has no say."""
@@ -182,12 +199,14 @@ class _Walk:
             body = body if isinstance(body, Mapping) else {}
             return self._compare(body.get("left"), str(body.get("op")), body.get("right"), rule)
         if kind == "xt" and isinstance(body, Mapping):
-            if body.get("type") != "match" or body.get("name") in ("comment", "tcp", "udp", "icmp", "icmp6"):
-                return True if body.get("type") != "match" or body.get("name") == "comment" else None
+            if body.get("type") != "match" or body.get("name") == "comment":
+                return True
+            if body.get("name") in ("udp", "icmp", "icmp6", "sctp"):
+                return False
             if body.get("name") == "conntrack":
                 return self._conntrack(rule.text)
             if body.get("name") == "addrtype" and "fib daddr type local" in rule.text:
-                return False  # what is forwarded is not for the host
+                return False if self.routed else None  # what is forwarded is not for the host
             return None
         return True if kind in ("counter", "log", "mangle", "comment", "notrack", "ct helper", "flow", "set") else None
 
@@ -204,8 +223,13 @@ class _Walk:
         values = self._values(right)
         if values is None or not isinstance(body, Mapping):
             return None
+        if kind == "payload" and self._of_others(body.get("protocol")):
+            return False  # whatever is compared: a rule about a protocol is for packets of it
         answer = self._is_one(kind, body, values)
         return answer if answer is None or op != "!=" else not answer
+
+    def _of_others(self, protocol: Any) -> bool:
+        return protocol in _OTHERS or protocol == ("ip6" if self.probe.family == 4 else "ip")
 
     def _values(self, right: Any) -> list[Any] | None:
         """The values that are compared with, None where they are not known."""
@@ -226,6 +250,8 @@ class _Walk:
                 return _named(probe.oif, values)
             case "meta", "nfproto" | "protocol":
                 return any(value in (("ipv4", "ip") if probe.family == 4 else ("ipv6", "ip6")) for value in values)
+            case "meta" | "payload", "l4proto" | "protocol" | "nexthdr":
+                return any(value in (_PROTOCOL, 6) for value in values)
             case "ct", "state":
                 return probe.state in values
             case "ct", "status":
@@ -233,10 +259,10 @@ class _Walk:
             case "ct", "direction":
                 return ("original" if probe.state == "new" else "reply") in values
             case "fib", "type":
-                return False if values == ["local"] else None
+                return False if values == ["local"] and self.routed else None
             case "payload", "saddr" | "daddr" as field:
-                if body.get("protocol") != ("ip" if probe.family == 4 else "ip6"):
-                    return False if body.get("protocol") in ("ip", "ip6") else None
+                if body.get("protocol") not in ("ip", "ip6"):
+                    return None
                 return _inside(probe.source if field == "saddr" else probe.destination, values)
             case _:
                 return None
@@ -287,7 +313,7 @@ def _bounds(value: Any) -> tuple[_Address, _Address] | tuple[None, None]:
 def stops(bases: Sequence[ForeignBase], probe: Probe) -> list[Stop]:
     """What of all the base chains drops the probe, in the order in which they are asked."""
     mine = ("inet", "ip" if probe.family == 4 else "ip6")
-    asked = sorted((base for base in bases if base.family in mine), key=lambda base: base.priority)
+    asked = sorted((base for base in bases if base.family in mine), key=lambda base: (HOOKS.index(base.hook), base.priority))
     return [found for base in asked if (found := _Walk(base, probe).stop()) is not None]
 
 

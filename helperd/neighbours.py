@@ -27,6 +27,7 @@ log = logging.getLogger("netdeck.neighbours")
 _NOTE = "docker-user"  # in the store: the families for which the operator allowed rules in Docker's chain
 _PAUSE = 0.5  # seconds between two readings; a long reading makes it longer
 _SHARE = 20  # of the time, one part in so many may be spent reading
+_LEGACY = 5.0  # seconds between two looks at tables of iptables-legacy
 _UPLINKS = 4  # that are looked at
 
 OUT, BACK, WITHIN = "to the outside", "answers from the outside", "between its containers"
@@ -73,6 +74,7 @@ class Neighbours:
     def __init__(self, changes: Changes, facts: HostFacts, ruleset: Ruleset, world: World) -> None:
         self._changes, self._facts, self._ruleset, self._world = changes, facts, ruleset, world
         self.bases: tuple[ForeignBase, ...] = ()
+        self.unread: tuple[str, ...] = ()  # families whose table of iptables-legacy is there and can't be read
         self._uplinks: dict[int, tuple[str, ...]] = {}
         self._within: dict[int, bool] = {}
         self._wake = asyncio.Event()
@@ -109,7 +111,8 @@ class Neighbours:
         """Read when something changed, tell what is new."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._wake.wait()
+            if not await self._woken() and not await self._ruleset.legacy():
+                continue
             await asyncio.sleep(_PAUSE)
             self._wake.clear()
             begun = loop.time()
@@ -119,13 +122,21 @@ class Neighbours:
                 log.exception("reading the firewall of others")
             await asyncio.sleep(_SHARE * (loop.time() - begun))
 
+    async def _woken(self) -> bool:
+        """Wait until something changed, True, or long enough that tables of iptables-legacy may have: nobody tells of those."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), _LEGACY)
+        except TimeoutError:
+            return False
+        return True
+
     async def refresh(self) -> None:
         """Read now, and keep our rules in Docker's chain in step where they were allowed."""
         async with self._lock:
             if self.allowed() and await self._ruleset.keep_accepts(self.accepts(), self._mark):
                 self._world.log("helper", "changed", f"chain {HOOK} of Docker", text="rules of our networks, as it was allowed",
                                 level="notice")
-            self.bases = await self._ruleset.forward()
+            self.bases, self.unread = await self._ruleset.forward()
             self._uplinks = {family: self._facts.uplinks(family) for family in (4, 6)}
             self._within = {family: bridge_filter(family) for family in (4, 6)}
             self._found = {}
@@ -163,12 +174,13 @@ class Neighbours:
 
     def owners(self, stop: Stop) -> tuple[str, ...]:
         """Who likely made a rule."""
-        base = next((item for item in self.bases if (item.family, item.table, item.chain) == (stop.family, stop.table, stop.base)), None)
+        wanted = (stop.family, stop.table, stop.base, stop.legacy)
+        base = next((item for item in self.bases if (item.family, item.table, item.chain, item.legacy) == wanted), None)
         return () if base is None else owners(base)
 
     def has_hook(self, family: str) -> bool:
         """Whether Docker's chain for rules of its users is there and asked."""
-        return any(base.family == family and base.table == "filter" and HOOK in base.chains for base in self.bases)
+        return any(base.family == family and base.table == "filter" and not base.legacy and HOOK in base.chains for base in self.bases)
 
     # Rules in Docker's chain
 
@@ -213,5 +225,5 @@ def _words(network: Network, item: Hindrance) -> str:
 
 def finding_id(stop: Stop) -> str:
     """The id of the finding about a rule of others."""
-    parts = ["foreign-drop", stop.family, stop.table, stop.chain, *([str(stop.handle)] if stop.handle else [])]
+    parts = ["foreign-drop", stop.family + "-legacy" * stop.legacy, stop.table, stop.chain, *([str(stop.handle)] if stop.handle else [])]
     return ".".join("".join(char if char.isascii() and (char.isalnum() or char in "_-") else "_" for char in part) for part in parts)

@@ -88,7 +88,7 @@ class Doctor:
                 finding, commands=sysctl_fix.commands(wanted, self._directory), undo=sysctl_fix.undo_commands(wanted, self._directory)))
         for finding in foreign.foreign_drops(situation):
             found.append(self._with_accepts(finding) if finding.automatic else finding)
-        for check in (paths.mtu_mismatch, ranges.overlaps, ranges.pools):
+        for check in (foreign.unread, paths.mtu_mismatch, ranges.overlaps, ranges.pools):
             found += check(situation)
         found += await self._drift()
         found += self._about_ourselves()
@@ -111,7 +111,7 @@ class Doctor:
             sysctl=lambda name, link: sysctl.read(Sysctl(HOST, name, "", link)), ranges=self._facts.ranges(ours), leases=records.leases,
             pools=self._pools, hindrances=hindrances,
             owners={finding_id(item.stop): self._neighbours.owners(item.stop) for item in hindrances},
-            hooks=frozenset(family for family in ("ip", "ip6") if self._neighbours.has_hook(family)),
+            unread=self._neighbours.unread, hooks=frozenset(family for family in ("ip", "ip6") if self._neighbours.has_hook(family)),
             router_advertised=tuple(sorted(advertised - {""})))
 
     async def _drift(self) -> list[Finding]:

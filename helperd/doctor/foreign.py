@@ -35,10 +35,12 @@ def _finding(ident: str, items: Sequence[Hindrance], situation: Situation) -> Fi
     links = [network.link for network in situation.networks if network.name in names]
     owner = situation.owners.get(ident, ())
     used = any(situation.used(network) for network in situation.networks if network.name in names)
-    automatic = stop.certain and "docker" in owner and stop.family in situation.hooks
+    automatic = stop.certain and not stop.legacy and "docker" in owner and stop.family in situation.hooks
     remedy, commands, undo = _remedy(stop, owner, links, situation, automatic)
     ways = list(dict.fromkeys(f"{item.network}: {item.way} (IPv{item.family})" for item in items))
-    why = ("nftables asks the chains of everybody, and one drop is final: what netdeck accepts in its own table does not overrule it.")
+    why = ("the kernel asks the chains of everybody, and one drop is final: what netdeck accepts in its own table does not overrule it.")
+    if stop.legacy:
+        why += " nft does not list the tables of iptables-legacy: see them with `iptables-legacy-save` or `ip6tables-legacy-save`."
     if any(item.way == WITHIN for item in items):
         why += (" Packets between containers of one bridge meet it too, because br_netfilter shows them to iptables "
                 "(net.bridge.bridge-nf-call-iptables = 1).")
@@ -46,8 +48,9 @@ def _finding(ident: str, items: Sequence[Hindrance], situation: Situation) -> Fi
         why += f" An earlier rule may let them through, which can't be said from here: `{display_text(stop.unless)}`."
     what = f"{display_text(stop.words)}{_by(owner)} drops packets of {', '.join(names)}"
     return Finding(ident, ("error" if used else "warning") if stop.certain else "notice", what, why, remedy,
-                   details=(f"table {stop.family} {display_text(stop.table)}, chain {display_text(stop.chain)}, "
-                            + (f"handle {stop.handle}: {display_text(stop.rule)}" if stop.handle else "policy drop"), *ways),
+                   details=(f"table {stop.family} {display_text(stop.table)}{' of iptables-legacy' * stop.legacy}, chain "
+                            f"{display_text(stop.chain)}, " + (f"{'number' if stop.legacy else 'handle'} {stop.handle}: "
+                                                               f"{display_text(stop.rule)}" if stop.handle else "policy drop"), *ways),
                    commands=commands, undo=undo, automatic=automatic, networks=names)
 
 
@@ -74,8 +77,33 @@ def _remedy(stop: Stop, owner: Sequence[str], links: Sequence[str], situation: S
                    (*(f"route allow in on {link} out on {uplink}" for uplink in uplinks), f"route allow out on {link}")]
         return ("Let ufw route for the bridge; netdeck's own table still says what may pass.",
                 tuple(f"ufw {text}" for text in allowed), tuple(f"ufw {text.replace('route', 'route delete', 1)}" for text in allowed))
+    if stop.legacy:
+        return ("Insert rules that let the bridge's packets pass, before what drops them, and keep them as the others are kept: netdeck "
+                "does not change tables of others.", *_iptables(stop, links, uplinks))
     return ("Insert rules that let the bridge's packets pass, before what drops them, and write them into the file that this table is "
             "loaded from too: netdeck does not change tables of others.", *_nft(stop, links, uplinks))
+
+
+def _iptables(stop: Stop, links: Sequence[str], uplinks: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    tool = "iptables-legacy" if stop.family == "ip" else "ip6tables-legacy"
+    bridges = [quote(display_text(link)) for link in links]
+    ways = [way for link in bridges for way in (f"-o {link}", *(f"-i {link} -o {uplink}" for uplink in uplinks))]
+
+    def commands(flag: str) -> tuple[str, ...]:
+        return tuple(f"{tool} {flag} FORWARD {way} -m comment --comment netdeck -j ACCEPT" for way in ways)
+
+    return commands("-I"), commands("-D")
+
+
+def unread(situation: Situation) -> Iterator[Finding]:
+    """Tables of iptables-legacy that are there and can't be read."""
+    for family in situation.unread:
+        tool = "iptables-legacy-save" if family == "ip" else "ip6tables-legacy-save"
+        yield Finding(
+            f"foreign-unread.{family}-legacy", "notice",
+            f"there is a table of iptables-legacy (IPv{6 if family == 'ip6' else 4}) that netdeck can't read",
+            "Its rules may drop packets of netdeck's networks, and nothing here would say so.",
+            f"See it with `{tool}`, which Debian has in the package iptables; netdeck reads it with that too.")
 
 
 def _nft(stop: Stop, links: Sequence[str], uplinks: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -26,6 +26,7 @@ class Situation:
     pools: Mapping[int, Sequence[Cut]]
     hindrances: Sequence[Hindrance] = ()
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a rule of others, by its finding's id
+    unread: tuple[str, ...] = ()  # families (ip, ip6) whose table of iptables-legacy can't be read
     hooks: frozenset[str] = frozenset()  # families (ip, ip6) with Docker's chain for its users
     router_advertised: tuple[str, ...] = ()  # links that have a default route from router advertisements
 

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from drivers.objects import TABLE
-from helperd.forward_chains import ForeignBase, ForeignRule
+from helperd.forward_chains import HOOKS, ForeignBase, ForeignRule
+from helperd.kernel import legacy_tables
 from helperd.kernel.namespaces import NamespaceThread
 from helperd.kernel.nft import Command, Nft, NftRefused
 from protocol.errors import KernelRefused
@@ -47,9 +48,14 @@ class Ruleset:
         self._thread = NamespaceThread("ruleset")
         self._nft: Nft | None = None
 
-    async def forward(self) -> tuple[ForeignBase, ...]:
-        """Every base chain on the forward hook that is not of our table, with the chains of its table."""
+    async def forward(self) -> tuple[tuple[ForeignBase, ...], tuple[str, ...]]:
+        """Every base chain that forwarded packets meet and that is not of our table, with the chains of its table, the FORWARD of
+        iptables-legacy too; and the families whose legacy table can't be read."""
         return await self._thread.run_async(None, self._forward)
+
+    async def legacy(self) -> bool:
+        """Whether there are tables of iptables-legacy: nothing tells when they change."""
+        return await self._thread.run_async(None, lambda: bool(legacy_tables.families()))
 
     async def keep_accepts(self, wanted: Sequence[Accept], mark: str) -> bool:
         """Make the rules of ours in Docker's chains just `wanted`, in one transaction for each family; those with another comment
@@ -72,19 +78,20 @@ class Ruleset:
             self._nft = Nft()
         return self._nft
 
-    def _forward(self) -> tuple[ForeignBase, ...]:
-        found: list[ForeignBase] = []
+    def _forward(self) -> tuple[tuple[ForeignBase, ...], tuple[str, ...]]:
+        found, unread = legacy_tables.forward()
         listed = [entry["chain"] for entry in self._library().run([{"list": {"chains": None}}]) if "chain" in entry]
-        hooked = [chain for chain in listed if chain.get("hook") == "forward" and chain["family"] in _FAMILIES
+        hooked = [chain for chain in listed if chain.get("hook") in HOOKS and chain.get("type") == "filter" and chain["family"] in _FAMILIES
                   and (chain["family"], chain["table"]) != ("inet", TABLE)]
         for family, table in dict.fromkeys((chain["family"], chain["table"]) for chain in hooked):
             try:
                 chains, sets = self._table(family, table)
             except NftRefused:
                 continue  # it went meanwhile
-            found += [ForeignBase(family, table, chain["name"], int(chain.get("prio", 0)), str(chain.get("policy", "accept")), chains, sets)
+            found += [ForeignBase(family, table, chain["name"], int(chain.get("prio", 0)), str(chain.get("policy", "accept")), chains, sets,
+                                  hook=chain["hook"])
                       for chain in hooked if (chain["family"], chain["table"]) == (family, table)]
-        return tuple(found)
+        return tuple(found), unread
 
     def _table(self, family: str, table: str) -> tuple[dict[str, tuple[ForeignRule, ...]], dict[str, tuple[Any, ...]]]:
         listed = self._library().run([{"list": {"table": {"family": family, "name": table}}}])
