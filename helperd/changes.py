@@ -71,6 +71,11 @@ def place_of(container: Container) -> NamespaceRef:
     return NamespaceRef(path=path, inode=container.inode, pid=None if container.path else container.pid)
 
 
+def way_into(ref: NamespaceRef) -> str:
+    """The same for commands that are shown: ``netns:NAME`` or ``pid:N`` (`drivers.commands.commands`)."""
+    return f"netns:{ref.path.rsplit('/', 1)[1]}" if ref.path.startswith("/run/netns/") else f"pid:{ref.pid or 0}"
+
+
 class Changes:
     """Carries changes out, one at a time."""
 

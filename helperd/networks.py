@@ -15,7 +15,7 @@ from drivers.driver import find, parse_options
 from drivers.objects import HOST
 from drivers.parents import parent_names
 from drivers.unusable import problem, require_usable
-from helperd.changes import NO_STRAYS, CallContext, Changes, Strays
+from helperd.changes import NO_STRAYS, CallContext, Changes, Strays, place_of, way_into
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
 from helperd.network_health import NetworkHealth
@@ -127,16 +127,13 @@ class Networks:
             item = fresh.get(ident) or self._records.containers.get(ident)
             if item is not None:
                 names[ident] = item.ref
-                if item.path.startswith("/run/netns/"):
-                    ways[ident] = f"netns:{item.path.rsplit('/', 1)[1]}"
-                elif item.pid or ident not in fresh:
-                    ways[ident] = f"pid:{item.pid}"
+                if item.path or item.pid or ident not in fresh:
+                    ways[ident] = way_into(place_of(item))
                 else:  # it has not been started: by hand one would begin with a namespace
                     ways[ident] = f"netns:{item.name}"
                     first.append(f"ip netns add {item.name}")
             elif ident in strays.places:
-                path, pid = strays.places[ident].path, strays.places[ident].pid
-                ways[ident] = names[ident] = f"netns:{path.rsplit('/', 1)[1]}" if path.startswith("/run/netns/") else f"pid:{pid or 0}"
+                ways[ident] = names[ident] = way_into(strays.places[ident])
         plan = planned(steps, ways, names)
         return msgspec.structs.replace(plan, commands=(*first, *plan.commands)) if first else plan
 

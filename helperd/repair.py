@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from drivers.objects import HOST, LINK_KINDS, AnyObject, Ipvlan, Macvlan, TableItem, Veth, Vlan
 from helperd.changes import Changes, place_of
@@ -52,6 +53,18 @@ def _ends(item: AnyObject) -> set[tuple[str, str]]:
             return {(item.place, item.key[2])} if isinstance(item, LINK_KINDS) else set()
 
 
+class Differences(NamedTuple):
+    """`steps` lead from what the kernel holds to what it should hold: they take `orphans` away, which bear our mark and are not stored,
+    and put right what is `changed` or missing."""
+
+    steps: tuple[Step, ...]
+    orphans: tuple[Step, ...]
+    changed: tuple[Step, ...]
+
+
+Part = Literal["steps", "orphans", "changed"]
+
+
 def left_over(cut_off: Iterable[Journalled], containers: Mapping[str, Container]) -> dict[str, NamespaceRef]:
     """The namespaces that changes which were cut off worked in, some of them of containers that are stored no more."""
     found: dict[str, NamespaceRef] = {}
@@ -85,17 +98,30 @@ class Repair:
         self._firewall.seed(item for item in desired if isinstance(item, TableItem))
         await self._firewall.load()
 
-    async def reconcile(self) -> tuple[Step, ...]:
-        """Make missing what is stored, delete what bears our mark and is not stored. Steps that fail are told and passed over,
-        with all that rests on them. Returns the steps that were tried. The caller holds the lock of changes."""
-        places = {**self._left_over, **self.places()}
-        self._left_over = {}
+    async def look(self) -> Differences:
+        """What is not as it should be. The caller holds the lock of changes."""
+        return await self._look(self.places())
+
+    async def _look(self, places: Mapping[str, NamespaceRef]) -> Differences:
         desired = self._changes.records.desired()
         observed = await self._changes.observer.observe(places, desired)
+        steps = plan(desired, without_theirs(self._changes.records, observed, desired))
+        wanted = {item.key for item in desired}
+
+        def orphan(step: Step) -> bool:
+            return step.action == "delete" and step.object.key not in wanted  # what goes to be made anew is wanted
+
+        return Differences(steps, tuple(filter(orphan, steps)), tuple(step for step in steps if not orphan(step)))
+
+    async def reconcile(self, part: Part = "steps") -> tuple[Step, ...]:
+        """Make missing what is stored, delete what bears our mark and is not stored; or only one of the two. Steps that fail are told
+        and passed over, with all that rests on them. Returns the steps that were tried. The caller holds the lock of changes."""
+        places = {**self._left_over, **self.places()}
+        self._left_over = {}
         tried: list[Step] = []
         missing: set[tuple[str, str]] = set()
-        whole = True
-        steps = plan(desired, without_theirs(self._changes.records, observed, desired))
+        whole = part == "steps"
+        steps: tuple[Step, ...] = getattr(await self._look(places), part)
         while steps:
             try:
                 await self._changes.writer.apply(steps, places)

@@ -11,7 +11,7 @@ import msgspec
 
 from drivers.commands import planned
 from drivers.objects import HOST, AnyObject, Sysctl
-from helperd.changes import CallContext, Changes
+from helperd.changes import CallContext, Changes, way_into
 from helperd.default_bridge import DefaultBridge
 from helperd.doctor import drift, foreign, forwarding, paths, ranges, sysctl_fix
 from helperd.doctor.situation import Situation
@@ -23,8 +23,8 @@ from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.ruleset import HOOK
 from helperd.kernel.verification import missing
 from helperd.neighbours import Neighbours, finding_id
-from helperd.plan import Step, plan, undo
-from helperd.repair import Repair
+from helperd.plan import Step, undo
+from helperd.repair import Part, Repair
 from helperd.streams import Stream
 from helperd.subnets import Cut
 from helperd.world import World
@@ -116,12 +116,12 @@ class Doctor:
 
     async def _drift(self) -> list[Finding]:
         async with self._changes.lock:
-            places = self._repair.places()
-            desired = self._changes.records.desired()
-            steps = plan(desired, await self._changes.observer.observe(places, desired))
+            found = await self._repair.look()
             intact = await self._firewall.intact()
-        names = {ident: f"pid:{self._changes.records.containers[ident].pid}" for ident in places}
-        return list(drift.drift(steps, planned(steps, names), intact))
+        containers = self._changes.records.containers
+        ways = {ident: way_into(ref) for ident, ref in self._repair.places().items()}
+        names = {ident: containers[ident].ref if ident in containers else way for ident, way in ways.items()}
+        return list(drift.drift(planned(found.orphans, ways, names), planned(found.changed, ways, names), intact))
 
     def _about_ourselves(self) -> list[Finding]:
         found = []
@@ -169,9 +169,9 @@ class Doctor:
             raise KernelRefused(f"rules in {HOOK} do not help: {finding.what} all the same. They were taken away again",
                                 object=finding.id, errno=0, kernel="")
 
-    async def _reconcile(self) -> None:
+    async def _reconcile(self, part: Part) -> None:
         async with self._changes.lock:
-            await self._repair.reconcile()
+            await self._repair.reconcile(part)
 
     async def _load_table(self) -> None:
         async with self._changes.lock:
@@ -213,5 +213,6 @@ class Doctor:
 
 
 _BY_REPAIR: Mapping[str, Callable[[Doctor], Any]] = {
-    "orphans": Doctor._reconcile, "changed": Doctor._reconcile, "firewall-table": Doctor._load_table,
+    "orphans": lambda doctor: doctor._reconcile("orphans"), "changed": lambda doctor: doctor._reconcile("changed"),
+    "firewall-table": Doctor._load_table,
 }

@@ -208,7 +208,17 @@ def test_orphans_and_what_was_changed_behind_netdecks_back(helper: RunningHelper
     assert not reaches(helper, "c1", gateway)
     document = json.loads(helper.command("doctor", "--format", "json", check=False))
     assert {row["id"] for row in document} == set(found)
+    # Each takes in hand what it names, and no more; what can't be taken back is no command to type.
+    helper.host.run("ip -n c1 route del default")
+    assert "delete" not in " ".join(findings(helper)["changed"]["details"])
+    shown = helper.command("doctor", "--fix", "changed", "--yes", check=False)
+    assert "create route 0.0.0.0/0 via" in shown and "by eth0 in netns:c1" in shown and "ip -n c1 route add" in shown
+    assert "undo" not in shown and "There is nothing to take back" in shown
+    assert set(findings(helper)) == {"orphans"} and "orphan" in helper.host.run("ip link show orphan")
+    helper.host.run(f"ip addr del {gateway}/16 dev {network['link']}")
     helper.command("doctor", "--fix", "orphans", "--yes")
+    assert set(findings(helper)) == {"changed"}
+    helper.call("doctor.fix", id="changed")
     assert findings(helper) == {}
     assert helper.host.run("ip -br link; ip -br addr; nft -s list table inet netdeck").split() == before.split()
     assert setting(helper, f"net.ipv6.conf.{network['link']}.accept_ra") == "0"

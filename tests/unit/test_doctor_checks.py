@@ -29,7 +29,7 @@ def situation(**changes: Any) -> Situation:
 def test_a_healthy_host_has_no_findings() -> None:
     healthy = situation()
     assert not [*forwarding.forwarding(healthy), *forwarding.reverse_path(healthy), *paths.mtu_mismatch(healthy),
-                *ranges.overlaps(healthy), *ranges.pools(healthy), *drift.drift((), Plan(), True)]
+                *ranges.overlaps(healthy), *ranges.pools(healthy), *drift.drift(Plan(), Plan(), True)]
 
 
 @pytest.mark.req("X8")
