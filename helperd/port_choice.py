@@ -83,7 +83,9 @@ def _hosts(wish: PortWish, container: Container, pairs: Pairs, ways: Mapping[int
         if version not in ways:
             names = ", ".join(dict.fromkeys(network.name for network, _ in ways.values()))
             raise InvalidValue(f"port {wish.port}/{wish.protocol} can't be published on {wish.host}: container {container.ref} has no "
-                               f"IPv{version} address on a bridge network (it is on {names})", field="publish", value=wish.host)
+                               f"IPv{version} address on a bridge network (it is on {names}), and a port of the host leads only to an "
+                               "address of its own family: publish it on one of the other, or connect the container to a network that "
+                               "has both", field="publish", value=wish.host)
         return (wish.host,)
     default = ways[4][0].options.get("host_binding_ipv4", EVERYWHERE[4]) if 4 in ways else EVERYWHERE[4]
     if default != EVERYWHERE[4]:

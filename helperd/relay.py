@@ -31,6 +31,9 @@ CONNECTIONS = 1024  # that are carried at one time, of all ports together
 OF_ONE_PORT = 256  # of them at most, so that one port does not stop the others
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 90.0  # after which a UDP client is forgotten, as in docker's proxy
+# After which a connection gives way to a new one where its port has no room: no sooner, for many are idle and are needed.
+STALE_SECONDS = 300.0
+KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}  # a container that went leaves no word
 BACKLOG = 128
 _CHUNK = 1 << 16
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50  # linux/in6.h
@@ -39,12 +42,34 @@ _IP_PKTINFO = 8  # linux/in.h
 Target = tuple[str, int]
 
 
-class TcpPort:
-    """One listening socket, whose connections are carried to `target`."""
+class Carried:
+    """One connection, with both its ends."""
 
-    def __init__(self, sock: socket.socket, target: Target, room: asyncio.Semaphore) -> None:
-        self._sock, self._target, self._room = sock, target, room
-        self._own_room = asyncio.Semaphore(OF_ONE_PORT)
+    def __init__(self, near: asyncio.StreamWriter) -> None:
+        self.ends = [near]
+        self.used = asyncio.get_running_loop().time()
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what comes, to its end."""
+        while data := await reader.read(_CHUNK):
+            self.used = asyncio.get_running_loop().time()
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+    def abort(self) -> None:
+        """The client sees a reset, as from a port that is shut."""
+        for writer in self.ends:
+            writer.transport.abort()
+
+
+class TcpPort:
+    """One listening socket, whose connections are carried to `target`. `everywhere` are those of all ports."""
+
+    def __init__(self, sock: socket.socket, target: Target, everywhere: set[Carried]) -> None:
+        self._sock, self._target, self._everywhere = sock, target, everywhere
+        self._carried: set[Carried] = set()
         self._server = asyncio.ensure_future(asyncio.start_server(self._accept, sock=sock, backlog=BACKLOG, limit=_CHUNK))
 
     def close(self) -> None:
@@ -54,39 +79,54 @@ class TcpPort:
         self._server.cancel()
         self._sock.close()
 
+    def _room(self) -> bool:
+        """Whether there is room for one more, perhaps in the place of one that was idle for long."""
+        full = next((those for those, most in ((self._carried, OF_ONE_PORT), (self._everywhere, CONNECTIONS)) if len(those) >= most), None)
+        if full is None:
+            return True
+        oldest = min(full, key=lambda item: item.used)
+        if asyncio.get_running_loop().time() - oldest.used < STALE_SECONDS:
+            return False
+        oldest.abort()
+        self._drop(oldest)
+        return True
+
+    def _drop(self, item: Carried) -> None:
+        self._carried.discard(item)
+        self._everywhere.discard(item)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         here = writer.get_extra_info("sockname")[0].partition("%")[0]  # a link-local one is told with its link
-        if not _is_loopback(socket.inet_pton(self._sock.family, here)) or self._room.locked() or self._own_room.locked():
+        if not _is_loopback(socket.inet_pton(self._sock.family, here)) or not self._room():
             writer.transport.abort()
             return
-        async with self._room, self._own_room:
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    far_reader, far_writer = await asyncio.open_connection(*self._target, limit=_CHUNK)
-            except (OSError, TimeoutError):
-                writer.transport.abort()  # the client sees a reset, as from a port that is shut
-                return
-            try:
-                await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-            except OSError:
-                writer.transport.abort()
-                far_writer.transport.abort()
-            finally:
-                writer.close()
-                far_writer.close()
+        item = Carried(writer)
+        self._carried.add(item)
+        self._everywhere.add(item)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                far_reader, far_writer = await asyncio.open_connection(*self._target, limit=_CHUNK)
+            item.ends.append(far_writer)
+            _keep_alive(far_writer)
+            await asyncio.gather(item.pump(reader, far_writer), item.pump(far_reader, writer))
+        except (OSError, TimeoutError):
+            item.abort()
+        finally:
+            for end in item.ends:
+                end.close()
+            self._drop(item)
+
+
+def _keep_alive(writer: asyncio.StreamWriter) -> None:
+    sock: socket.socket = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _is_loopback(address: bytes) -> bool:
     """Whether a packed address is ::1 or one of 127.0.0.0/8: packets from elsewhere can't be for it, the kernel drops them."""
     return address == socket.inet_pton(socket.AF_INET6, "::1") or (len(address) == 4 and address[0] == 127)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_CHUNK):
-        writer.write(data)
-        await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
 
 
 class UdpPort:
@@ -162,7 +202,7 @@ class Relay:
     def __init__(self, core: socket.socket) -> None:
         self._core = core
         self._ports: dict[int, TcpPort | UdpPort] = {}
-        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._everywhere: set[Carried] = set()
         self.over = asyncio.Event()
 
     def told(self) -> None:
@@ -181,7 +221,7 @@ class Relay:
             sock = socket.socket(fileno=descriptors[0])
             target = str(message["target"][0]), int(message["target"][1])
             self._ports[message["number"]] = (
-                TcpPort(sock, target, self._room) if message["protocol"] == "tcp" else UdpPort(sock, target))
+                TcpPort(sock, target, self._everywhere) if message["protocol"] == "tcp" else UdpPort(sock, target))
 
 
 async def serve(core: socket.socket) -> None:
