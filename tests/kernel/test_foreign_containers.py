@@ -200,5 +200,32 @@ def test_a_container_of_docker(host: SimulatedHost, engine_host: Path, tmp_path:
         helper.call("network.connect", network="bridge", container="docker:web")
         host.run([*docker, "rm", "-f", "web"], timeout=60)
         until(lambda: members(helper, "bridge") == {})
+        beside_dockers_own_names(helper, docker)
     finally:
         helper.close()
+
+
+def beside_dockers_own_names(helper: RunningHelper, docker: list[str]) -> None:
+    """On a network of Docker's own, its name server has the address of ours: it stays, and that is told; ours serves the others."""
+    host = helper.host
+    host.run([*docker, "network", "create", "own"])
+    for name in ("one", "two"):
+        host.run([*docker, "run", "-d", "--name", name, "--network", "own", "box", "sleep", "1000"], timeout=60)
+
+    def of_dockers() -> str:
+        return host.run([*docker, "exec", "one", "/bin/busybox", "nslookup", "two"], check=False)
+
+    theirs = host.run([*docker, "inspect", "-f", "{{.NetworkSettings.Networks.own.IPAddress}}", "two"]).strip()
+    assert theirs in of_dockers()
+    helper.call("network.create", name="n")
+    answer = helper.call("network.connect", network="n", container="docker:one")
+    assert any("another name server answers at 127.0.0.11 in docker:one" in text and "names of n don't resolve in there" in text
+               for text in answer["warnings"])
+    attach(helper, "n", "c1")
+    for _ in range(2):
+        assert theirs in of_dockers()
+        asked = host.run("dig +short +time=5 +tries=2 @127.0.0.11 one", netns="c1").split()
+        assert asked == [address(answer["endpoint"])]
+        helper.restart()
+    helper.call("network.disconnect", network="n", container="docker:one")
+    assert theirs in of_dockers()
