@@ -84,8 +84,8 @@ def page() -> str:
         "- Settings of the network `bridge` take effect at the restart after they were changed. Its containers keep their addresses, so "
         "while any are connected a change of its subnet, gateway address or families is not made: disconnect them and restart the helper. "
         "MTU, `icc`, `ip-masq`, `fixed-cidr` and the containers' default gateway change under running containers.",
-        "- Without `bip`, the network keeps the subnet that it has. What `netdeck network update bridge` changed holds until these keys of "
-        "the file change.",
+        "- Without `bip`, the network keeps the subnet that it has. What `netdeck network update bridge` changed holds, over "
+        "restarts too, until these keys of the file change: then all of them take effect, those that are left out as by default.",
     ]
     heading = ""
     for key in KEYS:

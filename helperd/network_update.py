@@ -38,7 +38,7 @@ class NetworkUpdates:
             steps = self._changes.steps(change) if changed else ()
             plan = self._networks.plan(change, steps) if changed else Plan()
             mended = await self._networks.health.ready(before, dry_run=request.dry_run) if plan.steps else []
-            warnings = [*mended, *self._facts.warnings(after), *self._without_address(before, after)]
+            warnings = [*mended, *self._facts.warnings(after), *self._without_address(before, after), *_until_the_file(after, changed)]
             if changed and not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
         return {"network": after, "changes": changed, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
@@ -76,3 +76,10 @@ class NetworkUpdates:
         return [f"containers that are connected already have no IPv{family} address on {after.name}: disconnect and connect them to "
                 "give them one" for family, old, new in ((4, before.ipv4, after.ipv4), (6, before.ipv6, after.ipv6))
                 if members and new and not old]
+
+
+def _until_the_file(network: Network, changed: Sequence[str]) -> list[str]:
+    if not network.predefined or network.driver != "bridge" or not changed:
+        return []
+    return [f"the configuration file sets up the network {network.name} too: this stays until the file is changed, then all that it says "
+            "takes effect at the next start of the helper"]

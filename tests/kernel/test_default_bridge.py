@@ -86,6 +86,21 @@ def test_a_change_of_the_file_takes_effect_at_the_restart(stopped: RunningHelper
     assert "error" not in helper.log().lower()
 
 
+def test_an_update_stays_until_the_file_changes(stopped: RunningHelper) -> None:
+    configure(stopped, "mtu = 1400\n")
+    helper = stopped.start()
+    answer = helper.call("network.update", name="bridge", options={"mtu": "1300", "masquerade": "false"}, labels={"site": "x"})
+    assert any("until the file is changed" in text for text in answer["warnings"])
+    helper.restart()
+    assert link(helper)["mtu"] == 1300 and bridge(helper)["options"]["masquerade"] == "false"
+    configure(helper, "mtu = 1400\nicc = false\n")
+    helper.restart()
+    found = bridge(helper)
+    assert link(helper)["mtu"] == 1400 and (found["options"]["masquerade"], found["options"]["icc"]) == ("true", "false")
+    assert found["labels"] == {"site": "x"}  # the file says nothing of labels
+    assert helper.call("network.update", name="bridge", options={"mtu": "1400"})["warnings"] == []
+
+
 def test_with_containers_on_it_what_they_can_bear_changes_and_the_rest_is_told(stopped: RunningHelper) -> None:
     configure(stopped, 'bip = "10.22.0.1/16"\n')
     helper = stopped.start()
