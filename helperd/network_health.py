@@ -49,8 +49,9 @@ def damage(network: Network, wanted: Bridge | Veth | None, seen: Carrier | None)
     ours = LINK_GROUP in (seen.group, seen.group >> 16) and seen.alias in ("", wanted.alias)
     if ours and seen.kind == ("bridge" if isinstance(wanted, Bridge) else "veth"):
         return ""
-    return (f"its {what} {link} was replaced by {_kind(seen.kind)} that is not netdeck's and is left alone: delete or rename that one, "
-            "then connect a container or start the helper again")
+    return (f"its {what} {link} was replaced by {_kind(seen.kind)} that is not netdeck's and is left alone. netdeck's firewall "
+            "rules for that name stay, and what it forwards meets them: delete or rename it, then connect a container or start the "
+            "helper again")
 
 
 def parent_damage(network: Network, seen: Carrier | None) -> str:

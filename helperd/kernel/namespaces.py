@@ -359,6 +359,7 @@ def netlink_socket(
         if strict and protocol == NETLINK_ROUTE:
             sock.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         sock.bind((0, 0))
+        sock.connect((0, 0))  # to the kernel: root of a container could send there too, and is refused by this
     except BaseException:
         sock.close()
         raise

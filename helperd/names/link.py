@@ -7,7 +7,7 @@ import contextlib
 import gc
 import os
 import socket
-from collections import deque
+from collections import Counter, deque
 
 import dns.rdtypes.ANY.OPT
 import dns.rdtypes.ANY.PTR
@@ -27,6 +27,7 @@ class CoreLink:
     def __init__(self, pair: socket.socket) -> None:
         self._pair = pair
         self._out: deque[bytes] = deque()
+        self.counts: Counter[str] = Counter()  # the resolver's, where the core can ask for them
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def tell(self, frame: FromResolver) -> None:
@@ -34,6 +35,8 @@ class CoreLink:
         if len(self._out) < MAX_UNSENT:
             self._out.append(pack(frame))
             self._flush()
+        else:
+            self.counts["not told"] += 1
 
     def _flush(self) -> None:
         loop = asyncio.get_running_loop()
@@ -88,6 +91,7 @@ async def _serve(pair: socket.socket, limits: Limits) -> None:
     pair.setblocking(False)
     link = CoreLink(pair)
     resolver = Resolver(limits, link.tell)
+    link.counts = resolver.counts
     asyncio.get_running_loop().add_reader(pair, link.read, resolver)
     gc.freeze()
     link.tell(Ready())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 
 import pytest
@@ -21,6 +22,7 @@ from helperd.kernel.namespaces import (
     open_namespace,
     own_inode,
 )
+from helperd.kernel.netlink import dump
 from tests.kernel.live_host import anonymous, end, inode, sh
 from tests.simulated_host import SimulatedHost
 
@@ -45,6 +47,26 @@ def test_work_is_done_inside_and_the_thread_comes_back(host: SimulatedHost) -> N
         results = await asyncio.gather(*(in_namespace_async(identify("/run/netns/web"), _here) for _ in range(50)))
         assert set(results) == {inode("web")}
         end(process)
+
+    host.call(scenario)
+
+
+def test_only_the_kernel_speaks_to_our_netlink_sockets(host: SimulatedHost) -> None:
+    def scenario() -> None:
+        sh("ip netns add web")
+        web = identify("/run/netns/web")
+        with netlink_socket(web) as ours, netlink_socket(web, receive_buffer=1 << 16) as heard:
+            heard.setsockopt(270, 1, 1)  # SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_LINK
+            stranger = in_namespace(web, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))
+            for sock in (ours, heard):
+                with pytest.raises(ConnectionRefusedError):
+                    stranger.sendto(b"\x14" + b"\0" * 19, (sock.getsockname()[0], 0))
+            stranger.close()
+            # What the kernel answers and tells still comes.
+            assert dump(ours, 18, b"\0" * 16)
+            sh("ip -n web link set lo up")
+            heard.settimeout(5)
+            assert heard.recvfrom(1 << 16)[1][0] == 0
 
     host.call(scenario)
 
