@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from helperd.changes import Changes
+from helperd.changes import CallContext, Changes
 from helperd.plan import Step
 from protocol.errors import Internal, KernelRefused, NetdeckError
 from protocol.requests import (
+    AddressRelease,
     NetworkConnect,
     NetworkCreate,
     NetworkDisconnect,
@@ -23,7 +30,8 @@ from protocol.requests import (
     Request,
     SubnetRequest,
 )
-from tests.kernel.core_in_host import core_in, do, kernel_dump, stored
+from tests.kernel.core_in_host import STREAM, core_in, do, kernel_dump, stored
+from tests.running_helper import ROOT
 from tests.simulated_host import SimulatedHost
 
 CREATE = NetworkCreate(name="a", ipv6=True, subnets=(SubnetRequest(subnet="10.8.0.0/24"), SubnetRequest(subnet="fd00:8::/64")),
@@ -136,3 +144,71 @@ def differences(before: Any, after: Any, at: str = "") -> list[str]:
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return [line for number, pair in enumerate(zip(before, after, strict=True)) for line in differences(*pair, f"{at}/{number}")]
     return [] if before == after else [f"{at}: {before} became {after}"]
+
+
+_MARKED = """
+from helperd.kernel.link_messages import new_address
+from helperd.kernel.link_state import index_of
+from helperd.kernel.namespaces import netlink_socket
+from helperd.kernel.netlink_batch import one
+with netlink_socket() as sock:
+    for prefix in ("10.8.0.66/24", "fd00:8::66/64"):
+        one(sock, new_address(index_of(sock, "eth0"), prefix))
+"""
+
+
+@pytest.mark.req("X8")
+def test_a_fault_while_leaked_addresses_are_given_free_is_taken_back(host: SimulatedHost, tmp_path: Path) -> None:
+    host.add_namespace("c1")
+    release = AddressRelease(leaked=True)
+
+    async def inside() -> int:
+        async with core_in(tmp_path) as core:
+            await do(core, CREATE)
+            await do(core, CONNECT)
+        with contextlib.closing(sqlite3.connect(tmp_path / "state" / "state.db")) as db, db:
+            network, endpoint = db.execute("SELECT network, endpoint FROM leases WHERE address LIKE '10.8.%'").fetchone()
+            db.execute("INSERT INTO leases VALUES (?, ?, ?)", (network, "10.8.0.67", endpoint))
+        async with core_in(tmp_path) as core:
+            await asyncio.to_thread(subprocess.run, ["ip", "netns", "exec", "c1", sys.executable, "-c", _MARKED], check=True,
+                                    env={"PYTHONPATH": str(ROOT), **os.environ})
+
+            def listed(answer: Any) -> set[str]:
+                return {row["address"] for row in answer["released"]}
+
+            async def ask(request: AddressRelease) -> Any:
+                return await core.addresses.release(request, CallContext(user="root"), STREAM)
+
+            dry: Any = {"released": ()}
+            for _ in range(200):  # the kernel tells of the addresses in its time
+                if len(dry["released"]) == 3:
+                    break
+                dry = await ask(msgspec.structs.replace(release, dry_run=True))
+                await asyncio.sleep(0.05)
+            assert listed(dry) == {"10.8.0.66", "10.8.0.67", "fd00:8::66"}
+            before = kernel_dump("c1"), stored(tmp_path)
+            steps = len(dry["plan"].steps)
+            for number in range(steps):
+                def fault(index: int, step: Step, number: int = number) -> None:
+                    if index == number:
+                        core.writer.fault = None
+                        raise KernelRefused(f"step {index} was made to fail")
+                core.writer.fault = fault
+                with pytest.raises(KernelRefused, match="made to fail"):
+                    await ask(release)
+                assert not differences(before[0], kernel_dump("c1")) and before[1] == stored(tmp_path), number
+            core.writer.fault = None
+            for stage in ("apply", "verify", "finish"):
+                def failing(at: str, stage: str = stage) -> None:
+                    if at == stage:
+                        raise RuntimeError(f"{stage} was made to fail")
+                _set_fault(core.changes, failing)
+                with pytest.raises(Internal, match="made to fail"):
+                    await ask(release)
+                assert not differences(before[0], kernel_dump("c1")) and before[1] == stored(tmp_path), stage
+            _set_fault(core.changes, lambda at: None)
+            assert listed(await ask(release)) == listed(dry)
+            assert "66" not in str(kernel_dump("c1")["c1 -j addr"])
+        return steps
+
+    assert host.call(inside) == 2
