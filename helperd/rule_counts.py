@@ -15,7 +15,9 @@ from protocol.errors import NetdeckError
 from protocol.requests import FirewallRules
 
 log = logging.getLogger("netdeck.rules")
-SECONDS = 5.0  # between two readings: what is counted after the last one is lost when somebody flushes the table
+# Between two readings, while packets are counted and while none are: what is counted after the last one is lost when somebody flushes the
+# table. The kernel tells of that when it is done, and the rules are gone with their counts.
+BUSY_SECONDS, QUIET_SECONDS = 1.0, 5.0
 _SHARE = 200  # of the time, one part in so many may be spent reading
 
 
@@ -27,12 +29,13 @@ class RuleCounts:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        spent = 0.0
+        spent, packets, pause = 0.0, 0, QUIET_SECONDS
         while True:
-            await asyncio.sleep(max(SECONDS, _SHARE * spent))
+            await asyncio.sleep(max(pause, _SHARE * spent))
             begun = loop.time()
             try:
-                await self._firewall.counters()
+                before, packets = packets, sum(rule.packets for rule in await self._firewall.counters())
+                pause = QUIET_SECONDS if packets == before else BUSY_SECONDS
             except NetdeckError as error:
                 log.warning("reading the rules' counts: %s", error.message)
             spent = loop.time() - begun

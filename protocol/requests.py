@@ -275,7 +275,8 @@ class DoctorFix(Request, frozen=True):
 
 class FirewallRules(Request, frozen=True):
     """The rules of the table `inet netdeck`, of all chains or of those of one network: list of ``{chain, network, comment, packets,
-    bytes}``. The counts go on over reloads of the table."""
+    bytes}``. The counts go on over reloads of the table; when somebody else deletes it, what was counted in the last second is lost, in the
+    last five where little passes or the table is large."""
 
     network: Name | None = None
 
