@@ -22,6 +22,8 @@ log = logging.getLogger("netdeck.calls")
 # Of one user but root, over all his connections, those that he has closed among them: what he asked for may still wait its turn.
 MAX_CALLS_OF_USER = 512
 MAX_BYTES_OF_USER = 16_777_216
+# Who watches is told of these a moment after him who waits for the answer.
+_ANSWER_FIRST = frozenset(("network.connect", "network.disconnect", "port.publish", "port.withdraw"))
 Post = Callable[[FromCore], None]
 
 
@@ -62,6 +64,7 @@ class Calls:
         context = CallContext(uid=caller.uid, gid=caller.gid, pid=caller.pid, user=user, op=call.op, key=call.key,
                               progress=lambda text, step, steps: self._tell(caller, call.id, text, step, steps))
         streams = call.op in STREAMING
+        context.behind = [] if call.op in _ANSWER_FIRST else None
         task = asyncio.create_task(self._carry(frame, context, stream))
         self._running[mark] = Running(task, context, stream, streams, size)
         task.add_done_callback(lambda _: self._ended(caller.uid, mark))
@@ -92,6 +95,9 @@ class Calls:
         except Exception as error:
             log.exception("call %s", call.op)
             self._fail(caller, call.id, Internal(f"{call.op}: {type(error).__name__}"))
+        finally:
+            for function in context.behind or ():
+                function()
 
     def _fail(self, caller: Caller, ident: CallId, error: NetdeckError) -> None:
         self._post(reply(caller, ErrorMessage(ident, to_wire(error))))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -34,7 +35,8 @@ Found = tuple[AnyObject, ...] | Exception  # what is missing of that which was m
 
 
 class CallContext(msgspec.Struct):
-    """Who asked, and how to tell them. `cancelled` is set when the caller gives up."""
+    """Who asked, and how to tell them. `cancelled` is set when the caller gives up. `behind`, where there is such a list, is called as
+    soon as the answer has been sent."""
 
     uid: int = 0
     gid: int = 0
@@ -44,6 +46,7 @@ class CallContext(msgspec.Struct):
     key: str | None = None
     progress: Callable[[str, int, int], None] = lambda text, step, steps: None
     cancelled: str = ""
+    behind: list[Callable[[], None]] | None = None
 
 
 CALL: ContextVar[CallContext] = ContextVar("netdeck_call", default=CallContext())  # noqa: B039 - never written to
@@ -76,13 +79,27 @@ def way_into(ref: NamespaceRef) -> str:
     return f"netns:{ref.path.rsplit('/', 1)[1]}" if ref.path.startswith("/run/netns/") else f"pid:{ref.pid or 0}"
 
 
+class _Turn(asyncio.Lock):
+    """One change at a time; all are told of the one before when the next has its turn."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        self._tell()
+        return True
+
+
 class Changes:
     """Carries changes out, one at a time."""
 
     def __init__(self, store: Store, records: Records, writer: Writer, observer: Observer) -> None:
         self.store, self.records, self.writer, self.observer = store, records, writer, observer
-        self.lock = asyncio.Lock()
+        self.lock = _Turn(self.tell)
         self.listeners: list[Listener] = []
+        self._untold: deque[tuple[Change, tuple[Step, ...], CallContext]] = deque()
         self.fault: Callable[[str], None] = lambda stage: None
         self.needs_repair = asyncio.Event()
         # Namespaces where a change that failed may have left links that nothing on the host shows.
@@ -187,12 +204,22 @@ class Changes:
             log.exception("%s failed", change.kind)
             raise Internal(f"{change.kind} failed inside netdeck ({type(error).__name__}: {error}) and was taken back") from error
         self.records.apply(change, last)
-        for listener in self.listeners:
-            try:
-                listener.changed(change, steps, call)
-            except Exception:  # the change is done, whatever became of those who are told of it
-                log.exception("telling of %s", change.kind)
+        self._untold.append((change, steps, call))
+        if call.behind is None:
+            self.tell()
+        else:
+            call.behind.append(self.tell)
         return steps
+
+    def tell(self) -> None:
+        """Tell all listeners of the changes that they were not told of yet."""
+        while self._untold:
+            change, steps, call = self._untold.popleft()
+            for listener in self.listeners:
+                try:
+                    listener.changed(change, steps, call)
+                except Exception:  # the change is done, whatever became of those who are told of it
+                    log.exception("telling of %s", change.kind)
 
     async def _apply(self, steps: tuple[Step, ...], places: dict[str, NamespaceRef], carriers: Sequence[Bridge | Veth],
                      call: CallContext) -> Found:

@@ -13,10 +13,12 @@ from functools import partial
 
 import msgspec
 
+from drivers.objects import NAME_ADDRESS
 from helperd.changes import place_of
 from helperd.discovery import Discovery, DiscoveryError, Sighting, is_there
+from helperd.kernel.bound_sockets import sockets_at
 from helperd.kernel.link_state import foreign_default_families
-from helperd.kernel.name_sockets import NameSockets, at_name_address
+from helperd.kernel.name_sockets import NameSockets
 from helperd.kernel.namespaces import NamespaceGone, NamespaceThread, netlink_socket, own_inode
 from helperd.records import Records
 from protocol.errors import Conflict, Gone, InvalidValue, NetdeckError, NotFound
@@ -55,7 +57,7 @@ def _look(own_sockets: frozenset[int]) -> Inside:
     """Runs inside the namespace."""
     with netlink_socket() as sock:
         return Inside(tuple(name for _, name in socket.if_nameindex()), foreign_default_families(sock),
-                      not at_name_address() <= own_sockets)
+                      not sockets_at(NAME_ADDRESS) <= own_sockets)
 
 
 class Scanner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -144,7 +143,7 @@ class Endpoints:
             if not request.dry_run:
                 await self._changes.carry_out(change, last, steps)
         warnings = [*mended, *self._facts.warnings(network), *_kept(container, network, endpoints[0]),
-                    *await asyncio.to_thread(names_advice, container, network, endpoints[0], self._facts.resolv_conf())]
+                    *await names_advice(container, network, endpoints[0], self._facts.resolv_conf)]
         return {"endpoint": endpoints[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
                 "dry_run": request.dry_run}
 

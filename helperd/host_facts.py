@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from protocol.model import Address, Link, Network, Route
 RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_UPSTREAM = Path("/run/systemd/resolve/resolv.conf")
 _LOCAL_PORTS, _RESERVED_PORTS = "/proc/sys/net/ipv4/ip_local_port_range", "/proc/sys/net/ipv4/ip_local_reserved_ports"
+_COARSE = 100_000_000  # nanoseconds, many times what the clock of a file system counts in
 _IFF_UP, _IFF_LOOPBACK = 0x1, 0x8  # linux/if.h
 _FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 _FORWARDING_SYSCTL = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
@@ -27,6 +30,7 @@ class HostFacts:
 
     def __init__(self, world: World, inode: int, dns: Sequence[str] = ()) -> None:
         self._world, self._inode, self._dns = world, inode, tuple(dns)
+        self._resolv: tuple[tuple[tuple[int, ...], ...], str] = ((), "")  # what the files were when they were read, and the text
         self.hindrances: Callable[[Network], list[str]] = lambda network: []  # what of others stops a network, in words
 
     def _links(self) -> dict[int, Link]:
@@ -84,7 +88,13 @@ class HostFacts:
     def resolv_conf(self) -> str:
         """What containers take over: the host's resolv.conf, with the name servers of the configuration file in place of its own
         where that has any."""
-        text = self._host_resolv_conf()
+        now = tuple(map(_state, (RESOLV_CONF, _SYSTEMD_UPSTREAM)))
+        known, text = self._resolv
+        if known != now:
+            text = self._host_resolv_conf()
+            # What was written a moment ago can be written again without a trace: clocks of files are coarse.
+            settled = all(state[-1] < time.time_ns() - _COARSE for state in now if state)
+            self._resolv = now if settled else (), text
         if not self._dns:
             return text
         rest = [line for line in text.splitlines() if line.split()[:1] != ["nameserver"]]
@@ -143,6 +153,15 @@ class HostFacts:
                             f"host, but nothing outside. Switch it on with: netdeck doctor --fix forwarding-ipv{family} (which sets "
                             f"{_FORWARDING_SYSCTL[family]}=1, and keeps it over a restart)")
         return told + self.hindrances(network)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What differs when a file is written or replaced; nothing where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _read(path: str, default: str) -> str:

@@ -45,6 +45,7 @@ class Subscriptions:
 
     def __init__(self, live: Live, front: Front, roles: Roles = Roles()) -> None:  # noqa: B008 - it is frozen
         self._live, self._front, self._roles = live, front, roles
+        self._open: dict[int, int] = {}  # subscription → client
         self._curious: dict[int, int] = {}  # subscription → client, of those who watch the query log
         self.queries_watched: Callable[[bool], None] = lambda on: None
         self._feeds: dict[int, tuple[int, CounterFeed]] = {}
@@ -61,6 +62,8 @@ class Subscriptions:
                 log.exception("a %s for the front was dropped", type(frame).__name__)
 
     def _changed(self, changes: list[Change]) -> None:
+        if not self._open:
+            return
         for frame in change_frames(changes):
             self._outbox.put_nowait(frame)
 
@@ -78,6 +81,7 @@ class Subscriptions:
                 return
             self._curious[sub] = client
             self.queries_watched(True)
+        self._open[sub] = client
         self._live.world.flush()  # what changed before now is in the state; it must not come again behind it
         rows: list[tuple[str, str, Any]] = self._live.world.snapshot([item for item in frame.topics if item != COUNTERS], frame.inodes)
         for part in state_frames(client, sub, rows):
@@ -99,12 +103,14 @@ class Subscriptions:
             self._feeds[frame.sub][1].watch(frame.links, frame.period)
 
     def unsubscribe(self, frame: UnsubscribeFrame) -> None:
+        self._open.pop(frame.sub, None)
         found = self._feeds.pop(frame.sub, None)
         if found is not None:
             found[1].close()
         self._incurious({frame.sub})
 
     def gone(self, frame: GoneFrame) -> None:
+        self._open = {sub: client for sub, client in self._open.items() if client != frame.client}
         for sub in [sub for sub, (client, _) in self._feeds.items() if client == frame.client]:
             self._feeds.pop(sub)[1].close()
         self._incurious({sub for sub, client in self._curious.items() if client == frame.client})

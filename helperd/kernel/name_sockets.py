@@ -12,9 +12,8 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 from drivers.objects import NAME_ADDRESS, NAME_TABLE, NameServer, parse_mark
@@ -27,7 +26,6 @@ from protocol.errors import Conflict, Gone, KernelRefused
 BACKLOG = 64
 _REMEMBERED = 4_096
 _IP_FREEBIND = 15  # linux/in.h: the loopback link of the container may be down
-_ADDRESS_IN_PROC = f"{int.from_bytes(socket.inet_aton(NAME_ADDRESS), 'little'):08X}:"
 
 
 class Held(NamedTuple):
@@ -57,7 +55,8 @@ class NameSockets:
         self._closer = ThreadPoolExecutor(1, "nft-closer")
         # A thread begins in the namespace of the one that starts it, and keeps that alive: this one must be there before a visit.
         self._closer.submit(int).result()
-        self.changed: Callable[[str], None] = lambda place: None  # called when a place has got other sockets, in the writer's thread
+        self._moved: set[str] = set()  # places with other sockets than whoever hands them on was told of
+        self.changed: Callable[[str], None] = lambda place: None  # called by `tell` when a place has got other sockets
 
     def copies(self, place: str) -> tuple[int, int] | None:
         """Descriptors of the UDP and the listening TCP socket, which the caller closes; None where there are none."""
@@ -76,6 +75,18 @@ class NameSockets:
         with self._lock:
             return frozenset(self._made)
 
+    def told(self, places: Iterable[str]) -> None:
+        """Where these have got other sockets, that is known."""
+        with self._lock:
+            self._moved.difference_update(places)
+
+    def tell(self) -> None:
+        """Call `changed` for each place that has got other sockets since, in the thread of the caller."""
+        with self._lock:
+            moved, self._moved = self._moved, set()
+        for place in sorted(moved):
+            self.changed(place)
+
     # Steps, in the writer's thread
 
     def make(self, places: OpenPlaces, step: Step) -> None:
@@ -90,9 +101,9 @@ class NameSockets:
             before = self._held.pop(item.place, None)
             self._held[item.place] = held
             self._made += (os.fstat(sock.fileno()).st_ino for sock in (held.udp, held.tcp))
+            self._moved.add(item.place)
         if before is not None:
             before.close()
-        self.changed(item.place)
 
     def _make(self, item: NameServer, inode: int, what: str) -> Held:
         udp, tcp = _open(socket.SOCK_DGRAM), _open(socket.SOCK_STREAM)
@@ -171,8 +182,10 @@ class NameSockets:
         try:
             yield tables
         finally:
-            # Where a table was deleted, the kernel waits for a grace period when the socket is closed: 15 ms.
-            self._closer.submit(tables.close)
+            if tables.deleted:
+                self._closer.submit(tables.close)
+            else:
+                tables.close()
 
 
 def _open(kind: socket.SocketKind) -> socket.socket:
@@ -186,16 +199,6 @@ def _open(kind: socket.SocketKind) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def at_name_address() -> frozenset[int]:
-    """The sockets (inodes) at `NAME_ADDRESS` in the namespace that this thread is in (proc(5))."""
-    found: set[int] = set()
-    for protocol in ("udp", "tcp"):
-        with contextlib.suppress(OSError):
-            rows = [line.split() for line in Path(f"/proc/thread-self/net/{protocol}").read_text(encoding="ascii").splitlines()[1:]]
-            found |= {int(row[9]) for row in rows if row[1].startswith(_ADDRESS_IN_PROC)}
-    return frozenset(found - {0})
 
 
 def outward_sockets(family: int, kind: str, count: int) -> list[socket.socket]:

@@ -86,6 +86,7 @@ class NameTables:
     """The table of the namespace that this thread is in, through a socket of its own, until `close`."""
 
     def __init__(self) -> None:
+        self.deleted = False  # whether a table was: then `close` waits for a grace period of the kernel's, 15 ms
         self._sock = netlink_socket(None, _NETLINK_NETFILTER)
         try:
             self._sock.connect((0, 0))  # the kernel alone may send to it, and nobody in the container
@@ -112,20 +113,19 @@ class NameTables:
         text = comment(mark, ports).encode()
         if len(text) > COMMENT_LIMIT:
             raise ValueError(f"a comment of {len(text)} bytes: at most {COMMENT_LIMIT}")
+        self.deleted |= instead_of is not None
         userdata = attribute(_TABLE_USERDATA, bytes((_UDATA_COMMENT, len(text) + 1)) + text + b"\0")
-        hook = attribute(_CHAIN_HOOK | _NESTED, _big(1, _LOCAL_OUT) + _big(2, _BEFORE_ROUTING))
         self._transaction([
             *(() if instead_of is None else (_deletion(instead_of),)),
             (_NEW_TABLE, _NLM_F_EXCL | NLM_F_CREATE, _string(_TABLE_NAME, NAME_TABLE) + _big(_TABLE_FLAGS, 0) + userdata),
-            (_NEW_CHAIN, NLM_F_CREATE, _string(_CHAIN_TABLE, NAME_TABLE) + _string(_CHAIN_NAME, _CHAIN) + hook
-             + _big(_CHAIN_POLICY, 1) + _string(_CHAIN_TYPE, "nat")),
-            *((_NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, _string(_RULE_TABLE, NAME_TABLE) + _string(_RULE_CHAIN, _CHAIN)
-               + attribute(_RULE_EXPRESSIONS | _NESTED, _rule(protocol, port)))
+            (_NEW_CHAIN, NLM_F_CREATE, _CHAIN_BODY),
+            *((_NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, _rule(protocol, port))
               for protocol, port in zip(_PROTOCOLS, ports, strict=True)),
         ])
 
     def delete(self, table: NameTable) -> None:
         """Delete this very table. Raises OSError."""
+        self.deleted = True
         self._transaction([_deletion(table)])
 
     def _get(self, kind: int, body: bytes) -> dict[int, bytes] | None:
@@ -212,14 +212,28 @@ def _immediate(register: int, value: bytes) -> bytes:
     return _expression("immediate", _big(1, register), attribute(2 | _NESTED, attribute(1, value)))
 
 
-def _rule(protocol: int, port: int) -> bytes:
-    """ip daddr 127.0.0.11 <protocol> dport 53 counter dnat to 127.0.0.11:<port>"""
-    address = socket.inet_aton(NAME_ADDRESS)
+def _matches(protocol: int) -> bytes:
+    """ip daddr 127.0.0.11 <protocol> dport 53 counter"""
     return b"".join((
-        _payload(1, 16, 4), _equal(address),  # network header: destination address
+        _payload(1, 16, 4), _equal(_ADDRESS),  # network header: destination address
         _expression("meta", _big(2, 16), _big(1, 1)), _equal(bytes((protocol,))),  # NFT_META_L4PROTO
         _payload(2, 2, 2), _equal(struct.pack("!H", 53)),  # transport header: destination port
         _expression("counter"),
-        _immediate(1, address), _immediate(2, struct.pack("!H", port)),
-        _expression("nat", _big(1, 1), _big(2, socket.AF_INET), _big(3, 1), _big(5, 2), _big(7, 2)),  # NFT_NAT_DNAT
+        _immediate(1, _ADDRESS),
     ))
+
+
+# What is the same in all containers is encoded once: it takes longer than the kernel's part.
+_ADDRESS = socket.inet_aton(NAME_ADDRESS)
+_MATCHES = {protocol: _matches(protocol) for protocol in _PROTOCOLS}
+_NAT = _expression("nat", _big(1, 1), _big(2, socket.AF_INET), _big(3, 1), _big(5, 2), _big(7, 2))  # NFT_NAT_DNAT
+_IN_CHAIN = _string(_RULE_TABLE, NAME_TABLE) + _string(_RULE_CHAIN, _CHAIN)
+_CHAIN_BODY = (_string(_CHAIN_TABLE, NAME_TABLE) + _string(_CHAIN_NAME, _CHAIN)
+               + attribute(_CHAIN_HOOK | _NESTED, _big(1, _LOCAL_OUT) + _big(2, _BEFORE_ROUTING))
+               + _big(_CHAIN_POLICY, 1) + _string(_CHAIN_TYPE, "nat"))
+
+
+def _rule(protocol: int, port: int) -> bytes:
+    """ip daddr 127.0.0.11 <protocol> dport 53 counter dnat to 127.0.0.11:<port>"""
+    expressions = _MATCHES[protocol] + _immediate(2, struct.pack("!H", port)) + _NAT
+    return _IN_CHAIN + attribute(_RULE_EXPRESSIONS | _NESTED, expressions)

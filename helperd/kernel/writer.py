@@ -100,8 +100,12 @@ class Writer:
     async def apply(
         self, steps: Sequence[Step], places: Mapping[str, NamespaceRef], on_step: Progress | None = None
     ) -> None:
-        """`apply_then` with nothing after it."""
-        await self.apply_then(steps, places, lambda places: None, on_step)
+        """`apply_then` with nothing after it, for what is no change of the stored state: nobody else tells of new sockets."""
+        try:
+            await self.apply_then(steps, places, lambda places: None, on_step)
+        finally:
+            if self.names is not None:
+                self.names.tell()
 
     async def apply_then(
         self,

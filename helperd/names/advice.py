@@ -3,8 +3,10 @@ in it."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from drivers.name_server import has_names
@@ -15,15 +17,16 @@ NETNS_ETC = Path("/etc/netns")  # ip-netns(8)
 _LONGEST = 65_536
 
 
-def names_advice(container: Container, network: Network, endpoint: Endpoint, host_text: str) -> list[str]:
-    """Warnings for `container` on `network`: none where its names resolve as they should."""
+async def names_advice(container: Container, network: Network, endpoint: Endpoint, host_text: Callable[[], str]) -> list[str]:
+    """Warnings for `container` on `network`: none where its names resolve as they should. `host_text` reads the host's resolv.conf."""
     if not has_names(network) or container.runtime == "netdeck":
         return []
     if endpoint.foreign_names:
         return [f"another name server answers at {NAME_ADDRESS} in {container.ref} (docker's, where it is on a network of docker's own), "
                 f"and stays: names of {network.name} don't resolve in there"]
     name = netns_name(container)
-    text = _text_of_netns(name, host_text) if name else _text_of_process(container.pid)
+    # A container's own file may lie where somebody lets its reader wait.
+    text = _text_of_netns(name, host_text) if name else await asyncio.to_thread(_text_of_process, container.pid)
     if text is not None and NAME_ADDRESS in nameservers(text):
         return []
     if name:
@@ -48,12 +51,12 @@ def nameservers(text: str) -> list[str]:
     return [words[1] for line in text.splitlines() if len(words := line.split()) > 1 and words[0] == "nameserver"]
 
 
-def _text_of_netns(name: str, host_text: str) -> str:
+def _text_of_netns(name: str, host_text: Callable[[], str]) -> str:
     """What `ip netns exec` shows a program as /etc/resolv.conf."""
     try:
         return (NETNS_ETC / name / "resolv.conf").read_text(encoding="utf-8", errors="replace")[:_LONGEST]
     except OSError:
-        return host_text
+        return host_text()
 
 
 def _text_of_process(pid: int) -> str | None:

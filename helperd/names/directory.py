@@ -84,8 +84,7 @@ class Directory:
         self.resolver = ResolverProcess(self._everything, self._heard)
         self.host_changed: Callable[[], None] = lambda: None
         self.queries: Callable[[Queries], None] = lambda frame: None
-        self._loop = asyncio.get_running_loop()
-        sockets.changed = self._sockets_changed
+        sockets.changed = self._container
         changes.listeners.append(self)
 
     async def run(self) -> None:
@@ -119,12 +118,10 @@ class Directory:
             self._network(network)
         for endpoint in change.endpoints:
             self._endpoint(endpoint)
-        for ident in _touched(change, steps):
+        touched = _touched(change, steps)
+        self._sockets.told(touched)
+        for ident in touched:
             self._container(ident)
-
-    def _sockets_changed(self, place: str) -> None:
-        """Called in the writer's thread. In a change that is not committed yet, `changed` follows."""
-        self._loop.call_soon_threadsafe(self._container, place)
 
     def _network(self, network: Network) -> None:
         if has_names(network):
