@@ -204,19 +204,22 @@ class Store:
         # This need not outlive the machine, which takes the kernel's objects with it; the death of the process it does outlive.
         with self._transaction(lasting=False) as db:
             for network in change.networks:
-                self._insert(db, "networks", network.id, ("name",), (network.name,), network)
+                self._insert(db, "networks", ("name",), (network.id, network.name), network)
             for container in change.containers:
-                self._insert(db, "containers", container.id, ("name",), (container.name,), container)
+                self._insert(db, "containers", ("name",), (container.id, container.name), container)
+            fresh: set[str] = set()
             for endpoint in change.endpoints:
-                self._insert(db, "endpoints", endpoint.id, ("network", "container"),
-                             (endpoint.network, endpoint.container), endpoint)
-                db.executemany("INSERT OR IGNORE INTO leases VALUES (?, ?, ?)" if self._stored(db, endpoint) else
-                               "INSERT INTO leases VALUES (?, ?, ?)",
+                if self._insert(db, "endpoints", ("network", "container"), (endpoint.id, endpoint.network, endpoint.container), endpoint):
+                    fresh.add(endpoint.id)
+                db.executemany("INSERT INTO leases VALUES (?, ?, ?)" if endpoint.id in fresh else
+                               "INSERT OR IGNORE INTO leases VALUES (?, ?, ?)",
                                [(endpoint.network, lease_address(item), endpoint.id) for item in endpoint.addresses])
-            self._let_ports(db, change.endpoints, change.drop_endpoints)
+            # What is new and has no port has no lease of one either.
+            self._let_ports(db, [item for item in change.endpoints if item.ports or item.id not in fresh], change.drop_endpoints)
             for table, ids in (("networks", change.drop_networks), ("containers", change.drop_containers),
                                ("endpoints", change.drop_endpoints)):
-                db.executemany(f"UPDATE {table} SET state = 'going' WHERE id = ?", [(ident,) for ident in ids])
+                if ids:
+                    db.executemany(f"UPDATE {table} SET state = 'going' WHERE id = ?", [(ident,) for ident in ids])
             cursor = db.execute("INSERT INTO journal (kind, uid, time, doc) VALUES (?, ?, ?, ?)",
                                 (change.kind, change.uid, time.time(), msgspec.json.encode(change).decode()))
             return int(cursor.lastrowid or 0)
@@ -243,18 +246,13 @@ class Store:
             db.execute("INSERT INTO ports VALUES (?, ?, ?, ?, ?, ?)", (*key, wild, endpoint))
 
     @staticmethod
-    def _stored(db: sqlite3.Connection, endpoint: Endpoint) -> bool:
-        row = db.execute("SELECT state FROM endpoints WHERE id = ?", (endpoint.id,)).fetchone()
-        return row is not None and row[0] == "ready"
-
-    @staticmethod
-    def _insert(db: sqlite3.Connection, table: str, ident: str, columns: tuple[str, ...], values: tuple[str, ...],
-                doc: msgspec.Struct) -> None:
+    def _insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: tuple[str, ...], doc: msgspec.Struct) -> bool:
+        """A row in its interim state; `values` are its id and `columns`. False, with nothing done, where there is one with that id."""
         names = ", ".join(("id", *columns, "state", "doc"))
         marks = ", ".join("?" * (len(columns) + 3))
-        if db.execute(f"SELECT 1 FROM {table} WHERE id = ?", (ident,)).fetchone() is None:
-            db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})",
-                       (ident, *values, "coming", msgspec.json.encode(doc).decode()))
+        cursor = db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING",
+                            (*values, "coming", msgspec.json.encode(doc).decode()))
+        return cursor.rowcount == 1
 
     def finish(self, entry: int, change: Change, last: Mapping[tuple[str, str], str] = MappingProxyType({}),
                call: tuple[int, str, str] | None = None) -> None:
@@ -263,12 +261,15 @@ class Store:
         with self._transaction() as db:
             for table, gone in (("endpoints", change.drop_endpoints), ("containers", change.drop_containers),
                                 ("networks", change.drop_networks)):
-                db.executemany(f"DELETE FROM {table} WHERE id = ?", [(ident,) for ident in gone])
-            db.executemany("DELETE FROM leases WHERE network = ? AND address = ?", change.drop_leases)
+                if gone:
+                    db.executemany(f"DELETE FROM {table} WHERE id = ?", [(ident,) for ident in gone])
+            if change.drop_leases:
+                db.executemany("DELETE FROM leases WHERE network = ? AND address = ?", change.drop_leases)
             for table, docs in (("networks", change.networks), ("containers", change.containers),
                                 ("endpoints", change.endpoints)):
-                db.executemany(f"UPDATE {table} SET state = 'ready', doc = ? WHERE id = ?",
-                               [(msgspec.json.encode(doc).decode(), doc.id) for doc in docs])
+                if docs:
+                    db.executemany(f"UPDATE {table} SET state = 'ready', doc = ? WHERE id = ?",
+                                   [(msgspec.json.encode(doc).decode(), doc.id) for doc in docs])
             db.executemany("INSERT OR REPLACE INTO last_address VALUES (?, ?, ?)",
                            [(network, subnet, address) for (network, subnet), address in last.items()])
             db.execute("DELETE FROM journal WHERE id = ?", (entry,))

@@ -7,12 +7,16 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.requirement_table import OUTCOMES, PROPERTY, keep, requirement_texts, table, write_table
 from tests.running_lab import Lab, running_lab
 from tests.simulated_host import SimulatedHost, simulated_host
 
 ON_CI = os.environ.get("CI") == "true"
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("netdeck", settings.default, deadline=None)
+settings.load_profile("netdeck")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

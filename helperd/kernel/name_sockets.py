@@ -7,17 +7,16 @@ ip(7).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from drivers.objects import NAME_ADDRESS, NAME_TABLE, NameServer, parse_mark
-from helperd.kernel.name_table import NameTable, NameTables
+from helperd.kernel.name_table import NameTable
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.step_errors import doing
 from helperd.plan import Step
@@ -96,7 +95,12 @@ class NameSockets:
         assert isinstance(item, NameServer)
         descriptor = places.descriptor(item.place)
         assert descriptor is not None, "names are served in containers only"
-        held = places.inside(item.place, lambda: self._make(item, os.fstat(descriptor).st_ino, doing(step)))
+        held = places.inside(item.place, lambda: self._opened(places, item.place, os.fstat(descriptor).st_ino))
+        try:
+            self._lead(places, item, held.ports, doing(step))
+        except BaseException:
+            held.close()
+            raise
         with self._lock:
             before = self._held.pop(item.place, None)
             self._held[item.place] = held
@@ -105,24 +109,35 @@ class NameSockets:
         if before is not None:
             before.close()
 
-    def _make(self, item: NameServer, inode: int, what: str) -> Held:
-        udp, tcp = _open(socket.SOCK_DGRAM), _open(socket.SOCK_STREAM)
-        held = Held(inode, udp, tcp)
+    @staticmethod
+    def _opened(places: OpenPlaces, place: str, inode: int) -> Held:
+        """Runs inside, and opens there what else is needed."""
+        places.tables(place, inside=True)
+        udp = _open(socket.SOCK_DGRAM)
         try:
-            with self._tables() as tables:
-                there = tables.read()
-                if there is not None and not self._ours(there):
-                    raise Conflict(f"{what}: the container has a table ip {NAME_TABLE} that this netdeck did not make, which is never "
-                                   f"changed: see it with `nft list table ip {NAME_TABLE}` in there", with_=f"table ip {NAME_TABLE}")
-                try:
-                    tables.make(item.mark, held.ports, there)
-                except OSError as refusal:
-                    raise KernelRefused(f"{what}: table ip {NAME_TABLE}: {refusal.strerror}", object=f"table ip {NAME_TABLE}",
-                                        errno=refusal.errno or 0, kernel=str(refusal.strerror)) from refusal
+            return Held(inode, udp, _open(socket.SOCK_STREAM))
         except BaseException:
-            held.close()
+            udp.close()
             raise
-        return held
+
+    def _lead(self, places: OpenPlaces, item: NameServer, ports: tuple[int, int], what: str) -> None:
+        tables = places.tables(item.place)
+        there = tables.read()
+        if there is not None and not self._ours(there):
+            raise Conflict(f"{what}: the container has a table ip {NAME_TABLE} that this netdeck did not make, which is never "
+                           f"changed: see it with `nft list table ip {NAME_TABLE}` in there", with_=f"table ip {NAME_TABLE}")
+        try:
+            tables.make(item.mark, ports, there)
+        except OSError as refusal:
+            raise KernelRefused(f"{what}: table ip {NAME_TABLE}: {refusal.strerror}", object=f"table ip {NAME_TABLE}",
+                                errno=refusal.errno or 0, kernel=str(refusal.strerror)) from refusal
+        finally:
+            if there is not None:
+                self._close_later(places, item.place)
+
+    def _close_later(self, places: OpenPlaces, place: str) -> None:
+        """Where a table was deleted, the kernel waits for a grace period when the socket is closed: 15 ms."""
+        self._closer.submit(places.without_tables(place).close)
 
     def remove(self, places: OpenPlaces, step: Step) -> None:
         """Close the sockets and delete the table, if it is ours. A container that is gone has none."""
@@ -130,18 +145,17 @@ class NameSockets:
         with self._lock:
             held = self._held.pop(item.place, None)
         try:
-            places.inside(item.place, self._remove)
+            there = places.tables(item.place).read()
+            if there is not None and self._ours(there):
+                try:
+                    places.tables(item.place).delete(there)
+                finally:
+                    self._close_later(places, item.place)
         except (Gone, OSError):  # its namespace ends with our sockets, and the table with it
             pass
         finally:
             if held is not None:
                 held.close()
-
-    def _remove(self) -> None:
-        with self._tables() as tables:
-            there = tables.read()
-            if there is not None and self._ours(there):
-                tables.delete(there)
 
     def close(self) -> None:
         """Let all sockets go; the tables stay, and lead nowhere until the next start."""
@@ -156,7 +170,7 @@ class NameSockets:
     def observe(self, places: OpenPlaces, place: str, wanted: NameServer | None) -> NameServer | None:
         """What there is in `place`: `wanted` itself where all is as it should be, another where it has to be made anew or away."""
         try:
-            table = places.inside(place, self._look)
+            table = places.tables(place).read()
         except OSError:  # what can't be read is not what we made; making it anew never replaces a table of others
             return None
         if table is None or not self._ours(table):
@@ -168,24 +182,9 @@ class NameSockets:
             return wanted
         return NameServer(place, "")
 
-    def _look(self) -> NameTable | None:
-        with self._tables() as tables:
-            return tables.read()
-
     def _ours(self, table: NameTable) -> bool:
         mark = parse_mark(table.mark)
         return mark is not None and mark[:2] == (self._instance, "names")
-
-    @contextlib.contextmanager
-    def _tables(self) -> Iterator[NameTables]:
-        tables = NameTables()
-        try:
-            yield tables
-        finally:
-            if tables.deleted:
-                self._closer.submit(tables.close)
-            else:
-                tables.close()
 
 
 def _open(kind: socket.SocketKind) -> socket.socket:

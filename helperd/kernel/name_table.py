@@ -12,7 +12,6 @@ import errno
 import re
 import socket
 import struct
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,8 +33,8 @@ from helperd.kernel.netlink import (
 
 COMMENT_LIMIT = 127  # bytes that nft(8) takes for a comment (NFTNL_UDATA_COMMENT_MAXLEN)
 _NETLINK_NETFILTER = 12
-_PATIENCE = 5.0  # seconds for the kernel's answer
-_RECEIVE = 1 << 16
+_PATIENCE = 5  # seconds for each of the kernel's answers
+_RECEIVE = 1 << 14
 _NLM_F_EXCL = 0x200
 _BATCH_BEGIN, _BATCH_END, _SUBSYSTEM = 0x10, 0x11, 10  # NFNL_MSG_BATCH_BEGIN, _END, NFNL_SUBSYS_NFTABLES
 _NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN, _GET_CHAIN, _NEW_RULE = ((_SUBSYSTEM << 8) + kind for kind in (0, 1, 2, 3, 4, 6))
@@ -86,10 +85,10 @@ class NameTables:
     """The table of the namespace that this thread is in, through a socket of its own, until `close`."""
 
     def __init__(self) -> None:
-        self.deleted = False  # whether a table was: then `close` waits for a grace period of the kernel's, 15 ms
         self._sock = netlink_socket(None, _NETLINK_NETFILTER)
         try:
             self._sock.connect((0, 0))  # the kernel alone may send to it, and nobody in the container
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _PATIENCE, 0))
         except BaseException:
             self._sock.close()
             raise
@@ -100,10 +99,10 @@ class NameTables:
 
     def read(self) -> NameTable | None:
         """The table, None where there is none. Raises OSError."""
-        found = self._get(_GET_TABLE, _string(_TABLE_NAME, NAME_TABLE))
+        found = self._get(_GET_TABLE, _TABLE_BODY)
         if found is None:
             return None
-        chain = self._get(_GET_CHAIN, _string(_CHAIN_TABLE, NAME_TABLE) + _string(_CHAIN_NAME, _CHAIN)) or {}
+        chain = self._get(_GET_CHAIN, _CHAIN_NAMED) or {}
         number = int.from_bytes
         return NameTable(number(found.get(_TABLE_HANDLE, b""), "big"), _comment_in(found.get(_TABLE_USERDATA, b"")),
                          number(chain.get(_CHAIN_USE, b""), "big"), bool(number(found.get(_TABLE_FLAGS, b""), "big")))
@@ -113,11 +112,10 @@ class NameTables:
         text = comment(mark, ports).encode()
         if len(text) > COMMENT_LIMIT:
             raise ValueError(f"a comment of {len(text)} bytes: at most {COMMENT_LIMIT}")
-        self.deleted |= instead_of is not None
         userdata = attribute(_TABLE_USERDATA, bytes((_UDATA_COMMENT, len(text) + 1)) + text + b"\0")
         self._transaction([
             *(() if instead_of is None else (_deletion(instead_of),)),
-            (_NEW_TABLE, _NLM_F_EXCL | NLM_F_CREATE, _string(_TABLE_NAME, NAME_TABLE) + _big(_TABLE_FLAGS, 0) + userdata),
+            (_NEW_TABLE, _NLM_F_EXCL | NLM_F_CREATE, _TABLE_BODY + _big(_TABLE_FLAGS, 0) + userdata),
             (_NEW_CHAIN, NLM_F_CREATE, _CHAIN_BODY),
             *((_NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, _rule(protocol, port))
               for protocol, port in zip(_PROTOCOLS, ports, strict=True)),
@@ -125,18 +123,16 @@ class NameTables:
 
     def delete(self, table: NameTable) -> None:
         """Delete this very table. Raises OSError."""
-        self.deleted = True
         self._transaction([_deletion(table)])
 
     def _get(self, kind: int, body: bytes) -> dict[int, bytes] | None:
         """The attributes of one object, by name; None where there is none."""
         self._sequence += 1
-        self._sock.send(message(kind, NLM_F_REQUEST | NLM_F_ACK, self._sequence, _head(socket.AF_INET) + body))
+        self._sock.send(message(kind, NLM_F_REQUEST, self._sequence, _head(socket.AF_INET) + body))
         try:
-            answers = self._answers({self._sequence})
+            return self._answers({self._sequence})[0]
         except FileNotFoundError:
             return None
-        return answers[0] if answers else None
 
     def _transaction(self, requests: Sequence[tuple[int, int, bytes]]) -> None:
         first = self._sequence + 1
@@ -148,23 +144,21 @@ class NameTables:
         self._answers(set(range(first, self._sequence + 1)))
 
     def _answers(self, awaited: set[int]) -> list[dict[int, bytes]]:
-        """What came before all of `awaited` were acknowledged. Raises OSError at the first that was refused."""
-        end = time.monotonic() + _PATIENCE
+        """What came until all of `awaited` had an answer or an acknowledgement. Raises OSError at the first that was refused."""
         answers: list[dict[int, bytes]] = []
         while awaited:
-            self._sock.settimeout(max(0.001, end - time.monotonic()))
             data, sender = self._sock.recvfrom(_RECEIVE)
             if sender[0] != 0:
                 continue
             try:
                 for found in messages(data):
-                    if found.kind == NLMSG_ERROR:
-                        refusal = error_of(data, found)
-                        if refusal is not None:
-                            raise refusal
-                        awaited.discard(found.sequence)
-                    elif found.sequence in awaited:
+                    if found.sequence not in awaited:
+                        continue
+                    awaited.discard(found.sequence)
+                    if found.kind != NLMSG_ERROR:
                         answers.append(attributes(data, found.start + 4, found.end))
+                    elif (refusal := error_of(data, found)) is not None:
+                        raise refusal
             except DecodeError as error:
                 raise OSError(errno.EPROTO, f"the kernel's answer can't be read: {error}") from error
         return answers
@@ -228,8 +222,9 @@ _ADDRESS = socket.inet_aton(NAME_ADDRESS)
 _MATCHES = {protocol: _matches(protocol) for protocol in _PROTOCOLS}
 _NAT = _expression("nat", _big(1, 1), _big(2, socket.AF_INET), _big(3, 1), _big(5, 2), _big(7, 2))  # NFT_NAT_DNAT
 _IN_CHAIN = _string(_RULE_TABLE, NAME_TABLE) + _string(_RULE_CHAIN, _CHAIN)
-_CHAIN_BODY = (_string(_CHAIN_TABLE, NAME_TABLE) + _string(_CHAIN_NAME, _CHAIN)
-               + attribute(_CHAIN_HOOK | _NESTED, _big(1, _LOCAL_OUT) + _big(2, _BEFORE_ROUTING))
+_TABLE_BODY = _string(_TABLE_NAME, NAME_TABLE)
+_CHAIN_NAMED = _string(_CHAIN_TABLE, NAME_TABLE) + _string(_CHAIN_NAME, _CHAIN)
+_CHAIN_BODY = (_CHAIN_NAMED + attribute(_CHAIN_HOOK | _NESTED, _big(1, _LOCAL_OUT) + _big(2, _BEFORE_ROUTING))
                + _big(_CHAIN_POLICY, 1) + _string(_CHAIN_TYPE, "nat"))
 
 

@@ -26,7 +26,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from protocol.errors import Gone
 
@@ -199,23 +199,32 @@ def _visit(target: NamespaceRef | int, function: Callable[[], T]) -> T:
 
 
 class _Job(Generic[T]):
-    __slots__ = ("function", "future", "target")
+    """`wanted` says whether anybody still waits for it, `done` and `failed` tell what became of it."""
 
-    def __init__(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> None:
+    __slots__ = ("done", "failed", "function", "target", "wanted")
+
+    def __init__(
+        self,
+        target: NamespaceRef | int | None,
+        function: Callable[[], T],
+        wanted: Callable[[], bool],
+        done: Callable[[T], object],
+        failed: Callable[[BaseException], object],
+    ) -> None:
         self.target = target
         self.function = function
-        self.future: Future[T] = Future()
+        self.wanted, self.done, self.failed = wanted, done, failed
 
     def carry_out(self) -> bool:
         """Do the work; return False when the thread could not get back home."""
-        if not self.future.set_running_or_notify_cancel():
+        if not self.wanted():
             return True
         try:
             result = self.function() if self.target is None else _visit(self.target, self.function)
-        except BaseException as error:  # it belongs to whoever waits for the future
-            self.future.set_exception(error)
+        except BaseException as error:  # it belongs to whoever waits for it
+            self.failed(error)
         else:
-            self.future.set_result(result)
+            self.done(result)
         return not _visitor.lost
 
 
@@ -230,8 +239,8 @@ def _return_home(home: int) -> bool:
 class NamespaceThread:
     """One thread that visits namespaces, one after the other.
 
-    `run` waits for the result, `submit` returns a future, `run_async` is awaited. Functions should be short: they queue
-    behind each other. A target of None means the process's own namespace; an int is a descriptor that the caller keeps
+    `run` waits for the result, `submit` returns a future, `begin` one of the event loop's, `run_async` is awaited. Functions should
+    be short: they queue behind each other. A target of None means the process's own namespace; an int is a descriptor that the caller keeps
     open until the result is there. A function without a target may call `in_namespace`, which then needs no other thread.
     """
 
@@ -242,13 +251,35 @@ class NamespaceThread:
 
     def submit(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> Future[T]:
         """Queue `function` to run inside `target`."""
-        job = _Job(target, function)
+        future: Future[T] = Future()
+        self._put(_Job(target, function, future.set_running_or_notify_cancel, future.set_result, future.set_exception))
+        return future
+
+    def begin(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> asyncio.Future[T]:
+        """`submit` for the event loop, in half of the time that it takes to wrap the future of a thread."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def tell(setter: Callable[[Any], None], value: object) -> None:
+            if not future.done():
+                setter(value)
+
+        def told(setter: Callable[[Any], None]) -> Callable[[object], None]:
+            def tell_loop(value: object) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(tell, setter, value)
+
+            return tell_loop
+
+        self._put(_Job(target, function, lambda: not future.cancelled(), told(future.set_result), told(future.set_exception)))
+        return future
+
+    def _put(self, job: _Job[T]) -> None:
         with self._lock:
             if self._jobs is None:
                 self._jobs = queue.SimpleQueue()
                 threading.Thread(target=self._serve, args=(self._jobs,), name=self._name, daemon=True).start()
             self._jobs.put(job)  # type: ignore[arg-type]  # the queue is heterogeneous in T
-        return job.future
 
     def run(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> T:
         """Run `function` inside `target` and return what it returns; raises what it raises, or `NamespaceGone`."""
@@ -256,7 +287,7 @@ class NamespaceThread:
 
     async def run_async(self, target: NamespaceRef | int | None, function: Callable[[], T]) -> T:
         """`run` for the event loop."""
-        return await asyncio.wrap_future(self.submit(target, function))
+        return await self.begin(target, function)
 
     def close(self) -> None:
         """End the thread after the work queued so far. A later call starts a new one."""
@@ -289,8 +320,8 @@ class NamespaceThread:
                 self._jobs = None
             while not jobs.empty():
                 job = jobs.get()
-                if job is not None and job.future.set_running_or_notify_cancel():
-                    job.future.set_exception(OSError(errno.EPERM, "no thread in the own network namespace could be had"))
+                if job is not None and job.wanted():
+                    job.failed(OSError(errno.EPERM, "no thread in the own network namespace could be had"))
 
     def _abandon(self, jobs: queue.SimpleQueue[_Job[object] | None]) -> None:
         """Hand what is still queued to a new thread, because this one is lost in another namespace."""

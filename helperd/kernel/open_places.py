@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from drivers.objects import HOST
+from helperd.kernel.name_table import NameTables
 from helperd.kernel.namespaces import (
     NamespaceGone,
     NamespaceRef,
@@ -33,6 +34,7 @@ class OpenPlaces:
         self._refs = refs
         self._descriptors: dict[str, int] = {}
         self._sockets: dict[str, socket.socket] = {}
+        self._tables: dict[str, NameTables] = {}
 
     def __enter__(self) -> OpenPlaces:
         return self
@@ -40,9 +42,12 @@ class OpenPlaces:
     def __exit__(self, *error: object) -> None:
         for sock in self._sockets.values():
             sock.close()
+        for tables in self._tables.values():
+            tables.close()
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._sockets.clear()
+        self._tables.clear()
         self._descriptors.clear()
 
     def descriptor(self, place: str) -> int | None:
@@ -72,6 +77,18 @@ class OpenPlaces:
             self._sockets[place] = netlink_socket(self.descriptor(place))
         return self._sockets[place]
 
+    def tables(self, place: str, *, inside: bool = False) -> NameTables:
+        """A container's table of names, through one socket. `inside`: the caller is there already. Raises Gone, OSError."""
+        if place not in self._tables:
+            self._tables[place] = NameTables() if inside else self.inside(place, NameTables)
+        return self._tables[place]
+
+    def without_tables(self, place: str) -> NameTables:
+        """The same, and the caller closes it."""
+        found = self.tables(place)
+        del self._tables[place]
+        return found
+
     def inside(self, place: str, function: Callable[[], T]) -> T:
         """What `function` returns when a thread inside the namespace calls it. Raises Gone, and what it raises."""
         descriptor = self.descriptor(place)
@@ -81,5 +98,7 @@ class OpenPlaces:
         """Let one place go before the end."""
         with contextlib.suppress(KeyError):
             self._sockets.pop(place).close()
+        with contextlib.suppress(KeyError):
+            self._tables.pop(place).close()
         with contextlib.suppress(KeyError):
             os.close(self._descriptors.pop(place))

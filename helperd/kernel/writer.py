@@ -130,7 +130,7 @@ class Writer:
                 loop.call_soon_threadsafe(on_step, done, total)
 
         given, refs = tuple(steps), dict(places)
-        work = asyncio.wrap_future(self._thread.submit(None, lambda: self._carry_out(given, refs, report, stop, then)))
+        work = self._thread.begin(None, lambda: self._carry_out(given, refs, report, stop, then))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
