@@ -18,7 +18,7 @@ from drivers.bridge_firewall import firewall_objects
 from drivers.bridge_ports import port_objects
 from drivers.driver import HostView, families
 from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Sysctl, Up, Veth, mark
-from drivers.parsed import family_of, network_around, network_of
+from drivers.parsed import family_of, lies_in, network_of
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DriverInfo, Endpoint, Network, OptionInfo, Subnet
 from protocol.names import link_name, mac_address
@@ -248,8 +248,8 @@ class BridgeDriver:
             return ()
         routes: dict[int, AnyObject] = {}
         for prefix in endpoint.addresses:
-            around, family = network_around(prefix), family_of(prefix)
-            subnet = next((item for item in network.subnets if network_of(item.subnet) == around), None)
+            family = family_of(prefix)
+            subnet = next((item for item in network.subnets if lies_in(prefix, item.subnet)), None)
             gateway = _container_gateway(subnet, family) if subnet else None
             if gateway is not None and family not in routes:
                 everything = "0.0.0.0/0" if family == 4 else "::/0"

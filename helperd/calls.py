@@ -22,7 +22,8 @@ log = logging.getLogger("netdeck.calls")
 # Of one user but root, over all his connections, those that he has closed among them: what he asked for may still wait its turn.
 MAX_CALLS_OF_USER = 512
 MAX_BYTES_OF_USER = 16_777_216
-# Who watches is told of these a moment after him who waits for the answer.
+BEHIND = 0.001  # seconds after an answer, so that what comes behind it does not hold up those who carry it
+# Who watches is told of these behind the answer.
 _ANSWER_FIRST = frozenset(("network.connect", "network.disconnect", "port.publish", "port.withdraw"))
 Post = Callable[[FromCore], None]
 
@@ -97,7 +98,7 @@ class Calls:
             self._fail(caller, call.id, Internal(f"{call.op}: {type(error).__name__}"))
         finally:
             for function in context.behind or ():
-                function()
+                asyncio.get_running_loop().call_later(BEHIND, function)
 
     def _fail(self, caller: Caller, ident: CallId, error: NetdeckError) -> None:
         self._post(reply(caller, ErrorMessage(ident, to_wire(error))))

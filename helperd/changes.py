@@ -35,8 +35,8 @@ Found = tuple[AnyObject, ...] | Exception  # what is missing of that which was m
 
 
 class CallContext(msgspec.Struct):
-    """Who asked, and how to tell them. `cancelled` is set when the caller gives up. `behind`, where there is such a list, is called as
-    soon as the answer has been sent."""
+    """Who asked, and how to tell them. `cancelled` is set when the caller gives up. `behind`, where there is such a list, is called
+    when the answer has been sent."""
 
     uid: int = 0
     gid: int = 0

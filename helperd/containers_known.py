@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from functools import partial
 
 import msgspec
 
@@ -53,11 +52,10 @@ class Inside(msgspec.Struct, frozen=True):
 NEW = Inside((), ())  # of a container that was just made
 
 
-def _look(own_sockets: frozenset[int]) -> Inside:
-    """Runs inside the namespace."""
+def _look() -> tuple[Inside, frozenset[int]]:
+    """Runs inside the namespace. The sockets are those at our name server's address."""
     with netlink_socket() as sock:
-        return Inside(tuple(name for _, name in socket.if_nameindex()), foreign_default_families(sock),
-                      not sockets_at(NAME_ADDRESS) <= own_sockets)
+        return (Inside(tuple(name for _, name in socket.if_nameindex()), foreign_default_families(sock)), sockets_at(NAME_ADDRESS))
 
 
 class Scanner:
@@ -135,9 +133,10 @@ class KnownContainers:
     async def inside(self, container: Container) -> Inside:
         """What is inside now. Raises Gone."""
         try:
-            return await self._thread.run_async(place_of(container), partial(_look, self._names.ours()))
+            inside, sockets = await self._thread.run_async(place_of(container), _look)
         except (NamespaceGone, OSError) as error:
             raise Gone(f"container {container.ref} is gone: {error}", name=container.ref) from error
+        return inside if self._names.all_ours(sockets) else msgspec.structs.replace(inside, name_server=True)
 
     def everyone(self, *, ended: bool) -> list[Container]:
         """Ours and attached ones, then those only seen. `ended` adds ours that have exited."""

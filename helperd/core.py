@@ -243,6 +243,7 @@ class Core:
         self.store.close()
 
     async def _frame(self, frame: FromFront) -> None:
+        self.changes.tell()  # whoever asks after an answer asks about what it said
         taker = self._takers.get(type(frame))
         if taker is not None:
             taker(frame)

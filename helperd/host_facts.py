@@ -190,10 +190,13 @@ def _automatic(destination: str) -> bool:
 
 def _is_on(path: str) -> bool:
     try:
-        with open(path, "rb") as file:
-            return file.read().strip() not in (b"0", b"")
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # every attach looks
     except OSError:
         return True  # a kernel without the family has nothing to switch on
+    try:
+        return os.read(file, 16).strip() not in (b"0", b"")
+    finally:
+        os.close(file)
 
 
 def _nameservers(text: str) -> tuple[str, ...]:

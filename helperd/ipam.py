@@ -9,13 +9,14 @@ it at once.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from drivers.parsed import address_of, network_of
-from helperd.prefixes import IPAddress, IPNetwork, edges, parse_address
+from drivers.parsed import address_of, network_of, number_of
+from helperd.prefixes import IPNetwork, edges, parse_address
 from protocol.errors import Conflict, Exhausted, InvalidValue
 from protocol.model import Subnet
 
@@ -42,9 +43,11 @@ class Pool(msgspec.Struct, frozen=True):
     reserved: Mapping[int, str]
     used: AbstractSet[str]
 
-    def address(self, number: int) -> IPAddress:
-        """`number` as an address of this pool's family."""
-        return ipaddress.IPv4Address(number) if self.subnet.version == 4 else ipaddress.IPv6Address(number)
+    def text(self, number: int) -> str:
+        """`number` as an address of this pool's family, as `str(ip_address)` writes it."""
+        if self.subnet.version == 4:
+            return socket.inet_ntop(socket.AF_INET, number.to_bytes(4, "big"))
+        return str(ipaddress.IPv6Address(number))  # inet_ntop writes some with an IPv4 address at their end
 
     def prefix(self, address: str) -> str:
         """`address` with the subnet's prefix length, as an endpoint has it: ``10.0.0.2/24``."""
@@ -70,13 +73,13 @@ def next_address(pool: Pool, last: str | None = None) -> str | None:
     which is passed once per round; never more than used + reserved + 1 looks.
     """
     size = pool.high - pool.low + 1
-    start = int(ipaddress.ip_address(last)) + 1 if last is not None else pool.low
+    start = number_of(last) + 1 if last is not None else pool.low
     if not pool.low <= start <= pool.high:
         start = pool.low
     for offset in range(min(size, len(pool.used) + len(pool.reserved) + 1)):
         number = pool.low + (start - pool.low + offset) % size
         if number not in pool.reserved:
-            text = str(pool.address(number))
+            text = pool.text(number)
             if text not in pool.used:
                 return text
     return None
@@ -157,6 +160,6 @@ def usage(pool: Pool) -> Usage:
 
 
 def _pool_text(pool: Pool) -> str:
-    low, high = pool.address(pool.low), pool.address(pool.high)
+    low, high = pool.text(pool.low), pool.text(pool.high)
     whole = pool.low == int(pool.subnet.network_address) and pool.high == int(pool.subnet.broadcast_address)
     return str(pool.subnet) if whole else f"{pool.subnet}, handed out from {low} to {high}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -50,7 +49,7 @@ class NameSockets:
         self._instance = instance
         self._lock = threading.Lock()
         self._held: dict[str, Held] = {}
-        self._made: deque[int] = deque(maxlen=_REMEMBERED)  # inodes of our sockets: a copy may outlive the container's last network
+        self._made: dict[int, None] = {}  # inodes of our sockets, oldest first: a copy may outlive the container's last network
         self._closer = ThreadPoolExecutor(1, "nft-closer")
         # A thread begins in the namespace of the one that starts it, and keeps that alive: this one must be there before a visit.
         self._closer.submit(int).result()
@@ -69,10 +68,10 @@ class NameSockets:
             held = self._held.get(place)
             return held is not None and held.inode == inode
 
-    def ours(self) -> frozenset[int]:
-        """The inodes of sockets that are or were ours."""
+    def all_ours(self, sockets: Iterable[int]) -> bool:
+        """Whether all of these (inodes) are or were ours."""
         with self._lock:
-            return frozenset(self._made)
+            return all(inode in self._made for inode in sockets)
 
     def told(self, places: Iterable[str]) -> None:
         """Where these have got other sockets, that is known."""
@@ -104,7 +103,12 @@ class NameSockets:
         with self._lock:
             before = self._held.pop(item.place, None)
             self._held[item.place] = held
-            self._made += (os.fstat(sock.fileno()).st_ino for sock in (held.udp, held.tcp))
+            for sock in (held.udp, held.tcp):
+                inode = os.fstat(sock.fileno()).st_ino
+                self._made.pop(inode, None)
+                self._made[inode] = None
+                if len(self._made) > _REMEMBERED:
+                    del self._made[next(iter(self._made))]
             self._moved.add(item.place)
         if before is not None:
             before.close()

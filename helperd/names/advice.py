@@ -54,7 +54,8 @@ def nameservers(text: str) -> list[str]:
 def _text_of_netns(name: str, host_text: Callable[[], str]) -> str:
     """What `ip netns exec` shows a program as /etc/resolv.conf."""
     try:
-        return (NETNS_ETC / name / "resolv.conf").read_text(encoding="utf-8", errors="replace")[:_LONGEST]
+        with open(f"{NETNS_ETC}/{name}/resolv.conf", encoding="utf-8", errors="replace") as file:
+            return file.read(_LONGEST)
     except OSError:
         return host_text()
 
