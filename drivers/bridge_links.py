@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from drivers.linking import Ports
 from drivers.objects import HOST, AnyObject, Linked, Route
-from drivers.parsed import family_of, network_around, network_of
+from drivers.parsed import family_of, lies_in
 from protocol.model import Endpoint, Network
 
 _BITS = {4: 32, 6: 128}
@@ -29,7 +29,7 @@ def link_objects(network: Network, source: Endpoint, target: Endpoint, ports: Po
     found: list[AnyObject] = []
     ends, others = _addresses(source), _addresses(target)
     for version in sorted(ends.keys() & others.keys()):
-        gateway = next((item.gateway for item in network.subnets if network_of(item.subnet) == network_around(ends[version])), None)
+        gateway = next((item.gateway for item in network.subnets if lies_in(ends[version], item.subnet)), None)
         if gateway is None:
             continue
         mine, its = (prefix.partition("/")[0] for prefix in (ends[version], others[version]))
