@@ -97,7 +97,8 @@ class Calls:
             log.exception("call %s", call.op)
             self._fail(caller, call.id, Internal(f"{call.op}: {type(error).__name__}"))
         finally:
-            for function in context.behind or ():
+            behind, context.behind = context.behind or (), None
+            for function in behind:
                 asyncio.get_running_loop().call_later(BEHIND, function)
 
     def _fail(self, caller: Caller, ident: CallId, error: NetdeckError) -> None:
