@@ -114,14 +114,14 @@ class HostFacts:
     @staticmethod
     def automatic_ports() -> Iterator[int]:
         """The ports that may be chosen where none is asked for, as docker's allocator has it: the kernel's own range for that,
-        without those that are reserved (ip(7), ip_local_port_range)."""
+        without those that are reserved (ip(7), ip_local_port_range). Nothing is read before the first is taken."""
         first, last = _numbers(_LOCAL_PORTS, "49153 65535")[:2]
         reserved: set[int] = set()
         for part in _read(_RESERVED_PORTS, "").strip().split(","):
             low, _, high = part.partition("-")
             if low:
                 reserved.update(range(int(low), int(high or low) + 1))
-        return (number for number in range(first, last + 1) if number not in reserved)
+        yield from (number for number in range(first, last + 1) if number not in reserved)
 
     def nameservers(self) -> tuple[str, ...]:
         return _nameservers(self.resolv_conf())

@@ -121,9 +121,10 @@ class Ports:
             have = [port for _, item in pairs for port in item.ports]
             changed, _ = placed((*have, *ports), pairs, self._records.drivers)
             change = Change("port.publish", call.uid, endpoints=changed)
-            plan = self._networks.plan(change)
+            steps = self._changes.steps(change)
+            plan = self._networks.plan(change, steps)
             if not request.dry_run:
-                await self._changes.carry_out(change)
+                await self._changes.carry_out(change, steps=steps)
         warnings = [text for network in dict.fromkeys(network.id for network, item in pairs)
                     for text in self._facts.warnings(self._records.networks[network])] if ports else []
         return {"container": container.ref, "ports": ports, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
@@ -141,9 +142,10 @@ class Ports:
             changed = [msgspec.structs.replace(item, ports=tuple(port for port in item.ports if port not in gone))
                        for item in endpoints if gone.intersection(item.ports)]
             change = Change("port.withdraw", call.uid, endpoints=tuple(changed))
-            plan = self._networks.plan(change)
+            steps = self._changes.steps(change)
+            plan = self._networks.plan(change, steps)
             if changed and not request.dry_run:
-                await self._changes.carry_out(change)
+                await self._changes.carry_out(change, steps=steps)
         return {"container": container.ref, "ports": sorted(gone, key=order), "plan": plan, "dry_run": request.dry_run}
 
     async def listing(self, request: PortList, call: CallContext, stream: Stream) -> Any:

@@ -36,6 +36,34 @@ class RuleCounter(NamedTuple):
 _Counted = dict[tuple[str, str, int], tuple[int, int]]
 
 
+class _Draft:
+    """A model with changes that it keeps only once the kernel has taken them: to copy one with a thousand ports takes longer than to
+    publish one."""
+
+    def __init__(self, model: dict[Key, TableItem]) -> None:
+        self._model = model
+        self._changed: dict[Key, TableItem | None] = {}
+
+    def get(self, key: Key) -> TableItem | None:
+        return self._changed[key] if key in self._changed else self._model.get(key)
+
+    def put(self, key: Key, item: TableItem | None) -> None:
+        """None takes away what is there."""
+        self._changed[key] = item
+
+    def whole(self) -> Model:
+        """A model of its own with the changes."""
+        return {key: item for key, item in {**self._model, **self._changed}.items() if item is not None}
+
+    def keep(self) -> None:
+        """Let the model have the changes."""
+        for key, item in self._changed.items():
+            if item is None:
+                self._model.pop(key, None)
+            else:
+                self._model[key] = item
+
+
 class Firewall:
     """The table, in the namespace `place` (None: the process's own).
 
@@ -46,7 +74,7 @@ class Firewall:
         self._place = place
         self._thread = NamespaceThread("nft")
         self._nft: Nft | None = None
-        self._model: Model = {}
+        self._model: dict[Key, TableItem] = {}
         self._loaded = False
         self._known = False  # whether a table of that name is known to be ours
         self._latest: _Counted = {}  # what the kernel's rules said when last read
@@ -63,7 +91,7 @@ class Firewall:
 
     def objects(self) -> frozenset[TableItem]:
         """What the kernel's table holds; nothing while it is not loaded."""
-        return frozenset(self._model.values()) if self._loaded else frozenset()
+        return frozenset(list(self._model.values())) if self._loaded else frozenset()
 
     def lost(self) -> None:
         """Somebody else deleted the table: the next `load` or `apply` makes it again."""
@@ -137,7 +165,7 @@ class Firewall:
                 kernel=str(refusal),
             ) from refusal
         self._keep_counters(lambda chain: True)
-        self._model = wanted
+        self._model = dict(wanted)
         self._loaded = self._known = True
 
     def _refuse_strangers(self) -> None:
@@ -177,12 +205,12 @@ class Firewall:
                 raise RunFailed(number, error) from error
 
     def _transaction(self, steps: Sequence[Step]) -> None:
-        model = dict(self._model)
+        draft = _Draft(self._model)
         commands: list[Command] = []
         for step in steps:
-            commands += _change(model, step)
+            commands += _change(draft, step)
         if not self._loaded:
-            self._load(model)
+            self._load(draft.whole())
             return
         if commands:
             chains = {step.object.name for step in steps if isinstance(step.object, Chain) and step.action != "create"}
@@ -198,7 +226,7 @@ class Firewall:
             self._keep_counters(lambda chain: chain in chains)
             gone = {step.object.name for step in steps if isinstance(step.object, Chain) and step.action == "delete"}
             self._before = {key: value for key, value in self._before.items() if key[0] not in gone}
-        self._model = model
+        draft.keep()
 
     def _count(self) -> tuple[RuleCounter, ...]:
         self._read_counters()
@@ -275,18 +303,18 @@ def _counted(listed: Sequence[Command]) -> _Counted:
     return found
 
 
-def _change(model: dict[Key, TableItem], step: Step) -> list[Command]:
-    """Change `model` by `step`, and say by which commands the table follows. What is as it should be needs none."""
+def _change(draft: _Draft, step: Step) -> list[Command]:
+    """Change `draft` by `step`, and say by which commands the table follows. What is as it should be needs none."""
     item = step.object
     if not isinstance(item, TableItem) or item.place != HOST:
         raise InvalidValue(f"{doing(step)}: the firewall table is the host's", field="place", value=item.place)
-    old = model.get(item.key)
+    old = draft.get(item.key)
     if step.action == "delete":
-        model.pop(item.key, None)
+        draft.put(item.key, None)
         return [] if old is None else [_delete(old)]
     if old == item:
         return []
-    model[item.key] = item
+    draft.put(item.key, item)
     if isinstance(item, Chain):
         return nft_json.add_chain(item) if old is None else nft_json.change_chain(item)
     gone = [] if old is None else [_delete(old)]

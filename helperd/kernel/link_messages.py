@@ -34,6 +34,7 @@ RT_TABLE_MAIN = 254
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 RTN_UNICAST = 1
 _LINKINFO, _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 18, 1, 2, 1  # linux/if_link.h, linux/veth.h
+_INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _BRPORT_MODE, _BRPORT_ISOLATED = 4, 5, 4, 33  # linux/if_link.h
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 1, 3, 10, 20, 28
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2  # linux/if_addr.h
 _RTA_OIF = 4  # linux/rtnetlink.h
@@ -164,14 +165,14 @@ def set_link(
 
 def set_port(index: int, *, isolated: bool, hairpin: bool) -> bytes:
     """Change the flags of a bridge port."""
-    data = {"attrs": [("IFLA_BRPORT_MODE", int(hairpin)), ("IFLA_BRPORT_ISOLATED", int(isolated))]}
-    info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
-    return encode(ifinfmsg, RTM_NEWLINK, 0, {"index": index}, [("IFLA_LINKINFO", info)])
+    data = attribute(_BRPORT_MODE, bytes((hairpin,))) + attribute(_BRPORT_ISOLATED, bytes((isolated,)))
+    info = attribute(_INFO_SLAVE_KIND, b"bridge") + attribute(_INFO_SLAVE_DATA, data)
+    return _request(_head(ifinfmsg, RTM_NEWLINK, 0, ()), index, attribute(_LINKINFO, info))
 
 
 def delete_link(index: int) -> bytes:
     """Delete the link `index`."""
-    return encode(ifinfmsg, RTM_DELLINK, 0, {"index": index})
+    return _request(_head(ifinfmsg, RTM_DELLINK, 0, ()), index)
 
 
 def delete_group(group: int) -> bytes:

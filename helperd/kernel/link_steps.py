@@ -148,7 +148,9 @@ def _settings(sock: socket.socket, step: Step, item: Link, state: LinkState) -> 
         return [set_link(state.index, alias=item.alias, mtu=_mtu(item), group=LINK_GROUP)]
     master = _master(sock, step, item)
     moved = master if master != state.master else None
-    requests = [set_link(state.index, alias=item.alias, mtu=item.mtu, group=LINK_GROUP, master=moved, up=True)]
+    as_wanted = (state.alias, state.mtu, state.group, state.up) == (item.alias, item.mtu, LINK_GROUP, True) and moved is None
+    requests = [] if as_wanted else [
+        set_link(state.index, alias=item.alias, mtu=item.mtu, group=LINK_GROUP, master=moved, up=True)]
     if master and ((item.isolated, item.hairpin) != (state.isolated, state.hairpin) or moved is not None):
         requests.append(set_port(state.index, isolated=item.isolated, hairpin=item.hairpin))
     return requests
@@ -277,7 +279,8 @@ def _prepared(places: OpenPlaces, step: Step) -> _Change:
     far: list[tuple[socket.socket, bytes]] = []
     if isinstance(item, Veth):
         peer_sock, peer = _peer(places, step, item, state)
-        far.append((peer_sock, set_link(peer.index, alias=item.alias, mtu=item.mtu)))
+        if (peer.alias, peer.mtu) != (item.alias, item.mtu):
+            far.append((peer_sock, set_link(peer.index, alias=item.alias, mtu=item.mtu)))
         back.append((peer_sock, set_link(peer.index, alias=peer.alias, mtu=peer.mtu)))
     return _Change(near, far, back, (_mtu(item) or state.mtu) < state.mtu)
 

@@ -100,3 +100,20 @@ def test_one_request_does_not_show_in_the_next() -> None:
     assert link_messages.set_link(7, alias="a", up=True) == first
     with pytest.raises(InvalidValue, match="another family"):
         link_messages.new_route(Route("place", "0.0.0.0/0", "eth0", "fd00::1"), 1)
+
+
+@pytest.mark.req("B6")
+@given(NUMBERS, st.booleans(), st.booleans())
+def test_the_flags_of_a_bridge_port(index: int, isolated: bool, hairpin: bool) -> None:
+    data = {"attrs": [("IFLA_BRPORT_MODE", int(hairpin)), ("IFLA_BRPORT_ISOLATED", int(isolated))]}
+    info = {"attrs": [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data)]}
+    whole = encode(ifinfmsg, link_messages.RTM_NEWLINK, 0, {"index": index}, [("IFLA_LINKINFO", info)])
+    made = link_messages.set_port(index, isolated=isolated, hairpin=hairpin)
+    assert parsed(ifinfmsg, made) == parsed(ifinfmsg, whole)
+
+
+@pytest.mark.req("B6")
+@given(NUMBERS)
+def test_a_link_is_deleted_by_its_number(index: int) -> None:
+    whole = encode(ifinfmsg, link_messages.RTM_DELLINK, 0, {"index": index})
+    assert parsed(ifinfmsg, link_messages.delete_link(index)) == parsed(ifinfmsg, whole)
