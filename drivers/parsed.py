@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import socket
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -19,8 +18,20 @@ def network_of(prefix: str) -> IPNetwork:
 
 
 def number_of(address: str) -> int:
-    """A bare address as a number, in a tenth of the time that `ipaddress` takes. Raises OSError for what is none."""
-    return int.from_bytes(socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address), "big")
+    """A bare address that was checked before as a number; an IPv4 one in a tenth of the time that `ipaddress` takes."""
+    if ":" in address:
+        return int(ipaddress.IPv6Address(address))
+    number = 0
+    for part in address.split("."):
+        number = number << 8 | int(part)
+    return number
+
+
+def text_of(number: int, version: int) -> str:
+    """The address `number` of the family `version` (4, 6), as `str(ip_address)` writes it."""
+    if version == 6:
+        return str(ipaddress.IPv6Address(number))
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 def lies_in(prefix: str, subnet: str) -> bool:

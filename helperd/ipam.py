@@ -9,13 +9,12 @@ it at once.
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from drivers.parsed import address_of, network_of, number_of
+from drivers.parsed import address_of, network_of, number_of, text_of
 from helperd.prefixes import IPNetwork, edges, parse_address
 from protocol.errors import Conflict, Exhausted, InvalidValue
 from protocol.model import Subnet
@@ -45,9 +44,7 @@ class Pool(msgspec.Struct, frozen=True):
 
     def text(self, number: int) -> str:
         """`number` as an address of this pool's family, as `str(ip_address)` writes it."""
-        if self.subnet.version == 4:
-            return socket.inet_ntop(socket.AF_INET, number.to_bytes(4, "big"))
-        return str(ipaddress.IPv6Address(number))  # inet_ntop writes some with an IPv4 address at their end
+        return text_of(number, self.subnet.version)
 
     def prefix(self, address: str) -> str:
         """`address` with the subnet's prefix length, as an endpoint has it: ``10.0.0.2/24``."""
