@@ -34,6 +34,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     outside = os.environ.get(INSIDE) != "1" and os.geteuid() == 0 and not session.config.option.collectonly
     if found and outside and not running_kernel_has_all():
         session.config.stash[NEEDED] = [item.nodeid for item in found]
+        for item in found:
+            item.add_marker(pytest.mark.timeout(0))  # the machine keeps the time, and the first test waits for its start
 
 
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:

@@ -22,7 +22,7 @@ from typing import Any
 from tests.vm.kernel import ROOT, Kernel, NoKernel, cpio, kernel
 
 BOOT_SECONDS = 180.0  # until the first word from inside: 20 s where nothing else runs
-QUIET_SECONDS = 200.0  # between two reports
+QUIET_SECONDS = 260.0  # between two reports
 REPORTS, SAID, CONSOLE, TESTS = "reports", "said", "console", "tests"
 INSIDE = "NETDECK_IN_VM"
 OUT = "/run/out"
@@ -33,7 +33,7 @@ _APPEND = ("console=ttyS0 loglevel=3 panic=-1 mitigations=off init_on_alloc=0 au
 _DRIVERS = ("virtio_pci", "9pnet_virtio", "9p")
 # Only the plugins that the tests need: to import the others takes long here.
 _PYTEST = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "tests.vm.inside", "-p", "no:cacheprovider", "-q",
-           "-o", "timeout=150", "--basetemp=/run/netdeck-tests")
+           "-o", "timeout=240", "--basetemp=/run/netdeck-tests")
 
 
 class Machine:
