@@ -40,6 +40,7 @@ class MacvlanDriver:
         help="containers on a network of the site, each with a MAC address of its own on a link of the host",
         options=(OPTIONS[0], _MODE, *OPTIONS[1:]),
         parents=True,
+        leases=True,
         notes=(
             "The host and the containers can't reach each other over the parent: the kernel keeps them apart. In mode bridge "
             "`netdeck network host-access NETWORK on` gives the host a link of its own among them.",

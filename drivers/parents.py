@@ -15,7 +15,7 @@ import msgspec
 from drivers.driver import HostLink, HostView
 from drivers.objects import HOST, AnyObject, Dummy, Route, Sysctl, Up, Vlan, mark
 from protocol.errors import Conflict, InvalidValue, NotFound
-from protocol.model import Endpoint, Network, OptionInfo, Subnet
+from protocol.model import DHCP, Endpoint, Network, OptionInfo, Subnet
 from protocol.names import display_text, suggestion
 
 _MADE_ON_LINKS = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
@@ -79,8 +79,12 @@ def parent_objects(network: Network, instance: str, *, ipv6: bool = False) -> tu
 
 
 def gateway_routes(network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...]:
-    """One default route a family, by the gateway of the subnet that the container's address is in; none where there is none."""
+    """One default route a family, by the gateway of the subnet that the container's address is in, or of its lease; none where there is
+    none."""
     routes: dict[int, AnyObject] = {}
+    if endpoint.lease is not None:
+        gateway = endpoint.lease.gateway if endpoint.addresses else ""
+        return (Route(endpoint.container, "0.0.0.0/0", endpoint.ifname, gateway),) if gateway else ()
     for prefix in endpoint.addresses:
         interface = ipaddress.ip_interface(prefix)
         subnet = next((item for item in network.subnets if ipaddress.ip_network(item.subnet) == interface.network), None)
@@ -91,7 +95,9 @@ def gateway_routes(network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...
 
 
 def check_families(network: Network, endpoint: Endpoint) -> None:
-    """Raises InvalidValue where the endpoint lacks an address of a family of the network."""
+    """Raises InvalidValue where the endpoint lacks an address of a family of the network, which a DHCP server need not have given yet."""
+    if network.ipam == DHCP:
+        return
     have = {ipaddress.ip_interface(prefix).version for prefix in endpoint.addresses}
     missing = {family for family, on in ((4, network.ipv4), (6, network.ipv6)) if on} - have
     if missing:

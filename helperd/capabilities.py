@@ -21,7 +21,7 @@ CORE: Mapping[int, str] = {
     10: "CAP_NET_BIND_SERVICE: published ports below 1024 are held by sockets",
     11: "CAP_NET_BROADCAST: one netlink socket listens to all namespaces",
     12: "CAP_NET_ADMIN: links, addresses, routes, sysctls, nftables",
-    13: "CAP_NET_RAW: gratuitous ARP and unsolicited neighbour advertisements",
+    13: "CAP_NET_RAW: gratuitous ARP and unsolicited neighbour advertisements, sockets for the DHCP process",
     18: "CAP_SYS_CHROOT: root file systems of containers",
     19: "CAP_SYS_PTRACE: /proc/PID/ns of processes of other users",
     21: "CAP_SYS_ADMIN: entering and making namespaces, mounts",

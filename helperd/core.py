@@ -24,6 +24,7 @@ from helperd.changes import CallContext, Changes
 from helperd.configuration import Configuration
 from helperd.containers_known import KnownContainers, Scanner
 from helperd.default_bridge import DefaultBridge, pools_with
+from helperd.dhcp.leases import Leases
 from helperd.doctor.doctor import Doctor
 from helperd.endpoints import Endpoints
 from helperd.frames import (
@@ -128,7 +129,8 @@ class Core:
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
         self.host_access = HostAccess(self.changes, self.networks, self.facts)
         self.ports = Ports(self.changes, self.networks, self.known, self.facts, self.sockets)
-        self.endpoints = Endpoints(self.changes, self.networks, self.ports, self.known, self.facts)
+        self.leases = Leases(self.changes, self.live.world)
+        self.endpoints = Endpoints(self.changes, self.networks, self.ports, self.known, self.facts, self.leases)
         self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.ports, self.known, self.facts, settings.run_dir)
@@ -216,7 +218,7 @@ class Core:
     async def run(self) -> None:
         """Serve until cancelled."""
         jobs = (self.front, self.subscriptions, self.watcher, self.repair, self.health, self.neighbours, self.rule_counts,
-                self.ports, self.names)
+                self.ports, self.names, self.leases)
         tasks = [asyncio.create_task(job.run()) for job in jobs]
         try:
             await asyncio.gather(*tasks)

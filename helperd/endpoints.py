@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from drivers.name_server import has_names
 from drivers.unusable import require_usable
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import Inside, KnownContainers
+from helperd.dhcp.leases import Leases
 from helperd.host_facts import HostFacts
 from helperd.ipam import allocate, check_address, pool_of
 from helperd.names.advice import names_advice
@@ -22,8 +24,8 @@ from helperd.records import Records
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue, NotFound
-from protocol.model import Container, Endpoint, Network
-from protocol.names import alias_name, mac_address
+from protocol.model import DHCP, Container, Endpoint, Lease, Network
+from protocol.names import alias_name, display_text, mac_address
 from protocol.ports import summary
 from protocol.requests import NetworkConnect, NetworkDisconnect
 
@@ -38,6 +40,8 @@ class Wish(msgspec.Struct, frozen=True):
     ip6: str | None = None
     aliases: tuple[str, ...] = ()
     mac: str | None = None
+    ident: str = ""  # of the endpoint, where that has been settled
+    lease: Lease | None = None  # what the site's DHCP server gave it
 
 
 def random_mac() -> str:
@@ -49,6 +53,12 @@ def random_mac() -> str:
 def chosen_addresses(records: Records, wish: Wish) -> tuple[tuple[str, ...], Last]:
     """The prefixes that the endpoint gets, one a family, and what was handed out last. Raises InvalidValue, Conflict, Exhausted."""
     network = wish.network
+    if network.ipam == DHCP:
+        if wish.ip or wish.ip6:
+            unwanted = display_text(str(wish.ip or wish.ip6))
+            raise InvalidValue(f"addresses on network {network.name} come from the site's DHCP server: leave {unwanted} out, and have the "
+                               "server give it to this MAC address", field="ip", value=unwanted)
+        return (wish.lease.prefix,) if wish.lease is not None else (), {}
     leases = records.leases(network.id)
     pools = [pool_of(item, leases.keys()) for item in network.subnets]
     handed_out = records.handed_out(network.id)
@@ -80,12 +90,20 @@ def _kept(container: Container, network: Network, endpoint: Endpoint) -> list[st
             "reaches only that network's own addresses"]
 
 
+def _of_lease(network: Network, endpoint: Endpoint, *, dry_run: bool) -> list[str]:
+    if network.ipam == DHCP and dry_run:
+        return ["its address and routes come from the site's DHCP server, which a dry run does not ask"]
+    lease = endpoint.lease
+    return [f"{lease.prefix} is leased by {lease.server}: {display_text(lease.note)}"] if lease is not None and lease.note else []
+
+
 class Endpoints:
     """The operations on endpoints, and the planning of attachments that `run` shares with them."""
 
-    def __init__(self, changes: Changes, networks: Networks, ports: Ports, known: KnownContainers, facts: HostFacts) -> None:
+    def __init__(self, changes: Changes, networks: Networks, ports: Ports, known: KnownContainers, facts: HostFacts,
+                 leases: Leases) -> None:
         self._changes, self._records, self._networks, self._ports = changes, changes.records, networks, ports
-        self._known, self._facts = known, facts
+        self._known, self._facts, self._leases = known, facts, leases
 
     def wanted(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> tuple[tuple[Endpoint, ...], Last]:
         """The endpoints for `wishes`, checked and with addresses chosen."""
@@ -113,26 +131,63 @@ class Endpoints:
                 if other.mac == mac:
                     raise Conflict(f"MAC address {mac} is used on network {network.name} by "
                                    f"{records.owner(other.id)}: choose another", field="mac_address", value=mac)
-            endpoint = Endpoint(id=secrets.token_hex(32), network=network.id, container=container.id, ifname=ifname, mac=mac,
+            endpoint = Endpoint(id=wish.ident or secrets.token_hex(32), network=network.id, container=container.id, ifname=ifname, mac=mac,
                                 addresses=prefixes, aliases=tuple(alias_name(item) for item in wish.aliases),
                                 order=order + len(endpoints), kept_defaults=inside.foreign_defaults,
-                                foreign_names=foreign)
+                                foreign_names=foreign, lease=wish.lease)
             rivals = records.endpoints_of(network=network.id) if driver.info.parents else ()
             endpoints.append(driver.check_endpoint(network, endpoint, rivals))
             last.update(moved)
         return tuple(endpoints), last
 
+    @contextlib.asynccontextmanager
+    async def leased(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> AsyncIterator[list[Wish]]:
+        """`wishes` with what DHCP servers give for those that need it. What has become no endpoint by the end of the block is given back.
+
+        Not under the lock of changes: a server may take its time. Raises Unavailable where none answers."""
+        if not any(wish.network.ipam == DHCP for wish in wishes):
+            yield list(wishes)
+            return
+        async with self._changes.lock:
+            drafts, _ = self.wanted(container, wishes, inside)
+        found: list[Wish] = []
+        try:
+            for wish, draft in zip(wishes, drafts, strict=True):
+                if wish.network.ipam == DHCP:
+                    lease = await self._leases.acquire(wish.network, draft, container)
+                    wish = msgspec.structs.replace(wish, ident=draft.id, mac=draft.mac or None, lease=lease)
+                found.append(wish)
+            yield found
+        finally:
+            for draft in drafts:
+                self._leases.settle(draft.id)
+
     async def connect(self, request: NetworkConnect, call: CallContext, stream: Stream) -> Any:
+        network = self._records.network(request.network)
+        wish = Wish(network, request.ip, request.ip6, request.aliases, request.mac_address)
+        if network.ipam != DHCP or request.dry_run:
+            return await self._connect(request, call, wish)
+        container, inside = await self._able(request.container)
+        async with self.leased(container, (wish,), inside) as wishes:
+            return await self._connect(request, call, wishes[0])
+
+    async def _able(self, name: str) -> tuple[Container, Inside]:
+        """A container that can be on networks, and what it has."""
+        container = await self._known.running(name)
+        if container.mode in ("host", "none"):
+            raise InvalidValue(f"container {container.ref} runs on the network {container.mode!r}, which goes with no other: "
+                               "start it without --network " + container.mode, field="container", value=container.ref)
+        return container, await self._known.inside(container)
+
+    async def _connect(self, request: NetworkConnect, call: CallContext, wish: Wish) -> Any:
         async with self._changes.lock:
             network = self._records.network(request.network)
+            if wish.lease is not None and network.id != wish.network.id:
+                raise Conflict(f"network {network.name} became another one meanwhile", name=network.name, with_=network.name)
+            wish = msgspec.structs.replace(wish, network=network)
             self._refuse_fixed(network)
             mended = await self._networks.health.ready(network, dry_run=request.dry_run)
-            container = await self._known.running(request.container)
-            if container.mode in ("host", "none"):
-                raise InvalidValue(f"container {container.ref} runs on the network {container.mode!r}, which goes with no other: "
-                                   "start it without --network " + container.mode, field="container", value=container.ref)
-            inside = await self._known.inside(container)
-            wish = Wish(network, request.ip, request.ip6, request.aliases, request.mac_address)
+            container, inside = await self._able(request.container)
             endpoints, last = self.wanted(container, (wish,), inside)
             names = (*container.networks, network.name)
             change = Change("network.connect", call.uid, endpoints=endpoints,
@@ -143,7 +198,8 @@ class Endpoints:
             if not request.dry_run:
                 await self._changes.carry_out(change, last, steps)
         warnings = [*mended, *self._facts.warnings(network), *_kept(container, network, endpoints[0]),
-                    *await names_advice(container, network, endpoints[0], self._facts.resolv_conf)]
+                    *await names_advice(container, network, endpoints[0], self._facts.resolv_conf),
+                    *_of_lease(network, endpoints[0], dry_run=request.dry_run)]
         return {"endpoint": endpoints[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
                 "dry_run": request.dry_run}
 

@@ -15,10 +15,11 @@ from helperd.endpoints import Last, Wish, chosen_addresses
 from helperd.host_facts import HostFacts
 from helperd.network_difference import differences
 from helperd.networks import Networks
+from helperd.prefixes import parse_address
 from helperd.store import Change, lease_address
 from helperd.streams import Stream
-from protocol.errors import InvalidValue
-from protocol.model import Network, Plan, Subnet
+from protocol.errors import Conflict, InvalidValue
+from protocol.model import DHCP, Network, Plan, Subnet
 from protocol.requests import NetworkHostAccess
 
 
@@ -58,6 +59,8 @@ class HostAccess:
                 raise InvalidValue(f"the host has access to network {network.name} already, as {', '.join(network.host_addresses)}: switch "
                                    "it off first to give it another address", field="ip", value=str(request.ip or request.ip6))
             return network, {}
+        if network.ipam == DHCP:
+            return msgspec.structs.replace(network, host_addresses=(self._beside_server(network, request),)), {}
         kept = {6 if ":" in subnet.aux[AUX] else 4: subnet.aux[AUX] for subnet in network.subnets if AUX in subnet.aux}
         bare = msgspec.structs.replace(network, subnets=tuple(map(_without_own, network.subnets)))
         wish = Wish(bare, asked[4] or kept.get(4), asked[6] or kept.get(6))
@@ -65,6 +68,21 @@ class HostAccess:
         addresses = tuple(map(lease_address, prefixes))
         subnets = tuple(_with_own(item, addresses) for item in bare.subnets)
         return msgspec.structs.replace(bare, host_addresses=addresses, subnets=subnets), last
+
+    def _beside_server(self, network: Network, request: NetworkHostAccess) -> str:
+        """The address that the operator names where the site's server gives out all others."""
+        if request.ip is None or request.ip6 is not None:
+            raise InvalidValue(f"the addresses of network {network.name} come from the site's DHCP server: name one for the host that it "
+                               "does not give out, with --ip", field="ip", value=str(request.ip6 or ""))
+        address = parse_address(request.ip, "ip")
+        owner = self._records.leases(network.id).get(str(address))
+        if address.version != 4 or address.is_multicast or address.is_loopback or address.is_unspecified:
+            raise InvalidValue(f"{address} can't be the host's address in network {network.name}: expected an IPv4 address of the site",
+                               field="ip", value=str(address))
+        if owner is not None:
+            raise Conflict(f"address {address} is in use by container {self._records.owner(owner)}", field="ip", value=str(address),
+                           with_=self._records.owner(owner))
+        return str(address)
 
     def _off(self, network: Network, request: NetworkHostAccess) -> Network:
         if request.ip is not None or request.ip6 is not None:

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.host_access import host_link
-from protocol.model import Container, Endpoint, Network, Port
+from protocol.model import Container, Endpoint, Lease, Network, Port
 from protocol.ports import order
+
+_NEVER = 0xFFFFFFFF  # seconds of a lease
 
 
 def timestamp(seconds: float) -> str:
@@ -50,6 +52,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "HostInterface": endpoint.host_link,
             "Aliases": list(endpoint.aliases),
             "Ports": port_bindings(endpoint.ports),
+            **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
         }
     return {
         "Name": network.name,
@@ -59,7 +62,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
         "Driver": network.driver,
         "EnableIPv4": network.ipv4,
         "EnableIPv6": network.ipv6,
-        "IPAM": {"Driver": "default", "Options": {}, "Config": config},
+        "IPAM": {"Driver": network.ipam, "Options": {}, "Config": config},
         "Internal": network.internal,
         "Attachable": False,
         "Ingress": False,
@@ -79,6 +82,16 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "Problem": network.problem,
         },
     }
+
+
+def lease_document(lease: Lease) -> dict[str, Any]:
+    """A lease as `inspect` shows it; `State` is ``bound`` or why it is over."""
+    def at(seconds: int) -> str:
+        return "never" if seconds == _NEVER else timestamp(lease.obtained + seconds)
+
+    return {"State": f"lost: {lease.lost}" if lease.lost else "bound", "Address": lease.prefix, "Server": lease.server,
+            "Gateway": lease.gateway, "DNS": list(lease.dns), "Domain": lease.domain, "Obtained": timestamp(lease.obtained),
+            "Renew": at(lease.renew), "Rebind": at(lease.rebind), "Expires": at(lease.seconds), "Note": lease.note}
 
 
 def port_bindings(ports: Iterable[Port], exposed: Iterable[str] = ()) -> dict[str, list[dict[str, str]] | None]:
@@ -104,10 +117,12 @@ def container_document(container: Container, pairs: Sequence[tuple[Network, Endp
             "IPPrefixLen": int(_address(endpoint, 4).partition("/")[2] or 0),
             "GlobalIPv6Address": _address(endpoint, 6).partition("/")[0],
             "GlobalIPv6PrefixLen": int(_address(endpoint, 6).partition("/")[2] or 0),
-            "Gateway": next((s.gateway for s in network.subnets if s.gateway and ":" not in s.gateway), "") or "",
+            "Gateway": endpoint.lease.gateway if endpoint.lease is not None and not endpoint.lease.lost else
+            next((s.gateway for s in network.subnets if s.gateway and ":" not in s.gateway), "") or "",
             "IPv6Gateway": next((s.gateway for s in network.subnets if s.gateway and ":" in s.gateway), "") or "",
             "Interface": endpoint.ifname,
             "HostInterface": endpoint.host_link,
+            **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
         }
     running = container.status == "running"
     ports = [port for _, endpoint in pairs for port in endpoint.ports]

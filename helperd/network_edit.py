@@ -14,7 +14,7 @@ from drivers.changing import changed_options, require
 from drivers.host_access import AUX
 from helperd.prefixes import IPAddress, IPNetwork, edges, host_address, parse_address, parse_prefix
 from protocol.errors import Conflict, InUse, InvalidValue, NotFound
-from protocol.model import DriverInfo, Network, Subnet
+from protocol.model import DHCP, DriverInfo, Network, Subnet
 from protocol.names import aux_name, display_text, label_key, suggestion
 from protocol.requests import NetworkUpdate, SubnetRequest
 
@@ -28,7 +28,7 @@ def edited(network: Network, request: NetworkUpdate, info: DriverInfo, owners: O
     if internal != network.internal:
         require(info, "internal", "--internal", str(internal).lower())
     subnets = _subnets(network, request, info, owners, choose)
-    families = {ipaddress.ip_network(item.subnet).version for item in subnets}
+    families = {4} if network.ipam == DHCP else {ipaddress.ip_network(item.subnet).version for item in subnets}
     return msgspec.structs.replace(
         network, options=changed_options(info, network.options, request.options), labels=_labels(network, request), internal=internal,
         subnets=subnets, ipv4=4 in families, ipv6=6 in families)
@@ -48,6 +48,9 @@ def _labels(network: Network, request: NetworkUpdate) -> dict[str, str]:
 
 
 def _subnets(network: Network, request: NetworkUpdate, info: DriverInfo, owners: Owners, choose: Choose) -> tuple[Subnet, ...]:
+    if request.subnets and network.ipam == DHCP:
+        raise InvalidValue(f"the addresses of network {network.name} come from the site's DHCP server, which says what its subnet is",
+                           field="subnets", value=display_text(request.subnets[0]))
     kept = _without_removed(network, request, info, owners)
     fresh = [SubnetRequest(item) for item in request.subnets]
     if fresh:

@@ -24,8 +24,8 @@ from helperd.store import Change
 from helperd.streams import Stream
 from helperd.subnets import Cut, check_subnets
 from protocol.errors import Conflict, InUse, InvalidValue, NetdeckError
-from protocol.model import Network, Plan
-from protocol.names import label_key, network_name
+from protocol.model import DHCP, DriverInfo, Network, Plan
+from protocol.names import display_text, label_key, network_name, suggestion
 from protocol.requests import (
     NetworkCreate,
     NetworkInspect,
@@ -36,6 +36,36 @@ from protocol.requests import (
 
 log = logging.getLogger("netdeck.networks")
 PREDEFINED = (("bridge", "bridge"), ("host", "host"), ("none", "none"))
+
+
+IPAMS = ("default", DHCP)
+
+
+def _leased(request: NetworkCreate, info: DriverInfo) -> bool:
+    """Whether addresses come from the site's DHCP server. Raises InvalidValue for what does not go with that."""
+    if request.ipam not in IPAMS:
+        raise InvalidValue(f"no IPAM driver {display_text(request.ipam)!r}{suggestion(request.ipam, IPAMS)}: known are {', '.join(IPAMS)}",
+                           field="ipam", value=display_text(request.ipam), expected=", ".join(IPAMS))
+    if request.ipam != DHCP:
+        return False
+    hindrances = (("the networks of driver " + info.name, not info.leases, "it is for macvlan, ipvlan and bridges with an uplink"),
+                  ("subnets of your own", bool(request.subnets), "leave --subnet out, the site's server says which it is"),
+                  ("IPv6", request.ipv6, "leave --ipv6 out; only IPv4 addresses are leased"),
+                  ("a network without IPv4", not request.ipv4, "only IPv4 addresses are leased"),
+                  ("an internal network", request.internal, "nobody answers there"))
+    for words, there, why in hindrances:
+        if there:
+            raise InvalidValue(f"--ipam-driver dhcp does not go with {words}: {why}", field="ipam", value=DHCP)
+    return True
+
+
+def _on_the_site(network: Network) -> Network:
+    """`network`; raises InvalidValue where it has its addresses from a server that it does not lead to."""
+    if network.ipam == DHCP and (network.internal or not (network.options.get("parent") or network.options.get("uplink"))):
+        option = "uplink" if network.driver == "bridge" else "parent"
+        raise InvalidValue(f"network {network.name} leads to no DHCP server: name the host's link that does with -o {option}=LINK",
+                           field=option, value="")
+    return network
 
 
 class Networks:
@@ -88,16 +118,18 @@ class Networks:
         options = parse_options(driver.info, request.options)
         ours = frozenset(item.link for item in others if item.made_link and item.link)
         outside, parent = driver.info.parents, options.get("parent", "")
-        subnets = check_subnets(name, request.subnets, ipv4=request.ipv4, ipv6=request.ipv6, networks=others,
+        leased = _leased(request, driver.info)
+        subnets = () if leased else check_subnets(name, request.subnets, ipv4=request.ipv4, ipv6=request.ipv6, networks=others,
                                 host=self._facts.ranges(ours), pools=self.pools,
                                 own_link=self._adopted(options.get("name", "")), outside=outside,
                                 automatic_gateway=driver.info.automatic_gateway and (bool(parent and not request.internal) or not outside)
                                 ) if driver.info.subnets else ()
-        families = {6 if ":" in item.subnet else 4 for item in subnets}
+        families = {4} if leased else {6 if ":" in item.subnet else 4 for item in subnets}
         network = Network(id=ident, name=name, driver=driver.name, created=time.time(), subnets=subnets,
                           options=options, labels=dict(request.labels),
-                          internal=request.internal, ipv4=4 in families, ipv6=6 in families, predefined=predefined, owner=uid)
-        return driver.check(network, self._facts.view(records.instance, parent_names(parent) if outside else ()), others)
+                          internal=request.internal, ipv4=4 in families, ipv6=6 in families, predefined=predefined, owner=uid,
+                          ipam=request.ipam)
+        return _on_the_site(driver.check(network, self._facts.view(records.instance, parent_names(parent) if outside else ()), others))
 
     def _adopted(self, link: str) -> str:
         """`link` if it exists on the host and is not ours, else ""."""

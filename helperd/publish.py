@@ -100,6 +100,8 @@ class Publisher:
             if not isinstance(earlier, Endpoint):
                 fresh.append(endpoint)
                 self._told(endpoint, "connected", call)
+            elif earlier.addresses != endpoint.addresses:
+                fresh.append(endpoint)
             self._ports_told(endpoint, earlier.ports if isinstance(earlier, Endpoint) else (), call)
         for ident in change.drop_endpoints:
             lost = self._world.get("endpoints", ident)

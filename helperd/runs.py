@@ -197,7 +197,7 @@ class Runs:
                       call: CallContext) -> Container:
         """Connect the sandbox to its networks and write it down as running."""
         names = tuple(wish.network.name for wish in wishes) or (container.mode,)
-        async with self._changes.lock:
+        async with self._endpoints.leased(container, wishes, NEW) as wishes, self._changes.lock:
             for wish in wishes:
                 if wish.network.id not in self._records.networks:
                     raise NotFound(f"network {wish.network.name} was removed while the container started", name=wish.network.name)

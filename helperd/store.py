@@ -246,6 +246,15 @@ class Store:
             db.execute("INSERT INTO ports VALUES (?, ?, ?, ?, ?, ?)", (*key, wild, endpoint))
 
     @staticmethod
+    def _let_leases(db: sqlite3.Connection, endpoints: Iterable[Endpoint]) -> None:
+        """Take away what a change that was taken back gave endpoints that stay."""
+        for endpoint in endpoints:
+            kept = {lease_address(prefix) for prefix in endpoint.addresses}
+            for address, in db.execute("SELECT address FROM leases WHERE endpoint = ?", (endpoint.id,)).fetchall():
+                if address not in kept:
+                    db.execute("DELETE FROM leases WHERE network = ? AND address = ?", (endpoint.network, address))
+
+    @staticmethod
     def _insert(db: sqlite3.Connection, table: str, columns: tuple[str, ...], values: tuple[str, ...], doc: msgspec.Struct) -> bool:
         """A row in its interim state; `values` are its id and `columns`. False, with nothing done, where there is one with that id."""
         names = ", ".join(("id", *columns, "state", "doc"))
@@ -285,7 +294,9 @@ class Store:
             row = db.execute("SELECT doc FROM journal WHERE id = ?", (entry,)).fetchone()
             change = msgspec.json.decode(row[0], type=Change) if row else Change("", 0)
             touched = {*(item.id for item in change.endpoints), *change.drop_endpoints}
-            self._let_ports(db, [item for item in self.endpoints() if item.id in touched] if touched else ())
+            left = [item for item in self.endpoints() if item.id in touched] if touched else []
+            self._let_ports(db, left)
+            self._let_leases(db, left)
             db.execute("DELETE FROM journal WHERE id = ?", (entry,))
 
     def recover(self) -> list[Journalled]:
@@ -295,8 +306,10 @@ class Store:
             for table in ("endpoints", "containers", "networks"):
                 db.execute(f"DELETE FROM {table} WHERE state IN ('coming', 'going')")
             if found:
+                left = self.endpoints()
                 db.execute("DELETE FROM ports")
-                self._let_ports(db, self.endpoints())
+                self._let_ports(db, left)
+                self._let_leases(db, left)
             db.execute("DELETE FROM journal")
         return found
 

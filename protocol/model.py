@@ -16,6 +16,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base: immutable, strict."""
 
 
+DHCP = "dhcp"
+
+
 class Subnet(Model, frozen=True):
     """One address pool of a network. `gateway` is a bare address or None where the network has none (internal, ipvlan l3)."""
 
@@ -45,6 +48,7 @@ class Network(Model, frozen=True):
     made_link: bool = True  # False where `link` was there before and is not ours
     kept_addresses: tuple[str, ...] = ()  # prefixes that such a `link` had before, which stay when the network goes
     host_addresses: tuple[str, ...] = ()  # what the host has on a link of its own in the network (host access), () without one
+    ipam: str = "default"  # where addresses come from: pools of netdeck's, or the site's DHCP server (`DHCP`)
     state: str = "ready"  # ready | creating | removing
     problem: str = ""  # what of it is not as it should be, in words, "" where all is well; never stored
 
@@ -57,6 +61,23 @@ class Port(Model, frozen=True):
     host: str
     host_port: int
     port: int  # in the container
+
+
+class Lease(Model, frozen=True):
+    """What the site's DHCP server gave an endpoint (RFC 2131). Seconds count from `obtained`; 4294967295 of them never end."""
+
+    prefix: str  # 192.168.1.57/24
+    server: str
+    server_mac: str
+    obtained: float
+    seconds: int
+    renew: int  # after so many seconds the server is asked to lengthen it, T1
+    rebind: int  # after so many any server is, T2
+    gateway: str = ""
+    dns: tuple[str, ...] = ()
+    domain: str = ""
+    note: str = ""  # what of the server's words was left out, and why
+    lost: str = ""  # why it is over, "" while it holds; the endpoint has no address then
 
 
 class Endpoint(Model, frozen=True):
@@ -74,6 +95,7 @@ class Endpoint(Model, frozen=True):
     kept_defaults: tuple[int, ...] = ()  # families (4, 6) whose default route the container had from somebody else, which stays
     ports: tuple[Port, ...] = ()  # published through this network
     foreign_names: bool = False  # True where somebody else's name server answered at 127.0.0.11, which stays
+    lease: Lease | None = None  # on a network whose addresses come from DHCP
     state: str = "ready"  # ready | connecting | disconnecting
 
 
@@ -292,6 +314,7 @@ class DriverInfo(Model, frozen=True):
     publishes: bool = False  # ports of containers can be published on addresses of the host
     parents: bool = False  # its networks hang on a link of the host, option `parent`; the host has no address on them
     notes: tuple[str, ...] = ()
+    leases: bool = False  # addresses can come from a DHCP server of the site
     changeable: tuple[str, ...] = ()  # what else of a network can be changed while it exists: "subnets", "internal"
     automatic_gateway: bool = True  # False: a subnet has a gateway only where one was asked for, the driver may choose one itself
     problem: str = ""  # why it can't be used, "" where it can

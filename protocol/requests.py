@@ -30,7 +30,8 @@ class SubnetRequest(Request, frozen=True):
 
 
 class NetworkCreate(Request, frozen=True):
-    """Make a network. Result: ``{network, warnings, plan}``; with `dry_run` nothing is made and `plan` tells what would be."""
+    """Make a network. Result: ``{network, warnings, plan}``; with `dry_run` nothing is made and `plan` tells what would be. `ipam`:
+    ``default``, or ``dhcp`` for addresses from the site's DHCP server."""
 
     name: Name
     driver: Name = "bridge"
@@ -40,6 +41,7 @@ class NetworkCreate(Request, frozen=True):
     internal: bool = False
     ipv4: bool = True
     ipv6: bool = False
+    ipam: Name = "default"
     dry_run: bool = False
 
 

@@ -13,7 +13,7 @@ from drivers.commands import planned
 from drivers.objects import HOST, AnyObject, Sysctl
 from helperd.changes import CallContext, Changes, way_into
 from helperd.default_bridge import DefaultBridge
-from helperd.doctor import drift, foreign, forwarding, paths, ranges, sysctl_fix
+from helperd.doctor import drift, foreign, forwarding, leases, paths, ranges, sysctl_fix
 from helperd.doctor.situation import Situation
 from helperd.doctor.sysctl_fix import Setting
 from helperd.host_facts import HostFacts
@@ -90,6 +90,8 @@ class Doctor:
             found.append(self._with_accepts(finding) if finding.automatic else finding)
         for check in (foreign.unread, paths.mtu_mismatch, ranges.overlaps, ranges.pools):
             found += check(situation)
+        records = self._changes.records
+        found += leases.findings(records.endpoints.values(), records.networks, records.owner)
         found += await self._drift()
         found += self._about_ourselves()
         return sorted(found, key=lambda item: SEVERITIES.index(item.severity)), settings

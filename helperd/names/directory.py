@@ -12,6 +12,7 @@ from pathlib import Path
 
 from drivers.name_server import has_names
 from helperd.changes import CallContext, Changes, place_of
+from helperd.dhcp.leases import name_servers
 from helperd.kernel.name_sockets import NameSockets, outward_sockets
 from helperd.kernel.namespaces import NamespaceGone, NamespaceThread
 from helperd.names.frames import (
@@ -144,7 +145,7 @@ class Directory:
         pairs.sort(key=lambda pair: (pair[0].internal, pair[1].order))
         self.resolver.post(ContainerPut(
             ident, container.ref, container.inode, tuple(network.id for network, _ in pairs if has_names(network)),
-            container.dns or self._dns,
+            container.dns or name_servers(endpoint for _, endpoint in pairs) or self._dns,
             any(not network.internal for network, _ in pairs), not any(word.startswith("ndots:") for word in container.dns_options)),
             descriptors)
 
@@ -167,7 +168,8 @@ class Directory:
         container = self._records.containers.get(frame.container)
         descriptors: tuple[int, ...] = ()
         try:
-            known = container is not None and bool(container.dns or self._dns)
+            known = container is not None and bool(
+                container.dns or self._dns or name_servers(self._records.endpoints_of(container=container.id)))
             if container is not None and known and self._sockets.holds(container.id, container.inode):
                 count = OUTWARD if frame.kind == "udp" else 1
                 made = await self._thread.run_async(place_of(container), partial(outward_sockets, frame.family, frame.kind, count))

@@ -1,4 +1,5 @@
-"""The core's hold on the resolver: starts it, starts it anew when it ends, hangs or sends rubbish, and speaks to the one that lives."""
+"""The core's hold on a process without privilege that reads what strangers send (the resolver, the DHCP client): starts it, starts it
+anew when it ends, hangs or sends rubbish, and speaks to the one that lives."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -18,7 +20,6 @@ from helperd.front_process import child_environment, resident
 from helperd.names.frames import (
     MAX_PACKET,
     Alive,
-    AnyFromResolver,
     Limits,
     PacketError,
     Ping,
@@ -44,12 +45,13 @@ class Patience(msgspec.Struct, frozen=True):
 
 
 class ResolverProcess:
-    """One resolver after the other. `on_start` is called when one begins: it posts all that the resolver must know. `on_frame`
-    gets what it says."""
+    """One process after the other. `on_start` is called when one begins: it posts all that it must know. `on_frame` gets what it
+    says, as `decode` reads it. `module` is what runs, `what` the word for it."""
 
-    def __init__(self, on_start: Callable[[], None], on_frame: Callable[[AnyFromResolver], None], limits: Limits | None = None,
-                 users: Sequence[str] = (), patience: Patience | None = None) -> None:
-        self._on_start, self._on_frame = on_start, on_frame
+    def __init__(self, on_start: Callable[[], None], on_frame: Callable[[Any], None], limits: Limits | None = None,
+                 users: Sequence[str] = (), patience: Patience | None = None, *, module: str = "helperd.names", what: str = "resolver",
+                 decode: Callable[[bytes], object] = from_resolver) -> None:
+        self._on_start, self._on_frame, self._module, self._what, self._decode = on_start, on_frame, module, what, decode
         self._limits, self._users, self._patience = limits or Limits(), tuple(users), patience or Patience()
         self._pair: socket.socket | None = None
         self._out: deque[tuple[bytes, tuple[int, ...]]] = deque()
@@ -73,7 +75,7 @@ class ResolverProcess:
                 reason = f"can't be started: {error}"
             lived = time.monotonic() - started
             pause = FIRST_PAUSE if lived >= STEADY_SECONDS else pause
-            _log.warning("the resolver ended after %.1f s (%s); another starts in %.2f s", lived, reason, pause)
+            _log.warning("the %s ended after %.1f s (%s); another starts in %.2f s", self._what, lived, reason, pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -118,7 +120,7 @@ class ResolverProcess:
     async def _start(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         users = [word for user in self._users for word in ("--user", user)]
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-s", "-m", "helperd.names", "--core-fd", str(theirs.fileno()), *users,
+            sys.executable, "-P", "-s", "-m", self._module, "--core-fd", str(theirs.fileno()), *users,
             pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
             env=child_environment())
 
@@ -152,7 +154,7 @@ class ResolverProcess:
                 self._closed.set()
                 return
             try:
-                frame = from_resolver(body)
+                frame = self._decode(body)
             except PacketError as error:
                 self._failed(str(error))
                 return

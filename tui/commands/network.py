@@ -38,6 +38,8 @@ def network() -> None:
 @click.option("--ipv4/--no-ipv4", default=True, help="IPv4 in this network. [default: on]")
 @click.option("--ipv6/--no-ipv6", default=None, help="IPv6 in this network. [default: if a v6 subnet is given]")
 @click.option("--internal", is_flag=True, help="No way to the outside.")
+@click.option("--ipam-driver", "ipam", default="default", metavar="NAME", help="Where addresses come from: default, or dhcp for the "
+              "site's DHCP server (macvlan, ipvlan l2, a bridge with an uplink).")
 @click.option("--label", "labels", multiple=True, callback=pairs_or_keys, metavar="K=V", help="A label.")
 @dry_run_option
 @format_option
@@ -45,7 +47,7 @@ def network() -> None:
 def create(
     session: Session, name: str, driver: str, subnets: tuple[str, ...], ranges: tuple[str, ...], gateways: tuple[str, ...],
     aux: tuple[tuple[str, str], ...], options: tuple[tuple[str, str], ...], ipv4: bool, ipv6: bool | None, internal: bool,
-    labels: tuple[tuple[str, str], ...], dry_run: bool,
+    ipam: str, labels: tuple[tuple[str, str], ...], dry_run: bool,
 ) -> None:
     """Create a network and print its id.
 
@@ -56,7 +58,7 @@ def create(
         ipv6 = any(":" in subnet["subnet"] for subnet in paired)
     result = call(session.socket, "network.create", {
         "name": name, "driver": driver, "subnets": paired, "options": dict(options), "labels": dict(labels),
-        "internal": internal, "ipv4": ipv4, "ipv6": ipv6, "dry_run": dry_run,
+        "internal": internal, "ipv4": ipv4, "ipv6": ipv6, "ipam": ipam, "dry_run": dry_run,
     }, title=f"network create {name}")
     show_change(session, result, dry_run, "" if dry_run else str(result["network"]["id"]))
 

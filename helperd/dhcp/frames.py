@@ -1,0 +1,88 @@
+"""What the core and the DHCP process say to each other, beside the frames that every such process knows (`helperd.names.frames`)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from helperd.dhcp.terms import Terms
+from helperd.names.frames import Alive, FromResolver, PacketError, Ping, Ready, Short, Start, ToResolver
+
+Why = Annotated[str, msgspec.Meta(max_length=500)]
+
+
+class Wire(ToResolver, frozen=True, tag="wire"):
+    """A network's link; a packet socket on it goes with this. `id` is the network's."""
+
+    id: str
+
+
+class WireGone(ToResolver, frozen=True, tag="wire_gone"):
+    id: str
+
+
+class Lessee(ToResolver, frozen=True, tag="lessee"):
+    """Who wants a lease. `id` is the endpoint's. With `terms` it has one, granted `age` seconds ago; without, `hint` is an address that
+    would be welcome."""
+
+    id: str
+    wire: str
+    mac: str
+    hostname: str = ""
+    client_id: bytes = b""
+    terms: Terms | None = None
+    age: float = 0.0
+    hint: str = ""
+
+
+class LesseeGone(ToResolver, frozen=True, tag="lessee_gone"):
+    """What it has is given back, or declined: somebody else has the address."""
+
+    id: str
+    declined: bool = False
+
+
+class Leased(FromResolver, frozen=True, tag="leased"):
+    id: Short
+    terms: Terms
+
+
+class LeaseLost(FromResolver, frozen=True, tag="lease_lost"):
+    id: Short
+    why: Why
+
+
+class LeaseRefused(FromResolver, frozen=True, tag="lease_refused"):
+    """A server said something that can't be taken."""
+
+    id: Short
+    why: Why
+
+
+class WireFailed(FromResolver, frozen=True, tag="wire_failed"):
+    """The socket of a network works no more: its link went, or is down."""
+
+    id: Short
+
+
+AnyToDhcp = Start | Ping | Wire | WireGone | Lessee | LesseeGone
+AnyFromDhcp = Ready | Alive | Leased | LeaseLost | LeaseRefused | WireFailed
+
+_TO = msgspec.msgpack.Decoder(AnyToDhcp)
+_FROM = msgspec.msgpack.Decoder(AnyFromDhcp)
+
+
+def from_dhcp(body: bytes) -> AnyFromDhcp:
+    """Raises PacketError."""
+    try:
+        frame: AnyFromDhcp = _FROM.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PacketError(f"the DHCP process sent what is not a packet: {error}") from error
+    return frame
+
+
+def to_dhcp(body: bytes) -> AnyToDhcp:
+    """Raises msgspec.MsgspecError."""
+    frame: AnyToDhcp = _TO.decode(body)
+    return frame

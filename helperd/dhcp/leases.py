@@ -1,0 +1,299 @@
+"""The core's side of DHCP: leases are had before a change that needs them, kept while their endpoints live, given back with them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from helperd.changes import CallContext, Changes
+from helperd.dhcp.frames import (
+    AnyFromDhcp,
+    Leased,
+    LeaseLost,
+    LeaseRefused,
+    Lessee,
+    LesseeGone,
+    Wire,
+    WireFailed,
+    WireGone,
+    from_dhcp,
+)
+from helperd.dhcp.terms import Terms, checked
+from helperd.kernel.dhcp_socket import mac_of, open_on
+from helperd.names.process import ResolverProcess
+from helperd.plan import Step
+from helperd.store import Change, lease_address
+from helperd.world import World
+from protocol.errors import Conflict, NetdeckError, NotFound, Unavailable
+from protocol.model import DHCP, Container, Endpoint, Lease, Network
+from protocol.names import display_text
+
+log = logging.getLogger("netdeck.dhcp")
+PATIENCE = 12.0  # seconds for a server to answer when a container is connected: it is asked three times
+AFTER_REFUSAL = 4.0  # for another to do so, once one has said what can't be taken
+READY_SECONDS = 60.0  # for the process: a machine in software emulation takes long to import the modules
+RETRY_SECONDS = 1.0  # until a link that is down or gone is tried again
+_BAD = "lost", "error"
+
+
+def wire_of(network: Network) -> str:
+    """The host's link that leads to the site's DHCP server."""
+    return network.options.get("uplink") or network.link
+
+
+def lease_of(terms: Terms, moment: float) -> Lease:
+    """What is stored of terms that came at `moment`."""
+    return Lease(terms.prefix, terms.server, terms.server_mac, moment, terms.seconds, terms.t1, terms.t2, terms.gateway, terms.dns,
+                 terms.domain, terms.note)
+
+
+def _terms(lease: Lease) -> Terms:
+    address, _, length = lease.prefix.partition("/")
+    return Terms(address, int(length), lease.server, lease.server_mac, lease.seconds, lease.renew, lease.rebind, lease.gateway, lease.dns,
+                 lease.domain, lease.note)
+
+
+class Leases:
+    """All leases of this host. A process without privilege speaks to servers; what it says is checked again here."""
+
+    def __init__(self, changes: Changes, world: World) -> None:
+        self._changes, self._records, self._world = changes, changes.records, world
+        self.process = ResolverProcess(self._everything, self._heard, module="helperd.dhcp", what="DHCP client", decode=from_dhcp)
+        self._needed = asyncio.Event()
+        self._hopes: dict[str, tuple[Lessee, asyncio.Future[Terms]]] = {}
+        self._limits: dict[str, asyncio.Timeout] = {}  # of those that wait
+        self._refusals: dict[str, str] = {}
+        self._held: set[str] = set()  # ids that the process has been told of
+        self._news: asyncio.Queue[Leased | LeaseLost] = asyncio.Queue()
+        self._reopening: dict[str, asyncio.TimerHandle] = {}
+        changes.listeners.append(self)
+
+    async def run(self) -> None:
+        """Keep the leases until cancelled. The process is started with the first network that needs it."""
+        if any(item.ipam == DHCP for item in self._records.networks.values()):
+            self._needed.set()
+        await self._needed.wait()
+        await asyncio.gather(self.process.run(), self._follow())
+
+    # Before a change
+
+    async def acquire(self, network: Network, endpoint: Endpoint, container: Container) -> Lease:
+        """A lease for an endpoint that is about to be. Raises Unavailable where no server gives one in time, Conflict, NotFound."""
+        link = wire_of(network)
+        self._needed.set()
+        try:
+            mac_of(link)
+            lessee = self._lessee(network, endpoint, container)
+        except OSError as error:
+            raise NotFound(f"no address for {container.ref} on network {network.name}: {link} on this host: {error.strerror}",
+                           name=link) from error
+        hope: asyncio.Future[Terms] = asyncio.get_running_loop().create_future()
+        self._hopes[endpoint.id] = lessee, hope
+        self._refusals.pop(endpoint.id, None)
+        try:
+            await asyncio.wait_for(self.process.ready.wait(), READY_SECONDS)
+            self._open(network)
+            self._tell(lessee)
+            async with asyncio.timeout(PATIENCE) as limit:
+                self._limits[endpoint.id] = limit
+                terms = await hope
+        except TimeoutError:
+            self.drop(endpoint.id)
+            refusal = self._refusals.pop(endpoint.id, "")
+            said = f"a DHCP server answered on {link}, and not as it should: {display_text(refusal)}" if refusal else (
+                f"no DHCP server answered on {link} within {PATIENCE:g} s")
+            raise Unavailable(f"no address for {container.ref} on network {network.name}: {said}. See what is on the wire with "
+                              f"`tcpdump -ni {link} port 67 or port 68`; nothing was changed", name=network.name) from None
+        except BaseException:
+            self.drop(endpoint.id)
+            raise
+        finally:
+            self._hopes.pop(endpoint.id, None)
+            self._limits.pop(endpoint.id, None)
+        owner = self._records.leases(network.id).get(terms.address)
+        problem = checked(terms)
+        if owner not in (None, endpoint.id) or problem:
+            self.drop(endpoint.id, declined=not problem)
+            why = problem or f"it is {self._records.owner(owner or '')}'s"
+            raise Conflict(f"server {terms.server} gives {terms.address} for {container.ref} on network {network.name}, which can't be: "
+                           f"{why}", with_=terms.address)
+        return lease_of(terms, time.time())
+
+    def drop(self, endpoint: str, *, declined: bool = False) -> None:
+        """Give a lease back."""
+        if endpoint in self._held:
+            self._held.discard(endpoint)
+            self.process.post(LesseeGone(endpoint, declined))
+
+    def settle(self, endpoint: str) -> None:
+        """After a change: what it had is given back unless there is such an endpoint."""
+        if endpoint not in self._records.endpoints:
+            self.drop(endpoint)
+
+    # What the process is told
+
+    def _lessee(self, network: Network, endpoint: Endpoint, container: Container) -> Lessee:
+        """Raises OSError where the MAC address is that of a link which is gone."""
+        shared = network.driver == "ipvlan"  # its containers all have the MAC address of the parent (RFC 2132, 9.14)
+        mac = endpoint.mac if endpoint.mac and not shared else mac_of(wire_of(network))
+        identity = b"\x00netdeck-" + endpoint.id[:16].encode() if shared else b""
+        hostname = container.ref.partition(":")[2] or (container.name if container.hostname == container.id[:12] else container.hostname)
+        lease = endpoint.lease
+        if lease is None or lease.lost:
+            return Lessee(endpoint.id, network.id, mac, hostname, identity, hint=lease_address(lease.prefix) if lease else "")
+        return Lessee(endpoint.id, network.id, mac, hostname, identity, _terms(lease), max(0.0, time.time() - lease.obtained))
+
+    def _tell(self, lessee: Lessee) -> None:
+        self._held.add(lessee.id)
+        self.process.post(lessee)
+
+    def _everything(self) -> None:
+        self._held.clear()
+        for network in self._records.networks.values():
+            if network.ipam == DHCP:
+                self._open(network)
+        for endpoint in self._records.endpoints.values():
+            self._resume(endpoint)
+        for lessee, _ in self._hopes.values():
+            self._tell(lessee)
+
+    def _resume(self, endpoint: Endpoint) -> None:
+        network, container = self._records.networks.get(endpoint.network), self._records.containers.get(endpoint.container)
+        if network is not None and container is not None and network.ipam == DHCP:
+            try:
+                self._tell(self._lessee(network, endpoint, container))
+            except OSError as error:
+                log.warning("the lease of %s waits for %s: %s", container.ref, wire_of(network), error.strerror)
+
+    def _open(self, network: Network) -> None:
+        """Give the process a socket on the network's wire; where there is none now, later."""
+        timer = self._reopening.pop(network.id, None)
+        if timer is not None:
+            timer.cancel()
+        try:
+            sock = open_on(wire_of(network))
+        except OSError:
+            self._open_later(network.id)
+            return
+        self.process.post(Wire(network.id), (sock.detach(),))
+
+    def _open_later(self, ident: str) -> None:
+        def again() -> None:
+            network = self._records.networks.get(ident)
+            if network is not None:
+                self._open(network)
+
+        self._reopening[ident] = asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
+
+    def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None:
+        """A change was committed."""
+        for ident in change.drop_endpoints:
+            self.drop(ident)
+        for ident in change.drop_networks:
+            timer = self._reopening.pop(ident, None)
+            if timer is not None:
+                timer.cancel()
+            if self._needed.is_set():
+                self.process.post(WireGone(ident))
+        if any(network.ipam == DHCP for network in change.networks):
+            self._needed.set()
+
+    # What the process says
+
+    def _heard(self, frame: AnyFromDhcp) -> None:
+        match frame:
+            case Leased() if frame.id in self._hopes:
+                hope = self._hopes[frame.id][1]
+                if not hope.done():
+                    hope.set_result(frame.terms)
+            case Leased() | LeaseLost():
+                if frame.id in self._records.endpoints:
+                    self._news.put_nowait(frame)
+            case LeaseRefused():
+                self._refused(frame)
+            case WireFailed():
+                self._open_later(frame.id)
+            case _:
+                pass
+
+    def _refused(self, frame: LeaseRefused) -> None:
+        limit = self._limits.pop(frame.id, None)
+        if limit is not None:
+            limit.reschedule(min(limit.when() or 0.0, asyncio.get_running_loop().time() + AFTER_REFUSAL))
+        if self._refusals.get(frame.id) == frame.why:
+            return
+        self._refusals[frame.id] = frame.why
+        endpoint = self._records.endpoints.get(frame.id)
+        if endpoint is not None:
+            self._log(endpoint, "refused", "warning", f"a DHCP server said what can't be taken: {display_text(frame.why)}")
+
+    async def _follow(self) -> None:
+        """Bring endpoints to what their leases say now."""
+        while True:
+            frame = await self._news.get()
+            try:
+                await (self._granted(frame) if isinstance(frame, Leased) else self._over(frame))
+            except NetdeckError as error:
+                endpoint = self._records.endpoints.get(frame.id)
+                if endpoint is not None:
+                    self._log(endpoint, "failed", "error", f"what its lease says could not be set: {error.message}")
+            except Exception:  # one lease that fails must not be the end of the others
+                log.exception("a lease")
+
+    async def _granted(self, frame: Leased) -> None:
+        problem = checked(frame.terms)
+        async with self._changes.lock:
+            endpoint = self._records.endpoints.get(frame.id)
+            if endpoint is None or endpoint.lease is None or problem:
+                return
+            before, lease = endpoint.lease, lease_of(frame.terms, time.time())
+            owner = self._records.leases(endpoint.network).get(frame.terms.address)
+            if owner not in (None, endpoint.id):
+                self.drop(endpoint.id, declined=True)
+                self._log(endpoint, "declined", "error", f"the DHCP server gives it {frame.terms.address}, which is "
+                                                         f"{self._records.owner(owner or '')}'s")
+                return
+            if endpoint.addresses and endpoint.addresses != (lease.prefix,):  # with the old address go the routes that rest on it
+                await self._set(endpoint, (), msgspec.structs.replace(before, lost=f"the server gives {lease.prefix} in its place"))
+                endpoint = self._records.endpoints[frame.id]
+            await self._set(endpoint, (lease.prefix,), lease)
+            self._refusals.pop(frame.id, None)
+        if before.lost:
+            self._log(endpoint, "back", "notice", f"{lease.prefix} from {lease.server}{_noted(lease)}")
+        elif before.prefix != lease.prefix or before.gateway != lease.gateway:
+            self._log(endpoint, "changed", "warning", f"{before.prefix} -> {lease.prefix}, router {lease.gateway or 'none'}{_noted(lease)}")
+        else:
+            self._log(endpoint, "renewed", "info", f"{lease.prefix} by {lease.server}")
+
+    async def _over(self, frame: LeaseLost) -> None:
+        async with self._changes.lock:
+            endpoint = self._records.endpoints.get(frame.id)
+            if endpoint is None or endpoint.lease is None or endpoint.lease.lost:
+                return
+            await self._set(endpoint, (), msgspec.structs.replace(endpoint.lease, lost=display_text(frame.why)))
+        self._log(endpoint, *_BAD, f"{endpoint.lease.prefix} is taken away: {display_text(frame.why)}. It is asked for again and again")
+
+    async def _set(self, endpoint: Endpoint, addresses: tuple[str, ...], lease: Lease) -> None:
+        """The caller holds the lock of changes."""
+        gone = tuple((endpoint.network, lease_address(prefix)) for prefix in endpoint.addresses if prefix not in addresses)
+        fresh = msgspec.structs.replace(endpoint, addresses=addresses, lease=lease)
+        await self._changes.carry_out(Change("dhcp.lease", 0, endpoints=(fresh,), drop_leases=gone))
+
+    def _log(self, endpoint: Endpoint, action: str, level: str, text: str) -> None:
+        network = self._records.networks.get(endpoint.network)
+        self._world.log("lease", action, network.name if network else endpoint.network[:12], where=self._records.owner(endpoint.id),
+                        text=text, level=level)
+
+
+def _noted(lease: Lease) -> str:
+    return f"; {display_text(lease.note)}" if lease.note else ""
+
+
+def name_servers(endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+    """The name servers that the leases of one container's endpoints name."""
+    found = (server for item in endpoints if item.lease is not None and not item.lease.lost for server in item.lease.dns)
+    return tuple(dict.fromkeys(found))[:3]
