@@ -29,6 +29,7 @@ from tui.widgets.sparkline import sparkline
 CHART_HEIGHT: Final = 4
 JSON_PAGE: Final = "JSON"
 NEIGHBOURS_PAGE: Final = "Neighbours"  # of an interface: what it has learnt of others, while the page is open
+NOTES_PAGE: Final = "Notes"  # of a network: what its driver can't do
 PORTS_PAGE: Final = "Ports"
 QUERIES_PAGE: Final = "Queries"  # of a container: what it asks for names, while the page is open
 _MAIN_TABLE: Final = 254
@@ -137,6 +138,24 @@ def _network_members(context: Context, key: str, network: Network) -> list[Line]
         if rates is not None:
             page.field("receives", rate_text(rates.rx))
             page.field("sends", rate_text(rates.tx))
+    return page.lines
+
+
+def _network_notes(context: Context, key: str, network: Network) -> list[Line]:
+    """What its driver can and can't do."""
+    page = Page(context.width)
+    if not isinstance(context.inspected, list):
+        page.text(context.inspected or "asking the helper", "bad" if context.inspected else "muted")
+        return page.lines
+    for info in (item for item in context.inspected if item["name"] == network.driver):
+        page.heading(info["name"])
+        page.text(info["help"])
+        for text in info["notes"]:
+            page.blank()
+            page.text(text)
+        for option in info["options"]:
+            page.heading(option["name"], network.options.get(option["name"], "") or "not set")
+            page.text(option["help"], "muted")
     return page.lines
 
 
@@ -337,7 +356,8 @@ def _event_summary(context: Context, key: str, entry: LogEntry) -> list[Line]:
 Maker = Callable[[Context, str, Any], "list[Line]"]
 
 PAGES: Final[dict[str, tuple[tuple[str, Maker], ...]]] = {
-    "network": (("Summary", _network_summary), ("Containers", _network_members), (JSON_PAGE, _inspected)),
+    "network": (("Summary", _network_summary), ("Containers", _network_members), (JSON_PAGE, _inspected),
+                (NOTES_PAGE, _network_notes)),
     "container": (("Summary", _container_summary), ("Interfaces", _container_interfaces), (PORTS_PAGE, _container_ports),
                   (QUERIES_PAGE, _container_queries), (JSON_PAGE, _inspected)),
     "interface": (("Summary", _interface_summary), ("Addresses", _interface_addresses),
@@ -355,6 +375,8 @@ def question(feed: Feed, selected: Selected, page: int) -> tuple[str, dict[str, 
     name = PAGES[selected.kind][page][0]
     if name == JSON_PAGE and selected.kind in INSPECT:
         return INSPECT[selected.kind], {"names": (selected.key,)}
+    if name == NOTES_PAGE:
+        return "driver.list", {}
     if name == PORTS_PAGE and isinstance(selected.model, Container) and published(feed, selected.model):
         return "port.list", {"container": selected.key}
     return None
