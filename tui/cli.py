@@ -18,6 +18,7 @@ import click
 
 from protocol.errors import NetdeckError, to_wire
 from protocol.names import display_text, suggestion
+from tui import not_docker
 from tui.docker_flags import Session
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -73,7 +74,8 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            ctx.fail(f"no command {display_text(args[0])!r}{suggestion(args[0], COMMANDS)}")
+            instead = not_docker.COMMANDS.get(args[0], "")
+            ctx.fail(f"no command {display_text(args[0])!r}{f': {instead}' if instead else suggestion(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -16,6 +16,7 @@ from tui.commands.names import complete_container, complete_network, complete_ow
 from tui.commands.port import port_of
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs_or_keys, pass_session
+from tui.not_docker import RUN_OPTIONS, refuse
 from tui.tables import as_json, plan_text, short_id, table, terminal_width
 
 _COMMAND = {"ignore_unknown_options": False, "allow_interspersed_args": False, "help_option_names": ["--help"]}
@@ -64,6 +65,7 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("-w", "--workdir", metavar="DIR", help="Its working directory.")
 @click.option("--rootfs", metavar="DIR", help="The directory that it has as /. [default: the host's files]")
 @click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to it. [default: on]")
+@refuse(RUN_OPTIONS)
 @dry_run_option
 @format_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
