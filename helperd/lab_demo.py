@@ -5,6 +5,7 @@ It is a client like any other. ``python -m helperd.lab_demo`` makes it on the he
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -76,6 +77,10 @@ NETWORKS: tuple[dict[str, Any], ...] = (
      "subnets": [{"subnet": "10.20.0.0/24"}, {"subnet": "fd00:20::/64"}]},
     {"name": "db", "internal": True, "labels": {"demo": "yes"}, "subnets": [{"subnet": "10.30.0.0/24"}]},
 )
+#: Where the kernel has macvlan: a network of the site's, on a link of the host.
+SITE: dict[str, Any] = {"name": "site", "driver": "macvlan", "options": {"parent": "eth1"}, "labels": {"demo": "yes"},
+                        "subnets": [{"subnet": "10.0.1.0/24", "gateway": "10.0.1.1"}]}
+ON_SITE = "probe"
 CONTAINERS = (
     DemoContainer("shop", _python("server.py"), "web", "10.20.0.10", "fd00:20::10", publish=("80:8080",)),
     DemoContainer("database", _python("server.py"), "db", "10.30.0.10"),
@@ -117,6 +122,9 @@ def make(client: BlockingClient) -> None:
         })
         for network_name, address in container.further.items():
             client.call("network.connect", {"network": network_name, "container": container.name, "ip": address})
+    with contextlib.suppress(NetdeckError):
+        client.call("network.create", SITE)
+        client.call("network.connect", {"network": SITE["name"], "container": ON_SITE})
 
 
 def main() -> int:

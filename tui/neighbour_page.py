@@ -65,10 +65,10 @@ def _neighbours(page: Page, rows: Sequence[Neighbour], names: Mapping[str, str],
         mac = Span(f"{row.mac or glyphs.missing:<{_MAC}} ")
         who = names.get(row.mac, "")
         if len(row.address) <= room:
-            page.raw(Span(f"{row.address:<{room}} ", "label"), mac, state, *_who(page, who, room + _MAC + _STATE + 3))
+            _line(page, who, room + 1, Span(f"{row.address:<{room}} ", "label"), mac, state)
         else:
             page.raw(Span(row.address, "label"))
-            page.raw(Span("  "), mac, state, *_who(page, who, _MAC + _STATE + 4))
+            _line(page, who, 2, Span("  "), mac, state)
     _rest(page, len(rows))
 
 
@@ -80,19 +80,24 @@ def _forwarding(page: Page, feed: Feed, rows: Sequence[Neighbour], ports: Mappin
         words = [display_text(port.name)]
         words += [f"VLAN {row.vlan}"] if row.vlan else []
         words += [f"to {row.address}"] if row.address else []
-        text = f"{' '.join(words):<15} {row.state}"
+        text = f"{' '.join(words):<15} {row.state:<9} "
         peer = feed.links.get(f"{port.peer_inode}/{port.peer_ifindex}")
         far = peer.container or namespace_label(feed, peer.inode) if peer is not None else ""
         # The address of a port itself is the host's end of it.
         who = names.get(row.mac) or (far if row.state != "permanent" else "")
-        page.raw(Span(f"{row.mac:<{_MAC}} ", "label"), Span(f"{text} "[: max(0, page.width - _MAC - 1)]),
-                 *_who(page, who, _MAC + 2 + len(text)))
+        _line(page, who, _MAC + 1, Span(f"{row.mac:<{_MAC}} ", "label"), Span(text[: max(0, page.width - _MAC - 1)]))
     _rest(page, len(rows))
 
 
-def _who(page: Page, name: str, used: int) -> tuple[Span, ...]:
-    text = display_text(name)
-    return (Span(text, "accent"),) if text and used + cell_width(text) <= page.width else ()
+def _line(page: Page, who: str, indent: int, *spans: Span) -> None:
+    """A line, with whose it is behind it, or below where there is no room."""
+    text = display_text(who)
+    if text and sum(cell_width(span.text) for span in spans) + cell_width(text) <= page.width:
+        page.raw(*spans, Span(text, "accent"))
+        return
+    page.raw(*spans)
+    if text:
+        page.raw(Span(" " * indent), Span(text[: max(0, page.width - indent)], "accent"))
 
 
 def _rest(page: Page, count: int) -> None:

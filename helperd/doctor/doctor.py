@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from drivers.commands import planned
+from drivers.host_access import host_link
 from drivers.objects import HOST, AnyObject, Sysctl
 from helperd.changes import CallContext, Changes, way_into
 from helperd.default_bridge import DefaultBridge
@@ -105,7 +106,7 @@ class Doctor:
         advertised = {names.get(row.ifindex, "") for row in world.rows("routes", world.host)
                       if isinstance(row, Route) and row.family == 6 and row.destination == "default" and row.protocol == _RA}
         networks = list(records.networks.values())
-        ours = frozenset(item.link for item in networks if item.made_link and item.link)
+        ours = frozenset({*(item.link for item in networks if item.made_link and item.link), *map(host_link, networks)})
         hindrances = tuple(item for network in networks for item in self._neighbours.hindrances(network))
         return Situation(
             networks=networks, endpoints={item.id: records.endpoints_of(network=item.id) for item in networks}, links=links, peers=peers,
