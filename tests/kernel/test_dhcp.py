@@ -33,8 +33,9 @@ def until(condition: Callable[[], object], what: str, seconds: float = 40) -> No
 
 
 def member(helper: RunningHelper, network: str = "pub") -> dict[str, Any]:
-    """The first container of a network, as inspect shows it."""
-    return dict(next(iter(helper.call("network.inspect", names=[network])[0]["Containers"].values())))
+    """The container netns:c1 of a network, as inspect shows it."""
+    found = helper.call("network.inspect", names=[network])[0]["Containers"].values()
+    return next(dict(item) for item in found if item["Name"] == "netns:c1")
 
 
 def events(helper: RunningHelper) -> list[tuple[str, str]]:
