@@ -56,13 +56,15 @@ async def test_vlans_of_links_and_of_bridge_ports_arrive_live(site: Site) -> Non
         await until(lambda: ports(feed, 20) == {}, "a port that leaves takes its VLANs with it")
 
         site.sh("ip link add link eth0 name office type vlan id 41 && ip netns add boxed && "
-                "ip link add link eth0 name moved netns boxed type vlan id 41 && ip link add link eth0 name eth0.42 type vlan id 42")
-        await until(lambda: [link.name for link in getattr(rows(feed).get(("eth0", 41)), "links", ())] == ["office", "moved"],
-                    "a VLAN that lives in another namespace stands with its parent")
-        assert ("eth0", 42) in rows(feed) and rows(feed)["eth0", 0].vids == (41, 42)
+                "ip link add link eth0 name moved netns boxed type vlan id 43 && ip link add link eth0 name eth0.42 type vlan id 42")
+        await until(lambda: {41, 42, 43} <= {vid for name, vid in rows(feed) if name == "eth0"}, "each VLAN stands with its parent")
+        found = rows(feed)
+        assert [found["eth0", vid].links[0].name for vid in (41, 42, 43)] == ["office", "eth0.42", "moved"]
+        assert found["eth0", 43].links[0].inode != feed.host_inode, "also one that lives in another namespace"
+        assert found["eth0", 0].vids == (41, 42, 43)
     finally:
         site.sh("ip netns del boxed; ip link del office; ip link del eth0.42; ip link del brv; ip link del pv0", check=False)
-        await until(lambda: not {("eth0", 41), ("brv", 0)} & set(rows(feed)), "all of it is gone")
+        await until(lambda: not {("eth0", 41), ("eth0", 43), ("brv", 0)} & set(rows(feed)), "all of it is gone")
         following.cancel()
         feed.close()
         await client.close()
