@@ -20,9 +20,9 @@ from helperd.prefixes import parse_address
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.addresses import AddressUse
-from protocol.errors import Gone, InvalidValue
+from protocol.errors import InvalidValue
 from protocol.model import Address as SeenAddress
-from protocol.model import Container, Endpoint, Link, Namespace, Neighbour, Network
+from protocol.model import Endpoint, Link, Namespace, Neighbour, Network
 from protocol.requests import AddressList, AddressRelease
 
 _LinkId = tuple[int, int]
@@ -52,16 +52,9 @@ class Addresses:
         spaces = {row.inode for row in self._world.rows("namespaces") if isinstance(row, Namespace)} | set(self._known.seen)
         found = set()
         for item in list(self._records.containers.values()):
-            if item.status == "running" and item.inode and (item.inode in spaces or await self._lives(item)):
+            if item.status == "running" and item.inode and (item.inode in spaces or await self._known.lives(item)):
                 found.add(item.id)
         return frozenset(found)
-
-    async def _lives(self, container: Container) -> bool:
-        try:
-            await self._known.inside(container)
-        except Gone:
-            return False
-        return True
 
     async def _facts(self, networks: Iterable[Network]) -> dict[str, Facts]:
         alive = await self._alive()

@@ -138,6 +138,14 @@ class KnownContainers:
             raise Gone(f"container {container.ref} is gone: {error}", name=container.ref) from error
         return inside if self._names.all_ours(sockets) else msgspec.structs.replace(inside, name_server=True)
 
+    async def lives(self, container: Container) -> bool:
+        """Whether its namespace is there, though nobody may have seen it yet: it can have been made since the last scan."""
+        try:
+            await self.inside(container)
+        except Gone:
+            return False
+        return True
+
     def everyone(self, *, ended: bool) -> list[Container]:
         """Ours and attached ones, then those only seen. `ended` adds ours that have exited."""
         mine = [item for item in self._records.containers.values() if ended or item.status == "running"]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import struct
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
 from helperd.channel import FrontChannel
+from helperd.child_process import Counted, keep_running, resident, start_child
 from helperd.frames import (
     Caller,
     EpochFrame,
@@ -34,13 +32,9 @@ from helperd.witness import Witness, place
 READY_SECONDS = 60.0  # a machine in software emulation takes 10 s to import the modules
 CHECK_SECONDS = 5.0
 HUNG_SECONDS = 20.0
-STEADY_SECONDS = 10.0  # a front that lived so long is replaced at once, without waiting
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 5.0
 MAX_UNSENT = 134_217_728  # bytes waiting for a front that doesn't read
 CLIENTS_OF_A_FRONT = 1 << 32  # client numbers of successive fronts begin so far apart
 
-_ROOT = Path(__file__).resolve().parent.parent
 _log = logging.getLogger("netdeck.front")
 
 
@@ -67,7 +61,7 @@ class FrontProcess:
         self._witness: Witness | None = None
         self._clients: set[int] = set()
         self._heard = 0.0
-        self._stats: list[asyncio.Future[dict[str, int]]] = []
+        self._counted = Counted()
         self._fault = asyncio.Event()
         self.ready = asyncio.Event()
         self.pid = 0  # of the front that lives, 0 where none does
@@ -75,22 +69,10 @@ class FrontProcess:
 
     async def run(self) -> None:
         """Keep a front alive until cancelled; then end it."""
-        pause = FIRST_PAUSE
-        while True:
-            started = time.monotonic()
-            self.starts += 1
-            try:
-                reason = await self._one_front()
-            except OSError as error:
-                reason = f"can't be started: {error}"
-            lived = time.monotonic() - started
-            if lived >= STEADY_SECONDS:
-                pause = FIRST_PAUSE
-            _log.warning("the front ended after %.1f s (%s); another starts in %.2f s", lived, reason, pause)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+        await keep_running("front", self._one_front, _log)
 
     async def _one_front(self) -> str:
+        self.starts += 1
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         seen, shown = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) if self._place is not None else (None, None)
         config = msgspec.structs.replace(self._config, first_client=1 + (self.starts - 1) * CLIENTS_OF_A_FRONT)
@@ -140,17 +122,12 @@ class FrontProcess:
 
     async def _start(self, theirs: socket.socket, shown: socket.socket | None) -> asyncio.subprocess.Process:
         listening = self.listener.fileno()
-        show = [] if shown is None else ["--show-fd", str(shown.fileno())]
-        users = [word for user in self._users for word in ("--user", user)]
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-s", "-m", "helperd.front",
-            "--listen-fd", str(listening), "--core-fd", str(theirs.fileno()), *show, *users,
-            pass_fds=(listening, theirs.fileno(), *(() if shown is None else (shown.fileno(),))),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            env=child_environment(),
-            start_new_session=True,
-        )  # fmt: skip
+        words = ["--listen-fd", str(listening), "--core-fd", str(theirs.fileno())]
+        descriptors = [listening, theirs.fileno()]
+        if shown is not None:
+            words += ["--show-fd", str(shown.fileno())]
+            descriptors.append(shown.fileno())
+        return await start_child("helperd.front", words, descriptors, self._users)
 
     async def _read(self, channel: FrontChannel) -> str:
         try:
@@ -167,10 +144,7 @@ class FrontProcess:
                 self.ready.set()
             case StatsFrame(values=values):
                 self._heard = time.monotonic()
-                waiting, self._stats = self._stats, []
-                for future in waiting:
-                    if not future.done():
-                        future.set_result(values)
+                self._counted.answer(values)
             case GoneFrame(client=client):
                 self._clients.discard(client)
                 if self._witness is not None:
@@ -210,10 +184,7 @@ class FrontProcess:
         return f"exit status {code}"
 
     async def _forget_clients(self) -> None:
-        waiting, self._stats = self._stats, []
-        for future in waiting:
-            if not future.done():
-                future.set_result({})
+        self._counted.answer({})
         clients, self._clients = self._clients, set()
         for client in clients:
             await self._on_frame(GoneFrame(client))
@@ -244,38 +215,11 @@ class FrontProcess:
         """What the front counts, with its memory; empty where no front answers within 2 s."""
         if self._channel is None:
             return {}
-        future: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
-        self._stats.append(future)
-        self.post(QueryFrame())
-        try:
-            async with asyncio.timeout(2.0):
-                return {**await future, "memory": resident(self.pid), "starts": self.starts}
-        except TimeoutError:
-            return {}
-
-
-def child_environment() -> dict[str, str]:
-    """Nothing of the core's environment but what finds the modules, and small arenas for malloc."""
-    path = [str(_ROOT), *(entry for entry in sys.path if entry and entry != str(_ROOT))]
-    return {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": os.pathsep.join(path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MALLOC_ARENA_MAX": "1",
-    }
+        values = await self._counted.ask(lambda: self.post(QueryFrame()))
+        return {} if values is None else {**values, "memory": resident(self.pid), "starts": self.starts}
 
 
 def _write_first(sock: socket.socket, config: FrontConfig) -> None:
     # A few kilobytes at most: they fit into the socket's buffer.
     body = msgspec.msgpack.encode(config)
     sock.sendall(struct.pack("<I", len(body)) + body)
-
-
-def resident(pid: int) -> int:
-    """Resident bytes of a process (proc(5), statm)."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")

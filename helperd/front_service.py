@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,12 +14,10 @@ from helperd.frames import (
     CallFrame,
     CancelFrame,
     CountersFrame,
-    CountersSentFrame,
     EndFrame,
     EpochFrame,
     FromCoreRaw,
     FromFront,
-    GoneFrame,
     InputFrame,
     QueryFrame,
     RawChanges,
@@ -28,11 +25,11 @@ from helperd.frames import (
     ReplyFrame,
     StatsFrame,
     SubscribeFrame,
-    UnsubscribeFrame,
     WatchFrame,
 )
 from helperd.front_clients import Client, ClientKey, Phase, Subscription
 from helperd.front_config import FrontConfig
+from helperd.front_outbox import PONG, Outbox, Sent
 from helperd.front_roster import Roster
 from helperd.roles import Role
 from helperd.zap import parse_peer
@@ -48,8 +45,6 @@ from protocol.messages import (
     Hello,
     Input,
     Ping,
-    Pong,
-    Resync,
     Subscribe,
     Unsubscribe,
     Watch,
@@ -58,21 +53,10 @@ from protocol.messages import (
 from protocol.strict import Refused, decode_from_client
 
 MAX_ANSWERS = 1_024  # waiting for one client
-UNGREETED_SECONDS = 10.0
-PROBES = 8
 MADE_BY_ZMQ = 5  # length of a routing id that libzmq made; it begins with a zero byte
 
 _FROM_CORE = msgspec.msgpack.Decoder(FromCoreRaw)
-_PONG = encode(Pong())
 _NOBODY: tuple[Client | None, Subscription | None] = (None, None)
-
-
-class Sent(enum.Enum):
-    """How sending went: `FULL` is worth another try, `GONE` is not."""
-
-    OK = "ok"
-    FULL = "full"
-    GONE = "gone"
 
 
 class FrontService:
@@ -96,9 +80,8 @@ class FrontService:
         self._clock = clock
         self._roster = Roster(config.limits, config.first_client)
         self._admission = admission
-        self._suspects: dict[ClientKey, int] = {}
-        self.blocked: set[ClientKey] = set()
         self.counts: Counter[str] = Counter()
+        self.outbox = Outbox(self._roster, config.limits, self.counts, post, send, clock)
         self._handlers: Mapping[type, Callable[[Client, Any], None]] = {
             Hello: self._hello,
             Call: self._call,
@@ -147,7 +130,7 @@ class FrontService:
                 client.refuse(refused.error, refused.id)
             else:
                 self.counts["dropped_answers"] += 1
-        self._pump(client)
+        self.outbox.pump(client)
 
     def _client(self, key: ClientKey, peer_text: str, descriptor: int) -> Client | None:
         client = self._roster.get(key)
@@ -155,7 +138,7 @@ class FrontService:
         if client is not None:
             if client.peer == peer:
                 return client
-            self.forget(client)  # the same routing id, another process
+            self.outbox.forget(client)  # the same routing id, another process
         if peer is None or len(key[1]) != MADE_BY_ZMQ or key[1][0] != 0:
             self.counts["refused_routing_id"] += 1
             self._send(key, _error(BadRequest("leave the routing id to ZeroMQ: do not set ZMQ_ROUTING_ID")))
@@ -178,7 +161,7 @@ class FrontService:
         if now - client.warned >= 1.0:
             client.warned = now
             client.refuse(TooMuch("messages come too fast; some were dropped unread", limit=self._limits.rate))
-            self._pump(client)
+            self.outbox.pump(client)
 
     def _dispatch(self, client: Client, message: FromClient) -> None:
         if not client.greeted and not isinstance(message, Hello):
@@ -228,7 +211,7 @@ class FrontService:
     def _subscribe(self, client: Client, message: Subscribe) -> None:
         old = client.subscriptions.get(message.id)
         if old is not None:
-            self._close(client, old)
+            self.outbox.close(client, old)
         made = self._roster.subscribe(client, message)
         interest = (message.topics, message.inodes, message.period, message.links)
         self._post(SubscribeFrame(client.caller(), made.number, *interest))
@@ -236,7 +219,7 @@ class FrontService:
     def _unsubscribe(self, client: Client, message: Unsubscribe) -> None:
         found = client.subscriptions.get(message.id)
         if found is not None:
-            self._close(client, found)
+            self.outbox.close(client, found)
 
     def _credit(self, client: Client, message: Credit) -> None:
         found = client.subscriptions.get(message.id)
@@ -250,7 +233,7 @@ class FrontService:
         self._post(WatchFrame(client.caller(), found.number, message.links, message.period))
 
     def _ping(self, client: Client, _message: Ping) -> None:
-        client.answers.append(_PONG)
+        client.answers.append(PONG)
 
     # From the core
 
@@ -267,10 +250,10 @@ class FrontService:
             client.calls.discard(frame.id)
         if len(client.answers) >= MAX_ANSWERS or client.waiting_bytes() > self._limits.client_bytes:
             self.counts["forgotten_unread"] += 1
-            self.forget(client)
+            self.outbox.forget(client)
             return
         client.answers.append(frame.body)
-        self._pump(client)
+        self.outbox.pump(client)
 
     def _state(self, frame: RawState) -> None:
         client, found = self._roster.subscription(frame.sub) or _NOBODY
@@ -278,35 +261,35 @@ class FrontService:
             return
         found.snapshot(self._epoch, frame.rows, frame.more)
         if client.waiting_bytes() > self._limits.client_bytes:
-            self._resync(client, found, "the client did not read its snapshot")
-        self._pump(client)
+            self.outbox.resync(client, found, "the client did not read its snapshot")
+        self.outbox.pump(client)
 
     def _changes(self, frame: RawChanges) -> None:
         for client in self._roster:
             for item in list(client.subscriptions.values()):
                 if not item.changes(frame):
-                    self._resync(client, item, "the client fell behind")
-            self._pump(client)
+                    self.outbox.resync(client, item, "the client fell behind")
+            self.outbox.pump(client)
 
     def _counters(self, frame: CountersFrame) -> None:
         client, found = self._roster.subscription(frame.sub) or _NOBODY
         if client is None or found is None or found.phase is Phase.ENDED:
             return
         found.latest = frame
-        self._pump(client)
+        self.outbox.pump(client)
 
     def _end(self, frame: EndFrame) -> None:
         client, found = self._roster.subscription(frame.sub) or _NOBODY
         if client is not None and found is not None:
             found.end(ErrorMessage(found.id, frame.error))
-            self._pump(client)
+            self.outbox.pump(client)
 
     def _new_epoch(self, frame: EpochFrame) -> None:
         self._epoch = frame.epoch
         for client in self._roster:
             for item in list(client.subscriptions.values()):
-                self._resync(client, item, "the helper began a new epoch")
-            self._pump(client)
+                self.outbox.resync(client, item, "the helper began a new epoch")
+            self.outbox.pump(client)
 
     def _query(self, _frame: QueryFrame) -> None:
         values = dict(self.counts)
@@ -316,100 +299,6 @@ class FrontService:
         values["subscriptions"] = self._roster.subscriptions
         values["waiting_bytes"] = sum(client.waiting_bytes() for client in self._roster)
         self._post(StatsFrame(values))
-
-    # Sending and forgetting
-
-    def _resync(self, client: Client, item: Subscription, reason: str) -> None:
-        if item.phase is Phase.ENDED:
-            return
-        self.counts["resyncs"] += 1
-        item.end(Resync(item.id, reason))
-        self._post(UnsubscribeFrame(client.number, item.number))
-
-    def _close(self, client: Client, item: Subscription) -> None:
-        if item.phase is not Phase.ENDED:
-            self._post(UnsubscribeFrame(client.number, item.number))
-        self._roster.unsubscribe(client, item)
-
-    def _pump(self, client: Client) -> None:
-        """Send what may be sent, answers before the rest, until the connection takes no more."""
-        while client.answers:
-            if not self._sent(client, client.answers[0]):
-                return
-            client.answers.popleft()
-        for item in list(client.subscriptions.values()):
-            while (body := item.next()) is not None:
-                if not self._sent(client, body):
-                    return
-                if item.sent():
-                    self._post(CountersSentFrame(client.number, item.number))
-            if item.phase is Phase.ENDED:
-                self._roster.unsubscribe(client, item)
-        self.blocked.discard(client.key)
-
-    def _sent(self, client: Client, body: bytes) -> bool:
-        result = self._send(client.key, body)
-        if result is Sent.FULL:
-            self.blocked.add(client.key)
-        elif result is Sent.GONE:
-            self.forget(client)
-        return result is Sent.OK
-
-    def forget(self, client: Client) -> None:
-        """The client is gone, or must be treated so."""
-        if not self._roster.remove(client):
-            return
-        self.blocked.discard(client.key)
-        self._suspects.pop(client.key, None)
-        self._post(GoneFrame(client.number))
-
-    def on_disconnect(self, socket: int, descriptor: int) -> None:
-        """libzmq closed a connection. Its number may be in use again already, so whose it was is found out by `probe`."""
-        for client in self._roster:
-            if client.key[0] == socket and client.descriptor == descriptor:
-                self._suspects[client.key] = PROBES
-
-    @property
-    def restless(self) -> bool:
-        """Whether `retry` has something to do soon."""
-        return bool(self.blocked or self._suspects)
-
-    def retry(self) -> None:
-        """Try again what could not be sent, and whether clients that may be gone are."""
-        for key in list(self.blocked):
-            client = self._roster.get(key)
-            if client is not None:
-                self._pump(client)
-        for key, left in list(self._suspects.items()):
-            client = self._roster.get(key)
-            if client is not None and self._send(key, _PONG) is Sent.GONE:
-                self.forget(client)
-            elif client is not None and left > 1:
-                self._suspects[key] = left - 1
-            else:
-                del self._suspects[key]
-
-    def tick(self) -> None:
-        """Once a second: forget the silent, and hold the sum of what waits within its limit."""
-        now = self._clock()
-        total = 0
-        waiting: list[tuple[int, Client]] = []
-        for client in self._roster:
-            silence = self._limits.silence if client.greeted else UNGREETED_SECONDS
-            if now - client.seen > silence:
-                self.counts["forgotten_silent"] += 1
-                self.forget(client)
-                continue
-            size = client.waiting_bytes()
-            total += size
-            waiting.append((size, client))
-        for size, client in sorted(waiting, key=lambda pair: -pair[0]):
-            if total <= self._limits.total_bytes:
-                break
-            for item in list(client.subscriptions.values()):
-                self._resync(client, item, "too much was waiting for the client")
-            total -= size
-            self._pump(client)
 
 
 def _error(error: NetdeckError) -> bytes:

@@ -15,8 +15,9 @@ from helperd.admission import Admission
 from helperd.frames import ReadyFrame
 from helperd.front_clients import Client, ClientKey
 from helperd.front_config import FrontConfig, TcpAccess
+from helperd.front_outbox import Sent
 from helperd.front_pipe import CorePipe
-from helperd.front_service import FrontService, Sent
+from helperd.front_service import FrontService
 from helperd.showing import show
 from helperd.zap import IPC_DOMAIN, TCP_DOMAIN, ZAP_ENDPOINT, Peer, zap_answer
 from protocol.messages import MAX_MESSAGE
@@ -104,13 +105,13 @@ class FrontSocket:
         for readable in (self._zap, *self._monitors):
             poller.register(readable, zmq.POLLIN)
         self._pipe.post(ReadyFrame(os.getpid()))
-        service = self._service
+        service, outbox = self._service, self._service.outbox
         ticked = retried = time.monotonic()
         while True:
             poller.register(self._pipe.fileno(), zmq.POLLIN | (zmq.POLLOUT if self._pipe.unsent else 0))
             for router in self._routers:
                 poller.register(router, 0 if self._pipe.unsent > CORE_BACKLOG else zmq.POLLIN)
-            wait = 0 if self._pipe.holds_frame else RETRY_MS if service.restless else TICK_MS
+            wait = 0 if self._pipe.holds_frame else RETRY_MS if outbox.restless else TICK_MS
             ready = dict(poller.poll(wait))
             self._pipe.flush()
             if self._pipe.holds_frame or ready.get(self._pipe.fileno(), 0) & ~zmq.POLLOUT:
@@ -125,12 +126,12 @@ class FrontSocket:
                 if router in ready:
                     self._receive(index, router)
             now = time.monotonic()
-            if service.restless and (now - retried) * 1000 >= RETRY_MS:
+            if outbox.restless and (now - retried) * 1000 >= RETRY_MS:
                 retried = now
-                service.retry()
+                outbox.retry()
             if (now - ticked) * 1000 >= TICK_MS:
                 ticked = now
-                service.tick()
+                outbox.tick()
 
     def _authenticate(self) -> None:
         request = self._zap.recv_multipart()
@@ -140,7 +141,7 @@ class FrontSocket:
         try:
             while True:
                 event = monitor.recv_multipart(zmq.DONTWAIT)[0]
-                self._service.on_disconnect(index, _EVENT.unpack(event)[1])
+                self._service.outbox.on_disconnect(index, _EVENT.unpack(event)[1])
         except zmq.Again:
             return
 

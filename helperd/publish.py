@@ -21,7 +21,7 @@ from helperd.plan import Step
 from helperd.store import Change
 from helperd.world import Change as WorldChange
 from helperd.world import World
-from protocol.errors import Gone, NetdeckError
+from protocol.errors import NetdeckError
 from protocol.model import Container, Endpoint, Namespace, Network, Port
 from protocol.ports import summary
 
@@ -220,7 +220,7 @@ class Watcher:
         failed: NetdeckError | None = None
         for container in list(self._changes.records.containers.values()):
             if container.runtime != "netdeck" and (container.id in self.lost or
-                                                   (not self._is_seen(container, seen, alive) and not await self._lives(container))):
+                                                   (not self._is_seen(container, seen, alive) and not await self._known.lives(container))):
                 try:
                     await self._release(container)
                     self.lost.discard(container.id)
@@ -233,14 +233,6 @@ class Watcher:
     def _is_seen(self, container: Container, seen: Mapping[int, Container], alive: set[int]) -> bool:
         """Where sockets of ours keep its namespace alive, that it is there says nothing."""
         return container.inode in seen or (container.inode in alive and not self._names.holds(container.id, container.inode))
-
-    async def _lives(self, container: Container) -> bool:
-        """Whether a namespace that nobody has seen is there all the same: one that was made and attached since the last scan is."""
-        try:
-            await self._known.inside(container)
-        except Gone:
-            return False
-        return True
 
     async def _release(self, container: Container) -> None:
         async with self._changes.lock:

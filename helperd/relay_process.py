@@ -12,7 +12,7 @@ import threading
 from typing import NamedTuple
 
 from drivers.objects import PortSocket
-from helperd.front_process import child_environment
+from helperd.child_process import child_environment
 
 RESTART_SECONDS = 0.5
 PATIENCE = 5.0  # seconds that a relay may take to read what it is told

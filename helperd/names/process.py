@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from helperd.front_process import child_environment, resident
+from helperd.child_process import Counted, keep_running, resident, start_child
 from helperd.names.frames import (
     MAX_PACKET,
     Alive,
@@ -31,8 +30,6 @@ from helperd.names.frames import (
 )
 
 MAX_UNSENT = 100_000  # packets that wait for a resolver that doesn't read
-STEADY_SECONDS = 10.0  # a resolver that lived so long is replaced at once
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 _log = logging.getLogger("netdeck.names")
 
 
@@ -59,32 +56,21 @@ class ResolverProcess:
         self._fault: asyncio.Future[str] | None = None
         self._closed = asyncio.Event()
         self.ready = asyncio.Event()
-        self._curious: list[asyncio.Future[dict[str, int]]] = []
+        self._counted = Counted()
         self.pid = 0  # of the resolver that lives, 0 where none does
         self.starts = 0
 
     async def run(self) -> None:
         """Keep a resolver alive until cancelled; then end it."""
-        pause = FIRST_PAUSE
-        while True:
-            started = time.monotonic()
-            self.starts += 1
-            try:
-                reason = await self._one()
-            except OSError as error:
-                reason = f"can't be started: {error}"
-            lived = time.monotonic() - started
-            pause = FIRST_PAUSE if lived >= STEADY_SECONDS else pause
-            _log.warning("the %s ended after %.1f s (%s); another starts in %.2f s", self._what, lived, reason, pause)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+        await keep_running(self._what, self._one, _log)
 
     async def _one(self) -> str:
+        self.starts += 1
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         try:
-            process = await self._start(theirs)
+            process = await start_child(self._module, ["--core-fd", str(theirs.fileno())], [theirs.fileno()], self._users)
         except BaseException:
             ours.close()
             raise
@@ -116,13 +102,6 @@ class ResolverProcess:
                 process.kill()
             await process.wait()
             await asyncio.gather(watch, ended, return_exceptions=True)
-
-    async def _start(self, theirs: socket.socket) -> asyncio.subprocess.Process:
-        users = [word for user in self._users for word in ("--user", user)]
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-s", "-m", self._module, "--core-fd", str(theirs.fileno()), *users,
-            pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
-            env=child_environment())
 
     async def _watch(self) -> str:
         """Ask for a sign of life now and then."""
@@ -162,10 +141,7 @@ class ResolverProcess:
             if isinstance(frame, Ready):
                 self.ready.set()
             elif isinstance(frame, Alive):
-                curious, self._curious = self._curious, []
-                for future in curious:
-                    if not future.done():
-                        future.set_result(frame.counts)
+                self._counted.answer(frame.counts)
             else:
                 self._on_frame(frame)
 
@@ -173,14 +149,8 @@ class ResolverProcess:
         """What the resolver counts, with its memory; empty where none answers within 2 s."""
         if self._pair is None:
             return {}
-        future: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
-        self._curious.append(future)
-        self.post(Ping())
-        try:
-            async with asyncio.timeout(2.0):
-                return {**await future, "memory": resident(self.pid), "starts": self.starts, "pid": self.pid}
-        except TimeoutError:
-            return {}
+        counts = await self._counted.ask(lambda: self.post(Ping()))
+        return {} if counts is None else {**counts, "memory": resident(self.pid), "starts": self.starts, "pid": self.pid}
 
     def post(self, frame: ToResolver, descriptors: tuple[int, ...] = ()) -> None:
         """Send as soon as the resolver takes it; `descriptors` are closed then. Without a living resolver it is dropped: the next one

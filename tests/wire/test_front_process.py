@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import helperd.child_process as child_process
 import helperd.front_process as front_process
 from helperd.channel import FrontChannel
 from helperd.frames import MAX_TO_CORE, Caller, CallFrame, FrameError, GoneFrame, ReadyFrame, pack
@@ -83,7 +84,7 @@ async def test_it_starts_from_a_directory_that_only_root_may_enter(socket_direct
     for room in ("helperd", "protocol"):
         shutil.copytree(ROOT / room, home / room)
     home.chmod(0o700)
-    monkeypatch.setattr(front_process, "_ROOT", home)
+    monkeypatch.setattr(child_process, "_ROOT", home)
     monkeypatch.setattr(sys, "path", path_without_the_repository())
     async with running_core(socket_directory) as core, Client(core.path) as client:
         assert await client.call("echo", {"a": 1}) == {"a": 1}

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 import helperd.witness as witness
+from helperd.child_process import child_environment
 from helperd.frames import Caller, CallFrame, FrameError
 from helperd.front_config import FrontConfig
-from helperd.front_process import FrontProcess, child_environment
+from helperd.front_process import FrontProcess
 from helperd.listener import Listener, open_listener
 from helperd.showing import credentials, show
 from helperd.witness import Witness, file_of, peer_of, place
