@@ -33,6 +33,7 @@ RETRY_MS = 20
 TICK_MS = 1_000
 SHOW_SECONDS = 1.0  # that the front waits for room to show the core a connection
 _EVENT = struct.Struct("=Hi")
+_IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)  # to combine flags of an enumeration takes longer than to read a frame
 
 
 class FrontSocket:
@@ -103,18 +104,18 @@ class FrontSocket:
         """Serve until the core ends (raises CoreGone)."""
         poller = zmq.Poller()
         for readable in (self._zap, *self._monitors):
-            poller.register(readable, zmq.POLLIN)
+            poller.register(readable, _IN)
         self._pipe.post(ReadyFrame(os.getpid()))
         service, outbox = self._service, self._service.outbox
         ticked = retried = time.monotonic()
         while True:
-            poller.register(self._pipe.fileno(), zmq.POLLIN | (zmq.POLLOUT if self._pipe.unsent else 0))
+            poller.register(self._pipe.fileno(), _IN | (_OUT if self._pipe.unsent else 0))
             for router in self._routers:
-                poller.register(router, 0 if self._pipe.unsent > CORE_BACKLOG else zmq.POLLIN)
+                poller.register(router, 0 if self._pipe.unsent > CORE_BACKLOG else _IN)
             wait = 0 if self._pipe.holds_frame else RETRY_MS if outbox.restless else TICK_MS
             ready = dict(poller.poll(wait))
             self._pipe.flush()
-            if self._pipe.holds_frame or ready.get(self._pipe.fileno(), 0) & ~zmq.POLLOUT:
+            if self._pipe.holds_frame or ready.get(self._pipe.fileno(), 0) & ~_OUT:
                 for body in self._pipe.bodies(TURN):
                     service.on_core(body)
             if self._zap in ready:
