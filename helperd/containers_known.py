@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import math
 import socket
@@ -29,6 +30,7 @@ _CODES: Mapping[str, type[NetdeckError]] = {
 }
 
 
+@functools.lru_cache(4_096)  # most are seen again each second
 def foreign(sighting: Sighting) -> Container:
     """A sighting as a container. Its id is its runtime's where it has one of 64 hex digits, else a hash of what it is."""
     ident = sighting.id

@@ -32,14 +32,15 @@ def namespace_refs(sightings: Iterable[Sighting]) -> list[NamespaceRef]:
 def counter_layout(world: World) -> CounterLayout:
     """Return which links there are, and which the counters of a host link also tell of."""
     host = world.host
-    links, mirrors, exposed = set(), {}, set()
-    for link in world.links():
-        links.add((link.inode, link.ifindex))
-        if link.inode == host:
-            if link.peer_inode not in (0, host):
-                mirrors[link.ifindex] = (link.peer_inode, link.peer_ifindex)
-        elif link.peer_inode != host and link.name != "lo":
-            exposed.add(link.inode)
+    links: set[tuple[int, int]] = set()
+    mirrors: dict[int, tuple[int, int]] = {}
+    exposed: set[int] = set()
+    for inode, rows in world.links_by_namespace():
+        links.update((inode, link.ifindex) for link in rows)
+        if inode == host:
+            mirrors = {link.ifindex: (link.peer_inode, link.peer_ifindex) for link in rows if link.peer_inode not in (0, host)}
+        elif any(link.peer_inode != host and link.name != "lo" for link in rows):
+            exposed.add(inode)
     return CounterLayout(frozenset(links), mirrors, frozenset(exposed))
 
 

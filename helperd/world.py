@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import cast
 
 from helperd.event_log import EventLog
 from helperd.kernel.observations import (
@@ -88,6 +89,11 @@ class World:
     def links(self, inode: int | None = None) -> Iterator[Link]:
         """Iterate over all links, or those of a namespace."""
         return (link for link in self.rows("links", inode) if isinstance(link, Link))
+
+    def links_by_namespace(self) -> Iterator[tuple[int, list[Link]]]:
+        """All links, those of a namespace together."""
+        for inode, table in self._inner["links"].items():
+            yield inode, cast("list[Link]", list(table.values()))
 
     def owner(self, inode: int, ifindex: int) -> str:
         """Return the ref of the container that has a link, or the other end of it; "" if none has."""
