@@ -28,7 +28,7 @@ async def test_only_what_can_serve_is_offered_and_the_rest_says_why(module_lab: 
         form = await open_create(user)
         await user.type("site")
         await go_into(user, "driver")
-        await user.press("right")
+        await user.press("left")
         await user.until(lambda: form.info.name == "macvlan" and user.shows("can serve: eth0"), "what can serve is told")
         await user.until(lambda: user.shows("lo: is a loopback link") and user.shows("eth1: it is a port of br9"), "and what can't, why")
         assert user.shows("br9: network alone has it in mode passthru") and user.shows("netdeck0: netdeck made it")
