@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from protocol.messages import QUERIES
-from protocol.model import Container, Link, LogEntry, Neighbour, Network, Port, Query, Route
+from protocol.model import DHCP, Container, Link, LogEntry, Neighbour, Network, Port, Query, Route
 from protocol.ports import order, port_text
-from tui import neighbour_page, port_page, vlan_page
+from tui import lease_words, neighbour_page, port_page, vlan_page
 from tui.close_look import Look
 from tui.documents import Line, Page, Span, builtins
 from tui.feed import Feed
@@ -99,6 +99,7 @@ def _network_summary(context: Context, key: str, network: Network) -> list[Line]
     page.field("host access", ", ".join(network.host_addresses))
     page.field("kind", networks.options_text(network))
     page.field("created", _when(network.created), "muted")
+    page.field("given by", "the site's DHCP server" if network.ipam == DHCP else "")
     for subnet in network.subnets:
         page.heading(f"Subnet {subnet.subnet}", "" if subnet.chosen else "from the default pools")
         page.field("gateway", subnet.gateway or "none")
@@ -132,6 +133,7 @@ def _network_members(context: Context, key: str, network: Network) -> list[Line]
         page.field("interface", f"{endpoint.ifname}  ({endpoint.host_link} on the host)" if endpoint.host_link else endpoint.ifname)
         page.field("mac", endpoint.mac, "muted")
         page.field("aliases", " ".join(endpoint.aliases))
+        lease_words.put(page, endpoint.lease, time.time())
         _ports(page, endpoint.ports)
         link = networks.inner_link(feed, endpoint)
         rates = feed.rates.of(link) if link else None
@@ -196,6 +198,8 @@ def _container_summary(context: Context, key: str, container: Container) -> list
     page.field("path", container.path)
     page.field("created", _when(container.created), "muted")
     page.field("command", " ".join(container.command))
+    for endpoint in feed.endpoints_of(container=container.id):
+        lease_words.put(page, endpoint.lease, time.time())
     _ports(page, published(feed, container))
     _traffic(page, context, *containers.traffic(feed, container))
     if container.labels:

@@ -85,11 +85,12 @@ def test_each_parent_and_each_vlan_has_a_row() -> None:
     assert [row["place"] for row in rows.values() if row["where"] == "host"] == [row["place"] for row in rows.values()]
 
 
-def test_traffic_is_that_of_the_links_and_unknown_on_a_bridge() -> None:
+def test_traffic_is_that_of_the_links_and_of_ports_with_one_vlan() -> None:
     feed, view = filled()
     assert math.isnan(vlans.traffic(feed, view.groups[f"{HOST}/2/20"])[0])
     assert vlans.rated_links(view.groups[f"{HOST}/2/20"])[0].name == "eth0.20"
-    assert vlans.rated_links(view.groups[f"{HOST}/10/7"]) == ()
+    assert [item.name for item in vlans.rated_links(view.groups[f"{HOST}/10/7"])] == ["vethx"], "the port that is in no other VLAN"
+    assert vlans.rated_links(view.groups[f"{HOST}/10/1"]) == ()
     assert [item.name for item in vlans.rated_links(view.groups[f"{HOST}/2/0"])] == ["eth0"]
 
 

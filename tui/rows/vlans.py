@@ -31,6 +31,7 @@ class Member:
     link: Link
     tagged: bool
     pvid: bool = False
+    alone: bool = False  # it is in no other VLAN, so that all its traffic is of this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,8 @@ def _members(feed: Feed, bridge: Link) -> tuple[dict[int, list[Member]], tuple[t
         for part in row.vlans:
             for vid in named:
                 if part.first <= vid <= part.last:
-                    members[vid].append(Member(link, not part.untagged, part.pvid))
+                    alone = len(row.vlans) == 1 and part.first == part.last and link is not bridge
+                    members[vid].append(Member(link, not part.untagged, part.pvid, alone))
     trunks = tuple((link, ranges_text(row)) for link, row in rows if any(not _small(part) for part in row.vlans))
     return members, trunks
 
@@ -224,7 +226,7 @@ def rated_links(group: VlanGroup) -> tuple[Link, ...]:
     """The links whose counters are its traffic. Of a bridge's VLAN: the ports that have no other; () where none tells."""
     if not group.vid:
         return (group.parent,)
-    return group.links
+    return tuple(member.link for member in group.ports if member.alone) if group.ports else group.links
 
 
 def traffic(feed: Feed, group: VlanGroup) -> tuple[float, float]:

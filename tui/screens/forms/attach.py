@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from protocol.errors import InvalidValue, NetdeckError, NotFound
-from protocol.model import Container, Network
+from protocol.model import DHCP, Container, Network
 from protocol.names import alias_name, display_text, mac_address
 from tui.feed import Batch, Feed
 from tui.screens.forms.fields import Field, TextField
@@ -210,7 +210,12 @@ class Attach(FormDialog[Done]):
             await self.workstation.client.call("network.connect", {**self.request(*pairs[0]), **left_out, "dry_run": True})
 
     def _show_free(self, addresses: Sequence[str]) -> None:
+        leased = any((network := self.workstation.feed.network_named(name)) is not None and network.ipam == DHCP
+                     for _, name in self.pairs())
         for field, six in ((self._ip, False), (self._ip6, True)):
+            if leased:
+                field.placeholder = "none: only IPv4 is leased" if six else "what the site's DHCP server gives"
+                continue
             found = next((item for item in addresses if (":" in item) == six), "")
             field.placeholder = f"the next free one: {found.partition('/')[0]}" if found else ("none: the network has no such subnet")
 

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from protocol.errors import NetdeckError
-from protocol.model import DriverInfo, OptionInfo, ParentLink
+from protocol.model import DHCP, DriverInfo, OptionInfo, ParentLink
 from tui.feed import Batch
 from tui.screens.forms.fields import Choice, Field, TextField, Toggle
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tui.workstation import Workstation
 
 
+_GIVERS = ("netdeck", "DHCP")
 _SOON = 0.2  # seconds from a change until it is asked what it means for the parents
 
 
@@ -87,6 +88,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         self._driver = Choice(names, id="driver")
         self._ipv4, self._ipv6 = Toggle("IPv4", on=True, id="ipv4"), Toggle("IPv6", id="ipv6")
         self._internal = Toggle("internal", id="internal")
+        self._given_by = Choice(_GIVERS, id="ipam")
         self._labels = TextField(placeholder="NAME=VALUE NAME=VALUE", id="labels")
         self._subnets = SubnetRows()
         self._head = (
@@ -95,6 +97,8 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         )
         self._families = Field("addresses", self._ipv4, self._ipv6, self._internal, place="families",
                                help="space switches; internal: no way to the outside")
+        self._ipam_field = Field("given by", self._given_by, place="ipam",
+                                 help="who gives addresses: netdeck, from the subnets below, or the site's DHCP server")
         self._label_field = Field("labels", self._labels, place="labels", help="NAME=VALUE, with blanks between, quotes as in a shell")
         self._options = option_fields(self.info)
         self._option_box = Vertical(classes="form-options")
@@ -114,6 +118,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
     def compose_fields(self) -> ComposeResult:
         yield from self._head
         yield self._families
+        yield self._ipam_field
         yield self._label_field
         with self._subnet_box:
             yield heading("Subnets")
@@ -144,7 +149,9 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
 
     @on(Choice.Changed)
     def _follow_choice(self, event: Choice.Changed) -> None:
-        if event.choice is not self._driver:
+        if event.choice is self._given_by:
+            self._adapt()
+        elif event.choice is not self._driver:
             self._list_parents()  # a mode may want a parent for itself
 
     def _heard(self, batch: Batch) -> None:
@@ -167,7 +174,8 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         field.show_links(msgspec.convert(answer, list[ParentLink]), "new")
 
     def _adapt(self) -> None:
-        self._subnet_box.display = self.info.subnets
+        self._ipam_field.display = self.info.leases
+        self._subnet_box.display = self.info.subnets and not self._leased
         self._internal.disabled = not self.info.internal
         self._head[1].help = self.info.help
 
@@ -178,6 +186,11 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         if ident.startswith("subnet-") and not self._ipv6.touched:
             self._ipv6.on = any(":" in row.subnet for row in self._subnets.entries())
 
+    @property
+    def _leased(self) -> bool:
+        """Whether addresses come from the site's DHCP server."""
+        return self.info.leases and self._given_by.value == _GIVERS[1]
+
     def _controls(self) -> Iterable[tuple[OptionInfo, Widget]]:
         return zip(self.info.options, (field.controls[0] for field in self._options), strict=True)
 
@@ -186,13 +199,14 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         """The form as it stands."""
         info = self.info
         return NetworkEntry(
-            name=self._named.text, driver=info.name, subnets=self._subnets.entries() if info.subnets else (),
+            name=self._named.text, driver=info.name, subnets=self._subnets.entries() if info.subnets and not self._leased else (),
             options={option.name: value for option, control in self._controls() if (value := value_of(option, control))},
             labels=self._labels.text, ipv4=self._ipv4.on, ipv6=self._ipv6.on, internal=self._internal.on and info.internal,
+            ipam=DHCP if self._leased else "default",
         )
 
     def placed(self) -> Iterable[Placed]:
-        return (*self._head, self._families, self._label_field, *self._subnets.rows, *self._options)
+        return (*self._head, self._families, self._ipam_field, self._label_field, *self._subnets.rows, *self._options)
 
     def check(self) -> dict[str, str]:
         taken = [network.name for network in self.workstation.feed.networks.values()]

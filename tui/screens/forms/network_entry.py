@@ -1,6 +1,6 @@
 """What was typed into the form of a new network: checked, made a request, and written as a command line. Pure.
 
-A place is the key of a field of the form: "name", "driver", "families", "labels", ``subnet:N``, ``option:NAME``, or "" for
+A place is the key of a field of the form: "name", "driver", "families", "ipam", "labels", ``subnet:N``, ``option:NAME``, or "" for
 what belongs to none of them.
 """
 
@@ -49,6 +49,7 @@ class NetworkEntry:
     ipv4: bool = True
     ipv6: bool = False
     internal: bool = False
+    ipam: str = "default"
 
 
 def check(entry: NetworkEntry, info: DriverInfo, taken: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, str]]:
@@ -78,7 +79,7 @@ def check(entry: NetworkEntry, info: DriverInfo, taken: Sequence[str] = ()) -> t
     labels = tried("labels", lambda: label_pairs(entry.labels))
     return {
         "name": entry.name, "driver": entry.driver, "subnets": subnets, "options": dict(entry.options), "labels": labels or {},
-        "ipv4": entry.ipv4, "ipv6": entry.ipv6, "internal": entry.internal,
+        "ipv4": entry.ipv4, "ipv6": entry.ipv6, "internal": entry.internal, "ipam": entry.ipam,
     }, wrong
 
 
@@ -88,7 +89,7 @@ def without(entry: NetworkEntry, places: Collection[str], taken: Sequence[str] =
     subnets = tuple(SubnetEntry() if f"subnet:{index}" in places else row for index, row in enumerate(entry.subnets))
     options = {name: value for name, value in entry.options.items() if f"option:{name}" not in places}
     left = replace(entry, subnets=subnets, options=options, name=free if "name" in places else entry.name,
-                   labels="" if "labels" in places else entry.labels)
+                   labels="" if "labels" in places else entry.labels, ipam="default" if "ipam" in places else entry.ipam)
     return replace(left, ipv4=True, ipv6=False, internal=False) if "families" in places else left
 
 
@@ -198,7 +199,7 @@ def place_of(error: NetdeckError, entry: NetworkEntry, info: DriverInfo) -> str:
         return "name"
     if any(option.name == name for option in info.options) and (name != "name" or entry.options.get("name") or value != entry.name):
         return f"option:{name}"
-    if name in ("name", "driver"):
+    if name in ("name", "driver", "ipam"):
         return name
     if name in _FAMILIES:
         return "families"
@@ -244,6 +245,8 @@ def command_line(request: Mapping[str, Any]) -> str:
         words.append("--ipv6")
     if request["internal"]:
         words.append("--internal")
+    if request["ipam"] != "default":
+        words += ["--ipam-driver", request["ipam"]]
     for name, value in request["options"].items():
         words += ["-o", f"{name}={value}"]
     for name, value in request["labels"].items():

@@ -32,8 +32,8 @@ def remember(app: Workstation, words: str, calls: Sequence[tuple[str, str, Mappi
 
 
 def connect_again(endpoint: Endpoint, network: str, container: str) -> dict[str, Any]:
-    """The arguments that make an endpoint as it was: the same addresses, MAC address and aliases."""
-    bare = [prefix.partition("/")[0] for prefix in endpoint.addresses]
+    """The arguments that make an endpoint as it was: the same addresses, MAC address and aliases. Leased ones are the server's to give."""
+    bare = [] if endpoint.lease is not None else [prefix.partition("/")[0] for prefix in endpoint.addresses]
     return {
         "network": network, "container": container, "aliases": endpoint.aliases, "mac_address": endpoint.mac or None,
         "ip": next((address for address in bare if ":" not in address), None),
