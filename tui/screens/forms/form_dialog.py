@@ -196,9 +196,13 @@ class FormDialog(Dialog[ScreenResultType]):
 
     def changed(self) -> None:
         """Something was typed: check it when the typing pauses."""
+        self.stop_waiting()
+        self._timer = self.set_timer(DEBOUNCE, self._check)
+
+    def stop_waiting(self) -> None:
+        """Don't check what was typed later: it is checked now, and what is said of it must stay."""
         if self._timer is not None:
             self._timer.stop()
-        self._timer = self.set_timer(DEBOUNCE, self._check)
 
     def _check(self) -> None:
         if self._busy:
@@ -318,8 +322,7 @@ class FormDialog(Dialog[ScreenResultType]):
     @work(group="change", exit_on_error=False)
     async def _do(self) -> None:
         self._busy = True
-        if self._timer is not None:
-            self._timer.stop()
+        self.stop_waiting()
         self.workers.cancel_group(self, "dry-run")
         self.set_reachable()
         self.show_status("working …")

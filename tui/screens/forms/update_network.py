@@ -136,6 +136,7 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
         return wrong
 
     def action_submit(self) -> None:
+        self.stop_waiting()
         if self.check() == {"": ""}:
             self.show_status("nothing differs")
         else:
