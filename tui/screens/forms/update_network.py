@@ -131,15 +131,12 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
         self._request, wrong = changes(self.entry, self._network, self._info)
         if not wrong and not self._request:
             self.plan.show_words("Nothing differs yet: what a change does to the network and each of its containers is shown here first.")
-            self.show_status("")
+            self.show_status("nothing differs")
             return {"": ""}
         return wrong
 
     def action_submit(self) -> None:
-        self.stop_waiting()
-        if self.check() == {"": ""}:
-            self.show_status("nothing differs")
-        else:
+        if self.check() != {"": ""}:
             super().action_submit()
 
     def place_of(self, error: NetdeckError) -> str:
