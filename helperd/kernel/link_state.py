@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from drivers.objects import LINK_GROUP, PROTOCOL
-from helperd.kernel.netlink import attribute, attributes, dump, integer, nested, request
+from helperd.kernel.netlink import attribute, attributes, dump, integer, nested, one, request
 from protocol.names import decode_kernel_text
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNSID = 18, 22, 26, 90
@@ -113,12 +113,12 @@ def read_link(sock: socket.socket, name: str) -> LinkState | None:
     """The link `name`, or None."""
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name.encode() + b"\0")
     try:
-        answers = request(sock, RTM_GETLINK, 0, body + integer(_IFLA_EXT_MASK, _SKIP_STATS))
+        link = _link(one(sock, RTM_GETLINK, body + integer(_IFLA_EXT_MASK, _SKIP_STATS)), True)
     except OSError as error:
         if error.errno == errno.ENODEV:
             return None
         raise
-    return next((link for link in (_link(answer, True) for answer in answers) if link.name == name), None)
+    return link if link.name == name else None
 
 
 def all_links(sock: socket.socket) -> list[LinkState]:

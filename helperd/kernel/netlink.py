@@ -6,6 +6,7 @@ else. Sources: netlink(7), linux/netlink.h, RFC 3549.
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import struct
@@ -34,6 +35,7 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _INT = struct.Struct("=i")
 _RECEIVE = 1 << 18
+_SEQUENCES = itertools.count(1 << 16)  # above those of requests that are numbered within their datagram
 ATTEMPTS = 8  # to have a list that nothing changed meanwhile
 
 
@@ -141,6 +143,24 @@ def request(sock: socket.socket, kind: int, flags: int, body: bytes) -> list[byt
                 _raise_error(data, found)
                 return answers
             answers.append(data[found.start : found.end])
+
+
+def one(sock: socket.socket, kind: int, body: bytes) -> bytes:
+    """Ask for one object and return the body of the answer, without an acknowledgement behind it, which costs as much as the answer.
+
+    Raises OSError with the kernel's words when it refuses, `DecodeError` when the answer is broken.
+    """
+    sequence = next(_SEQUENCES) & 0xFFFFFFFF
+    sock.send(message(kind, NLM_F_REQUEST, sequence, body))
+    while True:
+        data = sock.recv(_RECEIVE)
+        for found in messages(data):
+            if found.sequence != sequence:
+                continue
+            if found.kind == NLMSG_ERROR:
+                error = error_of(data, found)
+                raise DecodeError("an acknowledgement in place of an answer") if error is None else error
+            return data[found.start : found.end]
 
 
 def dump(sock: socket.socket, kind: int, body: bytes) -> list[tuple[int, bytes]]:
