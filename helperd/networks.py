@@ -129,11 +129,12 @@ class Networks:
                           options=options, labels=dict(request.labels),
                           internal=request.internal, ipv4=4 in families, ipv6=6 in families, predefined=predefined, owner=uid,
                           ipam=request.ipam)
-        return _on_the_site(driver.check(network, self._facts.view(records.instance, parent_names(parent) if outside else ()), others))
+        named = parent_names(parent) if outside else filter(None, (options.get("name"),))
+        return _on_the_site(driver.check(network, self._facts.view(records.instance, named), others))
 
     def _adopted(self, link: str) -> str:
         """`link` if it exists on the host and is not ours, else ""."""
-        known = self._facts.view(self._records.instance).links.get(link)
+        known = self._facts.view(self._records.instance, filter(None, (link,))).links.get(link)
         return link if known is not None and not known.ours else ""
 
     async def create(self, request: NetworkCreate, call: CallContext, stream: Stream) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ import pytest
 from drivers.bridge import PREDEFINED_LINK
 from drivers.objects import LINK_GROUP
 from protocol.errors import Conflict, NetdeckError
-from tests.kernel.core_in_host import kernel_dump
+from protocol.requests import NetworkCreate
+from tests.kernel.core_in_host import core_in, do, kernel_dump
+from tests.kernel.live_host import sh, until
 from tests.kernel.test_faults import differences
 from tests.kernel.test_keys_and_deadlines import untouched
 from tests.running_helper import RunningHelper
+from tests.simulated_host import SimulatedHost
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 pytestmark = pytest.mark.req("W3", "X9")
@@ -152,3 +156,18 @@ def test_a_link_in_the_way_is_told_and_left(helper: RunningHelper) -> None:
     assert helper.call("network.inspect", names=["a"])[0]["IPAM"]["Config"][0]["Gateway"] in helper.host.run("ip addr show br9")
     helper.call("network.remove", name="a")
     assert "203.0.113.1/24" in helper.host.run("ip addr show his9")
+
+
+@pytest.mark.req("B7", "D1")
+def test_a_bridge_that_has_just_gone_is_not_taken_for_one_to_be_used(host: SimulatedHost, tmp_path: Path) -> None:
+    """What the monitor has not told of yet is looked up, by its name."""
+
+    async def inside() -> bool:
+        async with core_in(tmp_path) as core:
+            sh("ip link add web0 type bridge")
+            await until(lambda: any(link.name == "web0" for link in core.live.world.links()), 20)
+            sh("ip link delete web0")  # the loop waits, and hears nothing of it
+            made: Any = await do(core, NetworkCreate(name="a", options={"name": "web0"}))
+            return bool(made["network"].made_link)
+
+    assert host.call(inside)
