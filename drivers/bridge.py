@@ -13,14 +13,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from drivers import bridge_links
+from drivers import bridge_links, vlans
 from drivers.bridge_firewall import firewall_objects
 from drivers.bridge_ports import port_objects
+from drivers.bridge_uplink import UPLINK, uplink, uplink_objects, with_uplink
 from drivers.driver import HostView, families
 from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Sysctl, Up, Veth, mark
+from drivers.parents import gateway_routes
 from drivers.parsed import family_of, lies_in, network_of
 from protocol.errors import Conflict, InvalidValue
-from protocol.model import DriverInfo, Endpoint, Network, OptionInfo, Subnet
+from protocol.model import DHCP, DriverInfo, Endpoint, Network, OptionInfo, Subnet
 from protocol.names import link_name, mac_address
 
 PREDEFINED_LINK = "netdeck0"
@@ -102,6 +104,8 @@ _OPTIONS = (
         long_names=("com.docker.network.container_iface_prefix",),
         changeable=True,
     ),
+    UPLINK,
+    *vlans.OPTIONS,
 )
 
 
@@ -114,8 +118,11 @@ class BridgeDriver:
         help="a private network on this host, with masquerade to the outside",
         options=_OPTIONS,
         publishes=True,
+        leases=True,
         notes=(
             "Containers on different bridges can't reach each other.",
+            "With an uplink the bridge is a switch of the site's network: the host has no address on it, and its firewall does not stand "
+            "between the containers and the site.",
             "aux-addresses named DefaultGatewayIPv4 and DefaultGatewayIPv6 become the gateway of the containers.",
         ),
         changeable=("subnets", "internal"),
@@ -126,6 +133,7 @@ class BridgeDriver:
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
         """`network` with its bridge and effective MTU, or InvalidValue or Conflict."""
         _check_options(network)
+        network = vlans.check_options(with_uplink(network, host, others))
         link = _link_of(network)
         for other in others:
             if other.id != network.id and other.link == link:
@@ -170,15 +178,16 @@ class BridgeDriver:
         if network.made_link:
             objects.append(
                 Bridge(
-                    HOST, network.link, mark(instance, "network", network.id), _mtu(network), derived_mac(network.id)
+                    HOST, network.link, mark(instance, "network", network.id), _mtu(network), derived_mac(network.id),
+                    vlans.filters(network),
                 )
             )
             # All of them without IPv6 too: so the family can come and go later by one setting.
-            settings = {"accept_ra": "0", "disable_ipv6": "0" if network.ipv6 else "1", "forwarding": "1"}
+            settings = {"accept_ra": "0", "disable_ipv6": "0" if network.ipv6 and not uplink(network) else "1", "forwarding": "1"}
             objects += (Sysctl(HOST, f"net.ipv6.conf.*.{key}", value, network.link) for key, value in settings.items())
             objects.append(Up(HOST, network.link))
         objects += (Address(HOST, network.link, prefix) for prefix in _gateway_prefixes(network))
-        return (*objects, *firewall_objects(network))
+        return (*objects, *uplink_objects(network), *vlans.uplink_port(network), *firewall_objects(network))
 
     def check_endpoint(self, network: Network, endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
         """`endpoint` with its host link and MAC address, or InvalidValue or Conflict.
@@ -187,7 +196,7 @@ class BridgeDriver:
         Docker's.
         """
         link_name(endpoint.ifname, "interface name")
-        missing = _wanted(network) - families(endpoint.addresses)
+        missing = frozenset[int]() if network.ipam == DHCP else _wanted(network) - families(endpoint.addresses)
         if missing:
             raise InvalidValue(
                 f"an endpoint of network {network.name} needs an IPv{min(missing)} address",
@@ -229,6 +238,7 @@ class BridgeDriver:
             Sysctl(HOST, "net.ipv6.conf.*.disable_ipv6", "1", endpoint.host_link),
             Sysctl(inside, "net.ipv6.conf.*.disable_ipv6", "0" if six else "1", link),
         ]
+        objects += vlans.endpoint_port(endpoint)
         if six:
             objects.append(Sysctl(inside, "net.ipv6.conf.*.accept_ra", "0", link))
             if network.predefined:  # two that are linked reach each other by the host, whatever it says of a shorter way
@@ -246,6 +256,8 @@ class BridgeDriver:
         network."""
         if network.internal:
             return ()
+        if endpoint.lease is not None:
+            return gateway_routes(network, endpoint)
         routes: dict[int, AnyObject] = {}
         for prefix in endpoint.addresses:
             family = family_of(prefix)
@@ -385,7 +397,7 @@ def _gateway_prefixes(network: Network) -> list[str]:
     prefixes = []
     for subnet in network.subnets:
         net = network_of(subnet.subnet)
-        inhibited = net.version == 4 and network.options.get("inhibit_ipv4") == "true"
+        inhibited = uplink(network) or (net.version == 4 and network.options.get("inhibit_ipv4") == "true")
         prefix = f"{subnet.gateway}/{net.prefixlen}"
         if subnet.gateway is not None and not inhibited and prefix not in kept:
             prefixes.append(prefix)

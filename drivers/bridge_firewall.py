@@ -95,8 +95,9 @@ def _in_rules(network: Network) -> tuple[Rule, ...]:
         if on:
             # Where bridged packets are filtered too (br_netfilter), there is no interface here that they came in by.
             own = tuple(item.subnet for item in network.subnets if ipaddress.ip_network(item.subnet).version == version)
-            rules.append(Rule((Match(f"{_FAMILY[version]} saddr", own), published), "masquerade",
-                              _comment(network, "published ports, from its own containers")))
+            if own:  # it has none where a DHCP server says which they are
+                rules.append(Rule((Match(f"{_FAMILY[version]} saddr", own), published), "masquerade",
+                                  _comment(network, "published ports, from its own containers")))
             to = Match(f"{_FAMILY[version]} daddr", (f"@{MASKED[version]}",))
             rules.append(Rule((to, published), "masquerade",
                               _comment(network, "published ports of containers that answer by another way")))

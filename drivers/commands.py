@@ -34,13 +34,16 @@ from drivers.objects import (
     Masked,
     NameServer,
     PortSocket,
+    PortVlans,
     Published,
     Route,
     Sysctl,
     Up,
+    Uplink,
     Veth,
     Vlan,
 )
+from drivers.port_commands import uplink_words, vlan_text, vlan_words
 from protocol.model import Plan, PlannedStep
 from protocol.names import display_text
 
@@ -179,6 +182,8 @@ _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     Macvlan: lambda item, where: f"macvlan {item.name} {where(item.place)}, mode {item.mode}, mtu {item.mtu}, on the host's {item.parent}",
     Ipvlan: lambda item, where: f"ipvlan {item.name} {where(item.place)}, mode {item.mode} {item.flag}, mtu {item.mtu}, "
                                 f"on the host's {item.parent}",
+    PortVlans: lambda item, where: f"VLANs of {item.link} {where(item.place)}: {vlan_text(item)}",
+    Uplink: lambda item, where: f"{item.link} {where(item.place)} as a port of {item.master}, up",
     Sysctl: lambda item, where: f"setting {_sysctl_name(item)} = {item.value} {where(item.place)}",
     Address: lambda item, where: f"address {item.prefix} on {item.link} {where(item.place)}",
     Up: lambda item, where: f"{item.link} up {where(item.place)}",
@@ -201,8 +206,9 @@ def _bridge(action: str, item: Bridge, before: AnyObject | None, places: _Places
     if action == "change":
         return [[*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), "alias", item.alias]]
     mac = ["address", item.mac] if item.mac else []
+    filtering = ["vlan_filtering", "1"] if item.vlan_filtering else []
     return [
-        [*ip, "link", "add", "name", item.name, *mac, "group", str(LINK_GROUP), "type", "bridge"],
+        [*ip, "link", "add", "name", item.name, *mac, "group", str(LINK_GROUP), "type", "bridge", *filtering],
         # An MTU that a bridge is given at creation is lost with its last port.
         [*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), "alias", item.alias],
     ]
@@ -398,6 +404,8 @@ _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]
     Vlan: _vlan,
     Macvlan: _child,
     Ipvlan: _child,
+    Uplink: lambda action, item, before, places: uplink_words(action, item, places.ip(item.place)),
+    PortVlans: lambda action, item, before, places: vlan_words(action, item, before, [*places.inside(item.place), "bridge"]),
     Sysctl: _sysctl,
     Address: _address,
     Up: _up,

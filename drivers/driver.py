@@ -36,6 +36,7 @@ class HostLink(msgspec.Struct, frozen=True):
     loopback: bool = False
     mac: str = ""
     lower: str = ""  # name of the link that it is made on, in the same namespace
+    routed: bool = False  # the host has routes by it
     vlan: int = 0  # 802.1Q id of a sub-interface
 
 

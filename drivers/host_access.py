@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Protocol, runtime_checkable
 
-from drivers.objects import HOST, Address, AnyObject, Chain, Jump, Macvlan, Match, Route, Rule, Sysctl, Up
+from drivers.objects import HOST, Address, AnyObject, Chain, Child, Jump, Match, Route, Rule, Sysctl, Up
 from protocol.model import Endpoint, Network
 from protocol.names import display_text
 
@@ -36,7 +36,7 @@ def host_link(network: Network) -> str:
     return "ha-" + network.id[:12]
 
 
-def network_part(network: Network, own: Macvlan) -> tuple[AnyObject, ...]:
+def network_part(network: Network, own: Child) -> tuple[AnyObject, ...]:
     """The host's part of `network`, with `own` for its link (of the kind of the containers'); () where it has none."""
     if not network.host_addresses:
         return ()

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import msgspec
 
 from drivers.driver import HostView
-from drivers.objects import Address, AnyObject, Ipvlan, Route, Up, mark
+from drivers.host_access import host_link, network_part, ways_to
+from drivers.objects import HOST, Address, AnyObject, Ipvlan, Route, Up, mark
 from drivers.parents import OPTIONS, check_families, gateway_routes, inner_settings, on_parent, parent_objects, sharers
 from protocol.errors import Conflict, InvalidValue
-from protocol.model import DriverInfo, Endpoint, Network, OptionInfo
+from protocol.model import DHCP, DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import link_name
 
 DUMMY = "di-"
@@ -34,9 +35,12 @@ class IpvlanDriver:
         help="containers on a network of the site, with the MAC address of a link of the host",
         options=(OPTIONS[0], _MODE, _FLAG, *OPTIONS[1:]),
         parents=True,
+        leases=True,
         notes=(
-            "The host and the containers can't reach each other over the parent: the kernel keeps them apart.",
-            "All containers have the parent's MAC address, so none can be chosen, and a DHCP server that goes by it can't tell them apart.",
+            "The host and the containers can't reach each other over the parent: the kernel keeps them apart. With flag bridge "
+            "`netdeck network host-access NETWORK on` gives the host a link of its own among them.",
+            "All containers have the parent's MAC address, so none can be chosen. A DHCP server must tell them apart by their "
+            "client identifiers (RFC 2132, 9.14), as dnsmasq and ISC's do.",
             "Modes l3 and l3s: no broadcast and no multicast; --gateway has no effect, the default route is the link itself. Other hosts "
             "need a route to the subnets by this host's address on the parent.",
             "Modes l3 and l3s: subnets on one parent reach each other; in mode l2 they need a router.",
@@ -48,6 +52,9 @@ class IpvlanDriver:
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
         """`network` with its parent, or NotFound, InvalidValue or Conflict."""
         routed = _mode(network) != "l2"
+        if routed and network.ipam == DHCP:
+            raise InvalidValue(f"--ipam-driver dhcp does not go with ipvlan_mode={_mode(network)}: there is no broadcast, which DHCP "
+                               "needs. Use mode l2", field="ipam", value=DHCP)
         if routed:
             # What asks for a gateway is told so by the notes; Docker ignores it too.
             network = msgspec.structs.replace(
@@ -68,8 +75,18 @@ class IpvlanDriver:
         return network
 
     def network_objects(self, network: Network, instance: str) -> tuple[AnyObject, ...]:
-        """The parent, where it is ours."""
-        return parent_objects(network, instance, ipv6=_mode(network) != "l2")
+        """The parent, where it is ours; the host's own link among the containers, where it has one."""
+        own = Ipvlan(HOST, host_link(network), mark(instance, "network", network.id), network.link, _mode(network),
+                     network.options.get("ipvlan_flag", "bridge"), int(network.options["mtu"]))
+        return (*parent_objects(network, instance, ipv6=_mode(network) != "l2"), *network_part(network, own))
+
+    def check_host_access(self, network: Network) -> None:
+        """Raises InvalidValue where the kernel does not let the host in."""
+        flag = network.options.get("ipvlan_flag", "bridge")
+        if flag != "bridge":
+            raise InvalidValue(f"the host can't have a link in network {network.name}: with ipvlan_flag={flag} nothing on the parent "
+                               "reaches its containers but by the network outside. Create the network with ipvlan_flag=bridge",
+                               field="ipvlan_flag", value=flag, expected="bridge")
 
     def check_endpoint(self, network: Network, endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
         """`endpoint`, or InvalidValue."""
@@ -86,7 +103,7 @@ class IpvlanDriver:
         made = Ipvlan(inside, link, mark(instance, "endpoint", endpoint.id), network.link, _mode(network),
                       network.options.get("ipvlan_flag", "bridge"), int(network.options["mtu"]))
         addresses = (Address(inside, link, prefix) for prefix in endpoint.addresses)
-        return (made, *inner_settings(endpoint), *addresses, Up(inside, link))
+        return (made, *inner_settings(endpoint), *addresses, Up(inside, link), *ways_to(network, endpoint))
 
     def default_routes(self, network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...]:
         """By the site's gateway in mode l2, by the link itself in the others: the parent routes, also between subnets of a network

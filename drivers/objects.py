@@ -14,6 +14,11 @@ from typing import ClassVar
 
 import msgspec
 
+from drivers.object_base import Key as Key
+from drivers.object_base import Object as Object
+from drivers.port_objects import PortVlans as PortVlans
+from drivers.port_objects import Uplink as Uplink
+
 HOST = "host"
 LINK_GROUP = 0x6E64  # "nd"; the mark of our links, IFLA_GROUP
 PROTOCOL = 171  # the mark of our routes, rules and neighbours, rtm_protocol
@@ -21,25 +26,6 @@ MARK_VERSION = "netdeck:1"
 TABLE = "netdeck"  # nftables table, family inet
 NAME_ADDRESS = "127.0.0.11"  # where containers ask for names, as docker's
 NAME_TABLE = "netdeck-names"  # nftables table inside containers, family ip
-
-Key = tuple[str, ...]
-
-
-class Object(msgspec.Struct, frozen=True, tag_field="object"):
-    """Base of all kernel objects."""
-
-    place: str
-
-    rank: ClassVar[int] = 0
-
-    @property
-    def key(self) -> Key:
-        raise TypeError(f"{type(self).__name__} has no key")
-
-    @property
-    def on(self) -> tuple[str, str] | None:
-        """(place, link) whose end takes this object along, None where nothing does."""
-        return None
 
 
 class PortSocket(Object, frozen=True, tag="port-socket"):
@@ -66,6 +52,7 @@ class Bridge(Object, frozen=True, tag="bridge"):
     alias: str
     mtu: int = 1500
     mac: str = ""  # "" lets the kernel choose
+    vlan_filtering: bool = False  # it keeps 802.1Q VLANs apart
 
     rank: ClassVar[int] = 10
 
@@ -386,7 +373,9 @@ LINKED_CHAIN = "linked"  # looks them up, and accepts
 
 LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth, Dummy, Vlan, Macvlan, Ipvlan)
 TableItem = Chain | Jump | Masked | Linked | Published  # what the table `inet netdeck` holds
-AnyObject = PortSocket | Bridge | Veth | Dummy | Vlan | Macvlan | Ipvlan | Sysctl | Address | Up | Route | TableItem | NameServer
+BridgePort = Uplink | PortVlans
+Child = Macvlan | Ipvlan
+AnyObject = PortSocket | Bridge | Veth | Dummy | Vlan | Child | BridgePort | Sysctl | Address | Up | Route | TableItem | NameServer
 
 
 def mark(instance: str, kind: str, ident: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from drivers.driver import find
 from drivers.name_server import has_names
 from drivers.unusable import require_usable
+from drivers.vlans import with_vlans
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import Inside, KnownContainers
 from helperd.dhcp.leases import Leases
@@ -40,6 +41,8 @@ class Wish(msgspec.Struct, frozen=True):
     ip6: str | None = None
     aliases: tuple[str, ...] = ()
     mac: str | None = None
+    vlans: tuple[str, ...] = ()
+    untagged: int | None = None
     ident: str = ""  # of the endpoint, where that has been settled
     lease: Lease | None = None  # what the site's DHCP server gave it
 
@@ -135,6 +138,7 @@ class Endpoints:
                                 addresses=prefixes, aliases=tuple(alias_name(item) for item in wish.aliases),
                                 order=order + len(endpoints), kept_defaults=inside.foreign_defaults,
                                 foreign_names=foreign, lease=wish.lease)
+            endpoint = with_vlans(endpoint, network, wish.vlans, wish.untagged)
             rivals = records.endpoints_of(network=network.id) if driver.info.parents else ()
             endpoints.append(driver.check_endpoint(network, endpoint, rivals))
             last.update(moved)
@@ -164,7 +168,7 @@ class Endpoints:
 
     async def connect(self, request: NetworkConnect, call: CallContext, stream: Stream) -> Any:
         network = self._records.network(request.network)
-        wish = Wish(network, request.ip, request.ip6, request.aliases, request.mac_address)
+        wish = Wish(network, request.ip, request.ip6, request.aliases, request.mac_address, request.vlans, request.untagged)
         if network.ipam != DHCP or request.dry_run:
             return await self._connect(request, call, wish)
         container, inside = await self._able(request.container)

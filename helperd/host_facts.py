@@ -46,6 +46,8 @@ class HostFacts:
         by_link: dict[int, list[str]] = {}
         for row in self._addresses():
             by_link.setdefault(row.ifindex, []).append(row.address)
+        routed = {_link_name(row.ifindex) for row in self._world.rows("routes", self._inode)
+                  if isinstance(row, Route) and row.kind == "unicast" and not _automatic(row.destination)}
         found = {}
         for link in links.values():
             mark = parse_mark(link.alias)
@@ -54,7 +56,7 @@ class HostFacts:
                                         ours=mark is not None and mark[0] == instance, master=master.name if master else "",
                                         addresses=tuple(by_link.get(link.ifindex, ())), up=bool(link.flags & _IFF_UP),
                                         loopback=bool(link.flags & _IFF_LOOPBACK), mac=link.mac, vlan=link.vlan,
-                                        lower=links[link.lower].name if link.lower in links else "")
+                                        routed=link.name in routed, lower=links[link.lower].name if link.lower in links else "")
         for name in names:
             found.pop(name, None)
             now = look_up(name)
@@ -64,7 +66,7 @@ class HostFacts:
                 ours = now.ours and (mark is None or mark[0] == instance)
                 found[name] = HostLink(name=name, kind=now.kind, mtu=now.mtu, ours=ours, master=_link_name(now.master),
                                        addresses=now.addresses, up=now.up, loopback=now.loopback, mac=now.mac, vlan=now.vlan,
-                                       lower=_link_name(now.lower))
+                                       routed=name in routed, lower=_link_name(now.lower))
         return HostView(instance=instance, links=found)
 
     def ranges(self, ours: frozenset[str]) -> HostRanges:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.host_access import host_link
+from drivers.vlans import filters
+from drivers.vlans import words as vlan_words
 from protocol.model import Container, Endpoint, Lease, Network, Port
 from protocol.ports import order
 
@@ -53,6 +55,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "Aliases": list(endpoint.aliases),
             "Ports": port_bindings(endpoint.ports),
             **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
+            **({"VLANs": vlan_words(network, endpoint)} if filters(network) else {}),
         }
     return {
         "Name": network.name,
@@ -123,6 +126,7 @@ def container_document(container: Container, pairs: Sequence[tuple[Network, Endp
             "Interface": endpoint.ifname,
             "HostInterface": endpoint.host_link,
             **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
+            **({"VLANs": vlan_words(network, endpoint)} if filters(network) else {}),
         }
     running = container.status == "running"
     ports = [port for _, endpoint in pairs for port in endpoint.ports]

@@ -117,7 +117,8 @@ class Networks:
         ident = secrets.token_hex(32)
         options = parse_options(driver.info, request.options)
         ours = frozenset(item.link for item in others if item.made_link and item.link)
-        outside, parent = driver.info.parents, options.get("parent", "")
+        parent = options.get("parent", options.get("uplink", ""))
+        outside = driver.info.parents or bool(options.get("uplink"))
         leased = _leased(request, driver.info)
         subnets = () if leased else check_subnets(name, request.subnets, ipv4=request.ipv4, ipv6=request.ipv6, networks=others,
                                 host=self._facts.ranges(ours), pools=self.pools,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from drivers.bridge_uplink import uplink
 from drivers.driver import find
 from drivers.parents import parent_names
 from helperd.kernel_news import link_is_up
@@ -41,11 +42,11 @@ class ParentWatch:
         """Networks came or went."""
         hanging = {item.id: item for item in self._records.networks.values() if self._hangs(item)}
         self._states = {ident: state for ident, state in self._states.items() if ident in hanging}
-        self._watched = {ident: frozenset(parent_names(item.link)) for ident, item in hanging.items()}
+        self._watched = {ident: frozenset(parent_names(_name(item))) for ident, item in hanging.items()}
         self._look(item for ident, item in hanging.items() if ident not in self._states)
 
     def _hangs(self, network: Network) -> bool:
-        return find(self._records.drivers, network.driver).info.parents
+        return find(self._records.drivers, network.driver).info.parents or bool(uplink(network))
 
     def _heard(self, changes: list[WorldChange]) -> None:
         if not self._watched:
@@ -70,7 +71,7 @@ class ParentWatch:
         other: list[Network] = []
         mend = False
         for network in todo:
-            link = links.get(network.link)
+            link = links.get(_name(network))
             known = self._states.get(network.id)
             self._states[network.id] = now = (_word(network, link), link.ifindex if link is not None else 0)
             if known is None and now[0] == READY:
@@ -78,8 +79,8 @@ class ParentWatch:
             if known is None or known[0] != now[0]:
                 other.append(network)
                 self._tell(network, now[0])
-            base = parent_names(network.link)[-1]
-            made_again = now[0] == MISSING and network.made_link and (network.internal or base in links)
+            base = parent_names(_name(network))[-1]
+            made_again = now[0] == MISSING and network.made_link and not uplink(network) and (network.internal or base in links)
             mend |= made_again or (known is not None and known != now and now[0] != MISSING)
         if other:
             self.shown(other)
@@ -92,7 +93,12 @@ class ParentWatch:
         members = [records.owner(item.id) for item in records.endpoints_of(network=network.id)]
         whom = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
         whom = f"{whom} {'is' if len(members) == 1 else 'are'}" if members else "its containers are"
-        self._world.log("network", action, network.name, text=text.format(link=network.link, whom=whom), level=level)
+        self._world.log("network", action, network.name, text=text.format(link=_name(network), whom=whom), level=level)
+
+
+def _name(network: Network) -> str:
+    """The link that the network hangs on, or that leads out of its bridge."""
+    return uplink(network) or network.link
 
 
 def _word(network: Network, link: Link | None) -> str:

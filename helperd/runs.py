@@ -127,7 +127,8 @@ class Runs:
 
     def _wishes(self, request: ContainerRun, networks: list[Network]) -> list[Wish]:
         return [Wish(network, request.ip if first else None, request.ip6 if first else None, request.aliases,
-                     request.mac_address if first else None) for network, first in
+                     request.mac_address if first else None, request.vlans if first else (),
+                     request.untagged if first else None) for network, first in
                 zip(networks, [True] + [False] * len(networks), strict=False)]
 
     async def run(self, request: ContainerRun, call: CallContext, stream: Stream) -> Any:

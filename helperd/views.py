@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from drivers.port_commands import vlan_text
+from drivers.port_objects import PortVlans
+from drivers.vlans import filters, uplink_port, words
 from helperd.changes import CallContext
 from helperd.containers_known import KnownContainers
 from helperd.inspect import container_document
@@ -47,9 +50,21 @@ class Views:
         message = Counters(0, batch.time, batch.ns, batch.ifindex, batch.columns)
         numbers = {(inode, ifindex): values for inode, ifindex, values in unpack_counters(message)}
         zeros = (0,) * len(COUNTER_COLUMNS)
-        return [{"link": msgspec.to_builtins(row),
+        vlans = self._vlans()
+        return [{"link": msgspec.to_builtins(row), "vlans": vlans.get(row.name, "") if row.inode == self._live.world.host else "",
                  "counters": dict(zip(COUNTER_COLUMNS, numbers.get((row.inode, row.ifindex), zeros), strict=True))}
                 for row in self._live.world.rows("links") if isinstance(row, Link)]
+
+    def _vlans(self) -> dict[str, str]:
+        """The VLANs of ports of bridges that are aware of them, by the name of the host's link."""
+        records = self._records
+        found = {item.host_link: words(records.networks[item.network], item) for item in records.endpoints.values()
+                 if item.host_link and item.network in records.networks and filters(records.networks[item.network])}
+        for network in records.networks.values():
+            for port in uplink_port(network):
+                if isinstance(port, PortVlans):
+                    found[port.link] = vlan_text(port)
+        return found
 
     async def events(self, request: EventList, call: CallContext, stream: Stream) -> Any:
         return [item for item in self._live.world.events() if item.time > request.since][-request.limit:]

@@ -47,6 +47,7 @@ class Network(Model, frozen=True):
     link: str = ""  # name of the link on the host that carries it (the bridge, the parent), "" if none
     made_link: bool = True  # False where `link` was there before and is not ours
     kept_addresses: tuple[str, ...] = ()  # prefixes that such a `link` had before, which stay when the network goes
+    uplink_was_up: bool = True  # of a link of the host that is a port of the bridge: it is given back as it was
     host_addresses: tuple[str, ...] = ()  # what the host has on a link of its own in the network (host access), () without one
     ipam: str = "default"  # where addresses come from: pools of netdeck's, or the site's DHCP server (`DHCP`)
     state: str = "ready"  # ready | creating | removing
@@ -95,6 +96,8 @@ class Endpoint(Model, frozen=True):
     kept_defaults: tuple[int, ...] = ()  # families (4, 6) whose default route the container had from somebody else, which stays
     ports: tuple[Port, ...] = ()  # published through this network
     foreign_names: bool = False  # True where somebody else's name server answered at 127.0.0.11, which stays
+    vlans: tuple[str, ...] = ()  # tagged, on a bridge that is aware of VLANs: 20 and 30-40, in order
+    untagged: int = 0  # the VLAN of frames without a tag; 0 with `vlans`: none, without them: that of the bridge, 1
     lease: Lease | None = None  # on a network whose addresses come from DHCP
     state: str = "ready"  # ready | connecting | disconnecting
 

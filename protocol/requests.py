@@ -101,7 +101,8 @@ class NetworkPrune(Request, frozen=True):
 
 
 class NetworkConnect(Request, frozen=True):
-    """Attach a container to a network. Result: ``{endpoint, container, warnings, plan}``."""
+    """Attach a container to a network. Result: ``{endpoint, container, warnings, plan}``. `vlans` (as ``10`` or ``20,30-40``) and
+    `untagged` are for a bridge with ``vlan_filtering``: one of `vlans` alone comes untagged."""
 
     network: Name
     container: Name
@@ -109,6 +110,8 @@ class NetworkConnect(Request, frozen=True):
     ip6: Text | None = None
     aliases: Names = ()
     mac_address: Text | None = None
+    vlans: Names = ()
+    untagged: Annotated[int, msgspec.Meta(ge=1, le=4094)] | None = None
     dry_run: bool = False
 
 
@@ -135,6 +138,8 @@ class ContainerRun(Request, frozen=True):
     ip: Text | None = None
     ip6: Text | None = None
     mac_address: Text | None = None
+    vlans: Names = ()  # as of `NetworkConnect`, on the first network
+    untagged: Annotated[int, msgspec.Meta(ge=1, le=4094)] | None = None
     aliases: Names = ()
     links: Names = ()  # CONTAINER or CONTAINER:ALIAS
     publish: Names = ()  # as docker's -p: see `protocol.ports`; on `host` discarded with a warning

@@ -38,6 +38,7 @@ _INFO_SLAVE_KIND, _INFO_SLAVE_DATA, _BRPORT_MODE, _BRPORT_ISOLATED = 4, 5, 4, 33
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_IFALIAS, _IFLA_NET_NS_FD = 1, 3, 10, 20, 28
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2  # linux/if_addr.h
 _RTA_OIF = 4  # linux/rtnetlink.h
+_BR_VLAN_FILTERING = 7  # linux/if_link.h
 _VLAN_ID, _MACVLAN_MODE, _IPVLAN_MODE, _IPVLAN_FLAGS = 1, 1, 1, 2  # linux/if_link.h
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
@@ -80,8 +81,8 @@ def new_bridge(item: Bridge) -> bytes:
     attrs: list[tuple[str, object]] = [("IFLA_IFNAME", item.name), ("IFLA_GROUP", LINK_GROUP)]
     if item.mac:
         attrs.append(("IFLA_ADDRESS", item.mac))
-    attrs.append(("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}))
-    return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, attrs)
+    data = attribute(_BR_VLAN_FILTERING, b"\1") if item.vlan_filtering else b""
+    return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, attrs, _info("bridge", data))
 
 
 def new_veth(item: Veth, master: int, peer_namespace: int | None) -> bytes:

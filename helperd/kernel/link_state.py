@@ -23,6 +23,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 1
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_GROUP, _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 18, 20, 27, 29, 37
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_DATA, _BRPORT_MODE, _BRPORT_ISOLATED = 1, 2, 5, 4, 33
 _VLAN_ID, _CHILD_MODE, _IPVLAN_FLAGS = 1, 1, 2
+_BR_VLAN_FILTERING = 7  # linux/if_link.h
 _IFF_LOOPBACK = 8
 _SKIP_STATS = 8  # RTEXT_FILTER_SKIP_STATS
 _IFLA_AF_SPEC, _IFLA_INET6_CONF = 26, 2
@@ -56,6 +57,7 @@ class LinkState:
     hairpin: bool
     settings6: bytes = b""
     loopback: bool = False
+    filters: bool = False  # of a bridge: it keeps VLANs apart
     vlan: int = 0  # of an 802.1Q sub-interface
     mode: int = 0  # of a macvlan or ipvlan, as linux/if_link.h numbers it
     flag: int = 0  # of an ipvlan
@@ -191,7 +193,7 @@ def _link(body: bytes, with_settings: bool = False) -> LinkState:
     port = nested(info[_INFO_SLAVE_DATA]) if _INFO_SLAVE_DATA in info else {}
     nsid = found.get(_IFLA_LINK_NETNSID)
     kind = _text(info.get(_INFO_KIND, b""))
-    data = nested(info[_INFO_DATA]) if kind in ("vlan", "macvlan", "ipvlan") and _INFO_DATA in info else {}
+    data = nested(info[_INFO_DATA]) if kind in ("bridge", "vlan", "macvlan", "ipvlan") and _INFO_DATA in info else {}
     return LinkState(
         index,
         _text(found.get(_IFLA_IFNAME, b"")),
@@ -208,6 +210,7 @@ def _link(body: bytes, with_settings: bool = False) -> LinkState:
         port.get(_BRPORT_MODE, b"\0") != b"\0",
         _settings6(found.get(_IFLA_AF_SPEC, b"")) if with_settings else b"",
         bool(flags & _IFF_LOOPBACK),
+        kind == "bridge" and data.get(_BR_VLAN_FILTERING, b"\0") != b"\0",
         _u32(data, _VLAN_ID) if kind == "vlan" else 0,
         _u32(data, _CHILD_MODE) if kind in ("macvlan", "ipvlan") else 0,
         _u32(data, _IPVLAN_FLAGS) if kind == "ipvlan" else 0,

@@ -23,9 +23,11 @@ from drivers.objects import (
     Key,
     Macvlan,
     NameServer,
+    PortVlans,
     Route,
     Sysctl,
     Up,
+    Uplink,
     Veth,
     Vlan,
     parse_mark,
@@ -48,6 +50,7 @@ from helperd.kernel.name_sockets import NameSockets
 from helperd.kernel.namespaces import NamespaceRef, NamespaceThread, own_inode
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.port_sockets import PortSockets
+from helperd.kernel.port_vlans import State, as_object, read_ports, spans_of
 from protocol.errors import Gone
 
 T = TypeVar("T")
@@ -83,12 +86,19 @@ class _Wanted:
     routes: dict[tuple[str, str, int], Route] = field(default_factory=dict)
     ups: set[Up] = field(default_factory=set)
     settings: dict[str, list[Sysctl]] = field(default_factory=dict)
+    uplinks: list[Uplink] = field(default_factory=list)
+    vlans: list[PortVlans] = field(default_factory=list)
     names: dict[str, NameServer] = field(default_factory=dict)
 
     def __init__(self, wanted: Iterable[AnyObject]) -> None:
         self.links, self.addresses, self.routes, self.ups, self.settings, self.names = {}, {}, {}, set(), {}, {}
+        self.uplinks, self.vlans = [], []
         for item in wanted:
             match item:
+                case PortVlans():
+                    self.vlans.append(item)
+                case Uplink():
+                    self.uplinks.append(item)
                 case Bridge() | Veth() | Dummy() | Vlan() | Macvlan() | Ipvlan():
                     self.links[item.place, item.name] = item
                 case Address():
@@ -141,6 +151,7 @@ class Observer:
         wanted = _Wanted(objects)
         seen: list[_Seen] = []
         with OpenPlaces(refs) as places:
+            ports = read_ports(places.socket(HOST)) if wanted.vlans else {}
             for names in _namespaces(refs):
                 try:
                     seen.append(_see(places, names, wanted, self._names))
@@ -151,6 +162,8 @@ class Observer:
                         places.close(names[0])
         found = self._links(seen, wanted)
         host = next(there for there in seen if HOST in there.places)
+        found |= _uplinks(host, wanted)
+        found |= _vlans(host, wanted, ports)
         for there in seen:
             found |= self._children(there, host, wanted)
             found |= self._addresses(there, wanted)
@@ -188,12 +201,13 @@ class Observer:
                 continue
             if link.kind == "bridge":
                 mac = link.mac if isinstance(known, Bridge) and known.mac else ""
-                found.add(_same(known, Bridge(HOST, link.name, link.alias, link.mtu, mac)))
+                found.add(_same(known, Bridge(HOST, link.name, link.alias, link.mtu, mac, link.filters)))
             elif link.kind == "dummy":
                 found.add(Dummy(HOST, link.name, link.alias, link.mtu))
-            elif link.kind == "macvlan" and link.mode in _MACVLAN_MODES:
+            elif link.kind in ("macvlan", "ipvlan"):
                 parent = host.links[link.peer].name if link.peer_nsid is None and link.peer in host.links else ""
-                found.add(Macvlan(HOST, link.name, link.alias, parent, _MACVLAN_MODES[link.mode], link.mtu, link.mac))
+                child = _child(link, HOST, parent, known)
+                found |= {child} if child is not None else set()
             elif link.kind == "vlan":
                 parent = host.links[link.peer].name if link.peer in host.links else ""
                 found.add(Vlan(HOST, link.name, link.alias, parent, link.vlan))
@@ -229,6 +243,24 @@ class Observer:
             elif ours and known is not None:
                 found.add(known)
         return found
+
+
+def _uplinks(host: _Seen, wanted: _Wanted) -> set[AnyObject]:
+    """Links of others that are where they are wanted. One that is not is nobody's business: it may never have been."""
+    names = {link.name: link for link in host.links.values()}
+
+    def there(item: Uplink) -> bool:
+        link, master = names.get(item.link), names.get(item.master)
+        return link is not None and master is not None and link.master == master.index and link.up
+
+    return {item for item in wanted.uplinks if there(item)}
+
+
+def _vlans(host: _Seen, wanted: _Wanted, ports: Mapping[int, State]) -> set[AnyObject]:
+    """The VLANs of the ports that are asked for: the wanted ones, or those in their place."""
+    names = {link.name: ports[link.index] for link in host.links.values() if link.index in ports}
+    return {item if names[item.link] == spans_of(item) else as_object(item.place, item.link, names[item.link])
+            for item in wanted.vlans if item.link in names}
 
 
 def _host_links(names: tuple[str, ...]) -> dict[str, LinkState]:

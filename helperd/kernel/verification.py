@@ -6,12 +6,13 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from drivers.objects import Address, AnyObject, Bridge, Dummy, Ipvlan, Macvlan, NameServer, Route, Sysctl, Up, Veth, Vlan
+from drivers.objects import Address, AnyObject, Bridge, Dummy, Ipvlan, Macvlan, NameServer, PortVlans, Route, Sysctl, Up, Uplink, Veth, Vlan
 from helperd.kernel import sysctl
 from helperd.kernel.ip_steps import canonical, canonical_gateway, canonical_network, metric_of
 from helperd.kernel.link_state import SETTINGS6, LinkState, RouteState, all_addresses, all_routes, read_link
 from helperd.kernel.name_sockets import NameSockets
 from helperd.kernel.open_places import OpenPlaces
+from helperd.kernel.port_vlans import read_ports, spans_of
 
 
 @dataclass(slots=True)
@@ -80,6 +81,12 @@ def _present(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject) -> bo
         case Vlan():
             link = _link(places, read, item.place, item.name)
             return link is not None and link.alias == item.alias and link.vlan == item.vid
+        case Uplink():
+            link, master = (_link(places, read, item.place, name) for name in (item.link, item.master))
+            return link is not None and master is not None and link.master == master.index and link.up
+        case PortVlans():
+            link = _link(places, read, item.place, item.link)
+            return link is not None and read_ports(places.socket(item.place)).get(link.index) == spans_of(item)
         case Up():
             link = _link(places, read, item.place, item.link)
             return link is not None and link.up

@@ -28,14 +28,16 @@ from drivers.objects import (
     Masked,
     NameServer,
     PortSocket,
+    PortVlans,
     Published,
     Route,
     Sysctl,
     Up,
+    Uplink,
     Veth,
     Vlan,
 )
-from helperd.kernel import conntrack, sysctl
+from helperd.kernel import conntrack, port_vlans, sysctl
 from helperd.kernel.child_steps import change_child, create_child, delete_child
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.ip_steps import change_route, create_ip, delete_ip
@@ -45,6 +47,7 @@ from helperd.kernel.namespaces import NamespaceRef, NamespaceThread
 from helperd.kernel.netlink_batch import LIMIT, Refusal
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.port_sockets import PortSockets
+from helperd.kernel.port_steps import give_back_uplink, take_uplink
 from helperd.kernel.step_errors import RunFailed, StepFailed, doing, refused
 from helperd.plan import Step
 from protocol.errors import Cancelled, Internal, NetdeckError, Unavailable
@@ -61,6 +64,8 @@ _SUBJECTS: dict[type[AnyObject], str] = {
     Vlan: "link",
     Macvlan: "child",
     Ipvlan: "child",
+    Uplink: "uplink",
+    PortVlans: "port_vlans",
     Sysctl: "sysctl",
     Address: "ip",
     Up: "ip",
@@ -220,7 +225,7 @@ def _kind(step: Step) -> tuple[str, ...]:
 def _together(steps: Sequence[Step], start: int) -> Sequence[Step]:
     first = steps[start]
     kind = _kind(first)
-    if kind[:2] in (("ip", "delete"), ("ip", "change")) or kind[0] in ("names", "child"):
+    if kind[:2] in (("ip", "delete"), ("ip", "change")) or kind[0] in ("names", "child", "uplink", "port_vlans"):
         return steps[start : start + 1]
     end = start + 1
     names = {first.object.key[-1]}
@@ -322,6 +327,12 @@ _RUNS: dict[tuple[str, str], _Run] = {
     ("child", "create"): _each(create_child),
     ("child", "change"): _each(change_child),
     ("child", "delete"): _each(delete_child),
+    ("uplink", "create"): _each(take_uplink),
+    ("uplink", "change"): _each(take_uplink),
+    ("uplink", "delete"): _each(give_back_uplink),
+    ("port_vlans", "create"): _each(port_vlans.bring),
+    ("port_vlans", "change"): _each(port_vlans.bring),
+    ("port_vlans", "delete"): _each(port_vlans.give_back),
     ("sysctl", "create"): _all(_set_sysctls),
     ("sysctl", "change"): _all(_set_sysctls),
     ("sysctl", "delete"): _all(_leave_sysctls),

@@ -41,6 +41,7 @@ CONNECT = NetworkConnect(network="a", container="netns:c1")
 PUBLISH = PortPublish(container="netns:c1", ports=("8080:80", "8080:80/udp", "127.0.0.1:9000-9001:90-91"))
 ON_PARENT = NetworkCreate(name="m", driver="macvlan", ipv6=True, options={"parent": "parent0"},
                           subnets=(SubnetRequest(subnet="10.7.0.0/24"), SubnetRequest(subnet="fd00:7::/64")))
+UPLINKED = NetworkCreate(name="u", ipam="dhcp", options={"uplink": "parent0"})
 JOIN = NetworkConnect(network="m", container="netns:c1")
 SCENARIOS: dict[str, tuple[list[Request], Request]] = {
     "create": ([], CREATE),
@@ -54,6 +55,8 @@ SCENARIOS: dict[str, tuple[list[Request], Request]] = {
     "host access on": ([ON_PARENT, JOIN], NetworkHostAccess(name="m", on=True)),
     "host access off": ([ON_PARENT, JOIN, NetworkHostAccess(name="m", on=True)], NetworkHostAccess(name="m", on=False)),
     "connect where the host has access": ([ON_PARENT, NetworkHostAccess(name="m", on=True)], JOIN),
+    "create with an uplink": ([], UPLINKED),
+    "remove with an uplink": ([UPLINKED], NetworkRemove(name="u")),
     "remove": ([CREATE], NetworkRemove(name="a")),
     "update": ([CREATE, OTHER, CONNECT, NetworkConnect(network="b", container="netns:c1")], NetworkUpdate(
         name="a", options={"mtu": "1400", "icc": "true", "masquerade": "false"}, labels={"x": "y"}, subnets=("10.10.0.0/24",),

@@ -53,6 +53,8 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("--ip", metavar="IP", help="Its IPv4 address on the first network.")
 @click.option("--ip6", metavar="IP", help="Its IPv6 address on the first network.")
 @click.option("--mac-address", metavar="MAC", help="Its MAC address on the first network.")
+@click.option("--vlan", "vlans", multiple=True, metavar="VLANS", help="Its VLANs on the first network, a bridge with vlan_filtering.")
+@click.option("--untagged", type=click.IntRange(1, 4094), metavar="VLAN", help="The VLAN of its frames without a tag there.")
 @click.option("--network-alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in its networks.")
 @click.option("--link", "links", multiple=True, metavar="C[:ALIAS]",
               help="Know another container by name and alias; on the default bridge by variables too.")
@@ -73,7 +75,8 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 def run(
     session: Session, detach: bool, auto_remove: bool, interactive: bool, tty: bool, name: str | None, hostname: str | None,
     dns: tuple[str, ...], dns_search: tuple[str, ...], dns_options: tuple[str, ...], extra_hosts: tuple[str, ...],
-    networks: tuple[str, ...], ip: str | None, ip6: str | None, mac_address: str | None, aliases: tuple[str, ...],
+    networks: tuple[str, ...], ip: str | None, ip6: str | None, mac_address: str | None, vlans: tuple[str, ...],
+    untagged: int | None, aliases: tuple[str, ...],
     links: tuple[str, ...], publish: tuple[str, ...], publish_all: bool, expose: tuple[str, ...], env: tuple[str, ...],
     labels: tuple[tuple[str, str], ...], workdir: str | None,
     rootfs: str | None, sig_proxy: bool, dry_run: bool, command: tuple[str, ...],
@@ -81,6 +84,7 @@ def run(
     """Run COMMAND in a container of its own, as you, with no privilege gained."""
     arguments: dict[str, Any] = {
         "command": command, "name": name, "networks": networks, "ip": ip, "ip6": ip6, "mac_address": mac_address,
+        "vlans": vlans, "untagged": untagged,
         "aliases": aliases, "publish": publish, "publish_all": publish_all, "expose": expose, "hostname": hostname,
         "dns": dns, "dns_search": dns_search, "dns_options": dns_options, "extra_hosts": extra_hosts,
         "env": _environment(env), "workdir": workdir, "labels": dict(labels),

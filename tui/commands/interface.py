@@ -12,7 +12,7 @@ from tui.docker_flags import DockerCommand, Session, format_option, pass_session
 from tui.link_words import state_word
 from tui.tables import as_json, size, table, terminal_width
 
-_HEADERS = ("WHERE", "NAME", "KIND", "STATE", "NETWORK", "MTU", "MAC", "RX", "TX", "ERRORS", "DROPS")
+_HEADERS = ("WHERE", "NAME", "KIND", "STATE", "NETWORK", "VLANS", "MTU", "MAC", "RX", "TX", "ERRORS", "DROPS")
 
 
 @click.command(cls=DockerCommand)
@@ -25,17 +25,17 @@ def interfaces(session: Session) -> None:
         click.echo(as_json(found), nl=False)
         return
     host = call(session.socket, "info", {})["namespace"]
-    rows = sorted(_row(entry["link"], entry["counters"] or {}, host) for entry in found)
+    rows = sorted(_row(entry["link"], entry["counters"] or {}, host, entry.get("vlans", "")) for entry in found)
     click.echo(table(_HEADERS, rows, terminal_width()), nl=False)
 
 
-def _row(link: Mapping[str, Any], counters: Mapping[str, int], host: int) -> tuple[str, ...]:
+def _row(link: Mapping[str, Any], counters: Mapping[str, int], host: int, vlans: str) -> tuple[str, ...]:
     def total(*names: str) -> int:
         return sum(counters.get(name, 0) for name in names)
 
     return (
         link["container"] or ("host" if link["inode"] == host else f"net:{link['inode']}"),
-        link["name"], link["kind"] or "-", state_word(link["state"], link["flags"]), link["network"] or "-", str(link["mtu"]),
+        link["name"], link["kind"] or "-", state_word(link["state"], link["flags"]), link["network"] or "-", vlans or "-", str(link["mtu"]),
         link["mac"] or "-",
         size(total("rx_bytes")), size(total("tx_bytes")), str(total("rx_errors", "tx_errors")),
         str(total("rx_dropped", "tx_dropped")),

@@ -204,12 +204,15 @@ def rm(session: Session, names: tuple[str, ...], dry_run: bool) -> int:
 @click.option("--ip6", metavar="IP", help="The IPv6 address it shall have.")
 @click.option("--alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in this network.")
 @click.option("--mac-address", metavar="MAC", help="The MAC address it shall have.")
+@click.option("--vlan", "vlans", multiple=True, metavar="VLANS", help="Its VLANs on a bridge with vlan_filtering: 10 alone untagged, "
+              "20,30-40 tagged.")
+@click.option("--untagged", type=click.IntRange(1, 4094), metavar="VLAN", help="The VLAN of its frames without a tag.")
 @dry_run_option
 @format_option
 @pass_session
 def connect(
     session: Session, net: str, container: str, ip: str | None, ip6: str | None, aliases: tuple[str, ...],
-    mac_address: str | None, dry_run: bool,
+    mac_address: str | None, vlans: tuple[str, ...], untagged: int | None, dry_run: bool,
 ) -> None:
     """Connect a container to a network.
 
@@ -217,7 +220,7 @@ def connect(
     """
     result = call(session.socket, "network.connect", {
         "network": net, "container": container, "ip": ip, "ip6": ip6, "aliases": aliases, "mac_address": mac_address,
-        "dry_run": dry_run,
+        "vlans": vlans, "untagged": untagged, "dry_run": dry_run,
     }, title=f"network connect {net} {container}")
     show_change(session, result, dry_run, "")
 

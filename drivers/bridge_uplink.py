@@ -1,0 +1,71 @@
+"""A bridge network with an uplink: a link of the host as its port, so that the bridge is a switch of the site's network. Pure.
+
+The host takes no part in such a network: it has no address on the bridge, and the router is the site's. A link by which the host is
+reached can't be given away like that, so it is refused: as a port of a bridge it would answer for none of its addresses any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from drivers.driver import HostView
+from drivers.objects import HOST, AnyObject, Uplink
+from protocol.errors import Conflict, InvalidValue, NotFound
+from protocol.model import Network, OptionInfo
+from protocol.names import display_text, suggestion
+
+_ON_TOP = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
+UPLINK = OptionInfo(
+    "uplink", "link", "", "a link of the host, without addresses, that becomes a port of the bridge and leads to the site's network; the "
+    "host itself has no address there", fixed="the host's link is given back when the network is removed")
+
+
+def uplink(network: Network) -> str:
+    """The host's link that is a port of the network's bridge, "" where there is none."""
+    return network.options.get("uplink", "") if network.driver == "bridge" else ""
+
+
+def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> Network:
+    """`network`, which knows now how its uplink was before. Raises NotFound, InvalidValue, Conflict where that can't be one."""
+    name = uplink(network)
+    if not name:
+        return network
+    if network.internal:
+        raise InvalidValue(f"an internal network leads nowhere, so option uplink={name} has no effect: leave out one of them",
+                           field="uplink", value=name)
+    for other in others:
+        if other.id != network.id and name in (uplink(other), other.link):
+            raise Conflict(f"{name} can't be the uplink of network {network.name}: network {other.name} has it", field="uplink", value=name,
+                           with_=other.name)
+    link = host.links.get(name)
+    if link is None:
+        known = ", ".join(sorted(display_text(item) for item, found in host.links.items() if not found.loopback)[:16]) or "none"
+        raise NotFound(f"there is no link {name} on this host{suggestion(name, host.links)}: known are {known}", field="uplink", name=name)
+    addresses = [item for item in link.addresses if not item.startswith("fe80:")]
+    on_top = sorted(item.name for item in host.links.values() if item.lower == name and item.kind in _ON_TOP)
+    for there, why, remedy in (
+            (link.loopback, "it is a loopback link", "name the link that leads to the site's network"),
+            (not link.mac, "it is not an Ethernet link", "name one that has a MAC address"),
+            (link.ours, "netdeck made it for another network", "name a link of the host"),
+            (bool(link.master), f"it is a port of {link.master}", f"take it out first, or use that bridge with -o name={link.master}"),
+            (link.kind == "bridge", "it is a bridge", f"use it as the network's own with -o name={name}"),
+            (bool(on_top), f"{', '.join(map(display_text, on_top))} hangs on it", "remove that first, or name another link"),
+            (bool(addresses), f"the host has {', '.join(addresses)} on it, where it could not be reached any more",
+             f"use macvlan with -o parent={name}, which leaves the host its link, or name a link without addresses"),
+            (link.routed, "the host has routes by it, which would lead nowhere any more",
+             f"use macvlan with -o parent={name}, or name a link without routes")):
+        if there:
+            raise Conflict(f"{name} can't be the uplink of network {network.name}: {why}. Instead, {remedy}", field="uplink", value=name,
+                           with_=link.master or name)
+    if int(network.options.get("mtu", "1500")) > link.mtu:
+        raise InvalidValue(f"option mtu={network.options['mtu']} is more than {name} has: expected at most {link.mtu}", field="mtu",
+                           value=network.options["mtu"], expected=str(link.mtu))
+    return msgspec.structs.replace(network, uplink_was_up=link.up)
+
+
+def uplink_objects(network: Network) -> tuple[AnyObject, ...]:
+    """The host's link as a port."""
+    name = uplink(network)
+    return (Uplink(HOST, name, network.link, network.uplink_was_up),) if name else ()

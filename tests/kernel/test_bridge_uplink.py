@@ -1,0 +1,119 @@
+"""A bridge network that is a switch of the site's network, by a link of the host as its port."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.errors import Conflict, InvalidValue, NetdeckError, NotFound
+from tests.kernel.lan import attach, reaches, silent
+from tests.kernel.site_dhcp import Dnsmasq
+from tests.running_helper import RunningHelper
+
+pytest_plugins = ("tests.kernel.lan_fixtures",)
+
+
+def create(helper: RunningHelper, **args: Any) -> dict[str, Any]:
+    options = {"uplink": "eth1", **args.pop("options", {})}
+    return dict(helper.call("network.create", name="site", options=options, **args)["network"])
+
+
+def eth1(helper: RunningHelper) -> dict[str, Any]:
+    row = json.loads(helper.host.run("ip -j link show eth1"))[0]
+    return {"master": row.get("master"), "up": "UP" in row["flags"], "mtu": row["mtu"], "mac": row["address"], "group": row["group"]}
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 40) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
+
+@pytest.mark.req("X7", "B7")
+def test_leases_through_a_bridge_and_the_link_given_back(lan: RunningHelper, tmp_path: Path) -> None:
+    lan.host.run("ip link set eth1 down && ip -n outside addr flush dev up0 && ip -n outside addr add 192.168.1.1/24 dev up1")
+    before = eth1(lan)
+    dry = lan.command("network", "create", "--dry-run", "-o", "uplink=eth1", "--ipam-driver", "dhcp", "site")
+    assert "eth1 on the host as a port of br-" in dry and "ip link set dev eth1 master br-" in dry and eth1(lan) == before
+    network = create(lan, ipam="dhcp")
+    assert eth1(lan) == {**before, "master": network["link"], "up": True}
+    assert not json.loads(lan.host.run(f"ip -j addr show {network['link']}"))[0]["addr_info"], "the host takes no part"
+    server = Dnsmasq(lan.host, tmp_path, "--dhcp-option=option:T1,4", "--dhcp-option=option:T2,7", link="up1")
+    first, second = attach(lan, "site", "c1"), attach(lan, "site", "c2")
+    assert {first["addresses"][0][:-3], second["addresses"][0][:-3]} == set(server.leases().values())
+    assert reaches(lan, "c1", "10.99.0.1") and reaches(lan, "c1", second["addresses"][0][:-3])
+    assert reaches(lan, "outside", first["addresses"][0][:-3]), "from the site, without a published port"
+    until(lambda: server.said(f"DHCPACK(up1) {first['addresses'][0][:-3]}") >= 2, "it is renewed")
+    # It is a port again after a restart, and when it was away.
+    lan.kill()
+    lan.host.run("ip link set eth1 nomaster")
+    lan.start()
+    assert eth1(lan)["master"] == network["link"] and reaches(lan, "c1", "10.99.0.1")
+    lan.host.run("ip link del eth1 && ip link add eth1 type veth peer name up1 netns outside && ip -n outside link set up1 up && "
+                 "ip -n outside addr add 192.168.1.1/24 dev up1")
+    until(lambda: eth1(lan)["master"] == network["link"] and reaches(lan, "c1", "10.99.0.1"), "it is back")
+    # The leases go on over the new link, by T2 at the latest: its other end, the server, has another MAC address.
+    server.stop()
+    acks = server.said("DHCPACK(up1)")
+    server = Dnsmasq(lan.host, tmp_path, "--dhcp-option=option:T1,100", link="up1")
+    until(lambda: server.said("DHCPACK(up1)") >= acks + 2, "both are lengthened")
+    for name in ("c1", "c2"):
+        lan.call("network.disconnect", network="site", container=f"netns:{name}")
+    until(lambda: not server.leases(), "both are released")
+    lan.call("network.remove", name="site")
+    assert {**eth1(lan), "mac": ""} == {**before, "mac": ""}, "given back, and down as it was"
+
+
+@pytest.mark.req("B7")
+def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
+    lan.host.run("ip -n outside addr add 10.5.0.1/24 dev up1")
+    network = create(lan, subnets=[{"subnet": "10.5.0.0/24"}])
+    assert network["subnets"][0]["gateway"] == "10.5.0.1", "the site's router"
+    attach(lan, "site", "c1")
+    assert reaches(lan, "c1", "10.5.0.1") and reaches(lan, "c1", "10.99.0.1") and silent(lan, "c1", "192.168.1.250")
+    with pytest.raises(NetdeckError):
+        lan.call("port.publish", container="netns:c1", ports=["8080:80"])
+
+
+BAD: list[tuple[dict[str, str], type[NetdeckError], str]] = [
+    ({"uplink": "eth0"}, Conflict, "192.168.1.250/24.*could not be reached any more.*macvlan with -o parent=eth0"),
+    ({"uplink": "eth7"}, NotFound, "no link eth7.*known are .*eth0"),
+    ({"uplink": "lo"}, NetdeckError, "loopback|reserved"),
+    ({"uplink": "port"}, Conflict, "a port of br0"),
+    ({"uplink": "br0"}, Conflict, "it is a bridge.*-o name=br0"),
+    ({"uplink": "netdeck0"}, Conflict, "network bridge has it"),
+    ({"uplink": "base"}, Conflict, "theirs hangs on it"),
+    ({"uplink": "way"}, Conflict, "routes by it"),
+    ({"uplink": "eth1", "mtu": "9000"}, InvalidValue, "at most 1500"),
+]
+
+
+@pytest.mark.req("B7")
+def test_links_that_the_host_lives_by_are_refused(lan: RunningHelper) -> None:
+    lan.host.run(
+        "ip link add br0 type bridge && for n in port base way; do ip link add $n type veth peer name ${n}p && ip link set $n up; done && "
+        "ip link set port master br0 && ip link add link base name theirs type macvlan mode bridge && ip route add 10.66.0.0/16 dev way")
+    before = lan.host.run("ip -o addr; ip route; bridge link")
+    for options, error, words in BAD:
+        with pytest.raises(error, match=words):
+            create(lan, options=options)
+    with pytest.raises(InvalidValue, match="leads nowhere"):
+        create(lan, internal=True)
+    assert lan.host.run("ip -o addr; ip route; bridge link") == before
+    create(lan, ipam="dhcp")
+    with pytest.raises(Conflict, match="network site has it"):
+        lan.call("network.create", name="more", options={"uplink": "eth1"}, ipam="dhcp")
+    with pytest.raises(InvalidValue, match="given back when the network is removed"):
+        lan.call("network.update", name="site", options={"uplink": ""})
+    # Somebody gives it an address meanwhile: after a restart it is not taken.
+    lan.kill()
+    lan.host.run("ip link set eth1 nomaster && ip addr add 10.77.0.1/24 dev eth1")
+    lan.start()
+    assert eth1(lan)["master"] is None and "10.77.0.1" in lan.host.run("ip addr show eth1")
+    assert any("10.77.0.1/24" in row["text"] for row in lan.call("event.list") if row["action"] == "repair failed")
