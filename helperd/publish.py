@@ -68,7 +68,9 @@ class Publisher:
         self._world.put("networks", network.id, msgspec.structs.replace(self._health.shown(network), state=self.state(network.id)))
 
     def _endpoint(self, endpoint: Endpoint) -> None:
-        self._world.put("endpoints", endpoint.id, msgspec.structs.replace(endpoint, state=self.state(endpoint.network)))
+        lost = endpoint.lease is not None and endpoint.lease.lost
+        state = "no lease" if lost else self.state(endpoint.network)
+        self._world.put("endpoints", endpoint.id, msgspec.structs.replace(endpoint, state=state))
 
     def containers(self) -> None:
         """The containers table anew, from the records and the last scan; only differences are told."""

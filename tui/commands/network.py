@@ -153,7 +153,8 @@ def list_(session: Session, quiet: bool, filters: tuple[tuple[str, str], ...], n
         click.echo("".join(f"{id_}\n" for id_ in ids), nl=False)
         return
     rows = [
-        (id_, row["name"], row["driver"], ", ".join(subnet["subnet"] for subnet in row["subnets"]) or "-",
+        (id_, row["name"], row["driver"],
+         ", ".join(subnet["subnet"] for subnet in row["subnets"]) or ("dhcp" if row.get("ipam") == "dhcp" else "-"),
          ",".join(_traits(row)) or "-")
         for id_, row in zip(ids, found, strict=True)
     ]
