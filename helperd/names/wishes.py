@@ -15,6 +15,7 @@ from protocol.requests import ContainerRun
 _DOMAIN = re.compile(r"\A[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?\Z")
 _OPTION = re.compile(r"\A[A-Za-z][A-Za-z0-9-]{0,31}(:[0-9]{1,4})?\Z")
 HOST_GATEWAY = "host-gateway"
+_CALLED = {"dns": "name server", "dns_search": "search domain", "dns_options": "resolver option", "extra_hosts": "host entry"}
 
 
 def name_fields(request: ContainerRun, networks: Iterable[Network]) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def _address(value: str, field: str) -> str:
         return str(ipaddress.ip_address(value))
     except ValueError:
         shown = display_text(value)
-        raise InvalidValue(f"{field} {shown!r} is not allowed: expected an IPv4 or IPv6 address", field=field, value=shown,
+        raise InvalidValue(f"{_CALLED[field]} {shown!r} is not allowed: expected an IPv4 or IPv6 address", field=field, value=shown,
                            expected="an IPv4 or IPv6 address") from None
 
 
@@ -41,19 +42,22 @@ def _word(pattern: re.Pattern[str], value: str, field: str, expected: str) -> st
     if pattern.match(value):
         return value
     shown = display_text(value)
-    raise InvalidValue(f"{field} {shown!r} is not allowed: expected {expected}", field=field, value=shown, expected=expected)
+    raise InvalidValue(f"{_CALLED[field]} {shown!r} is not allowed: expected {expected}", field=field, value=shown, expected=expected)
 
 
 def _host(item: str, networks: Iterable[Network]) -> list[str]:
     """``NAME:ADDRESS``, ``NAME=ADDRESS``; an IPv6 address may stand in brackets, as docker has it."""
     cut = min((place for place in (item.find("="), item.find(":")) if place >= 0), default=-1)
     name, address = (item[:cut], item[cut + 1:]) if cut > 0 else (item, "")
-    _word(_DOMAIN, name, "extra_hosts", "NAME:ADDRESS or NAME=ADDRESS")
+    _word(_DOMAIN, name if address else item, "extra_hosts", "NAME:ADDRESS or NAME=ADDRESS")
+    if not address:
+        raise InvalidValue(f"host entry {display_text(item)!r} has no address: expected NAME:ADDRESS or NAME=ADDRESS", field="extra_hosts",
+                           value=display_text(item), expected="NAME:ADDRESS or NAME=ADDRESS")
     if address == HOST_GATEWAY:
         bridge = next((network for network in networks if network.predefined and network.driver == "bridge"), None)
         found = [subnet.gateway for subnet in bridge.subnets if subnet.gateway is not None] if bridge is not None else []
         if not found:
-            raise InvalidValue(f"extra_hosts {display_text(item)!r}: the default bridge has no address that could be the host's",
+            raise InvalidValue(f"host entry {display_text(item)!r}: the default bridge has no address that could be the host's",
                                field="extra_hosts", value=display_text(item))
         return [f"{name}:{gateway}" for gateway in found]
     if address.startswith("[") and address.endswith("]"):

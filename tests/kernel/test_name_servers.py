@@ -134,7 +134,7 @@ def test_the_files_of_a_container_of_ours_follow_its_networks(names: NamesHost) 
 @pytest.mark.req("B4")
 @pytest.mark.parametrize(("words", "complaint"), [
     (("--dns", "nonsense"), "expected an IPv4 or IPv6 address"), (("--dns-search", "a b"), "expected a domain"),
-    (("--dns-option", "x\ny"), "resolv.conf"), (("--add-host", "db"), "expected an IPv4 or IPv6 address"),
+    (("--dns-option", "x\ny"), "resolv.conf"), (("--add-host", "db"), "has no address: expected NAME:ADDRESS"),
     (("--add-host", "d b:1.2.3.4"), "NAME:ADDRESS"), (("--add-host", "db:300.1.1.1"), "'300.1.1.1'")])
 def test_bad_words_start_nothing(names: NamesHost, words: tuple[str, ...], complaint: str) -> None:
     out = names.helper.command("run", "-d", *words, "sleep", "300", check=False)
