@@ -31,6 +31,8 @@ from protocol.ports import summary
 from protocol.requests import NetworkConnect, NetworkDisconnect
 
 Last = dict[tuple[str, str], str]
+_ETHERNET, _BESIDE_ENGINES = "eth", "nd"
+_ENGINES = frozenset({"docker", "podman", "containerd", "kubernetes"})
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -79,6 +81,13 @@ def chosen_addresses(records: Records, wish: Wish) -> tuple[tuple[str, ...], Las
     return tuple(prefixes), last
 
 
+def ifname_prefix(network: Network, container: Container) -> str:
+    """What interfaces of `network` are called in `container`, before their number. Engines count their own and take the next number for
+    granted: one of ours with that name would stop them from connecting their container to a network of theirs."""
+    wanted = network.options.get("container_iface_prefix", _ETHERNET)
+    return _BESIDE_ENGINES if wanted == _ETHERNET and container.runtime in _ENGINES else wanted
+
+
 def free_ifname(prefix: str, taken: Iterable[str]) -> str:
     """`prefix` with the lowest number that is free."""
     names = set(taken)
@@ -125,7 +134,7 @@ class Endpoints:
                 raise Conflict(f"container {container.ref} is connected to network {network.name} already",
                                name=container.ref, with_=network.name)
             prefixes, moved = chosen_addresses(records, wish)
-            ifname = free_ifname(network.options.get("container_iface_prefix", "eth"), names)
+            ifname = free_ifname(ifname_prefix(network, container), names)
             names.add(ifname)
             # A link on a parent may have no address of its own to choose.
             mac = mac_address(wish.mac) if wish.mac else "" if driver.info.parents else random_mac()

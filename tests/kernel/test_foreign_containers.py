@@ -141,12 +141,12 @@ def attached_and_let_go(helper: RunningHelper, ref: str, pid: str) -> None:
     helper.call("network.create", name="a")
     assert ref in {row["ref"] for row in helper.call("container.list")}
     answer = helper.call("network.connect", network="a", container=ref)
-    assert answer["container"] == ref and answer["endpoint"]["ifname"] == "eth1"
+    assert answer["container"] == ref and answer["endpoint"]["ifname"] == "nd0"
     peer = attach(helper, "a", "c1")
     assert reaches(helper, "c1", address(answer["endpoint"]))
     assert "1 received" in helper.host.run(f"{enter} ping -n -c 1 -W 2 {address(peer)}")
     now = own_state(helper, enter)
-    assert [line for line in now.splitlines() if "dev eth1" not in line] == before.splitlines()
+    assert [line for line in now.splitlines() if "dev nd0" not in line] == before.splitlines()
     document = helper.call("container.inspect", names=[ref])[0]
     assert document["NetworkSettings"]["Networks"]["a"]["IPAddress"] == address(answer["endpoint"])
     helper.call("network.disconnect", network="a", container=ref)
@@ -227,5 +227,8 @@ def beside_dockers_own_names(helper: RunningHelper, docker: list[str]) -> None:
         asked = host.run("dig +short +time=5 +tries=2 @127.0.0.11 one", netns="c1").split()
         assert asked == [address(answer["endpoint"])]
         helper.restart()
+    # Docker goes on counting its own interfaces.
+    host.run([*docker, "network", "connect", "bridge", "one"])
+    assert "eth1" in host.run([*docker, "exec", "one", "/bin/busybox", "ip", "link"])
     helper.call("network.disconnect", network="n", container="docker:one")
     assert theirs in of_dockers()
