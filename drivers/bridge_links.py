@@ -30,8 +30,8 @@ def link_objects(network: Network, source: Endpoint, target: Endpoint, ports: Po
     ends, others = _addresses(source), _addresses(target)
     for version in sorted(ends.keys() & others.keys()):
         gateway = next((item.gateway for item in network.subnets if lies_in(ends[version], item.subnet)), None)
-        if gateway is None:
-            continue
+        if gateway is None or (version == 4 and network.options.get("inhibit_ipv4") == "true"):
+            continue  # the host has no address there
         mine, its = (prefix.partition("/")[0] for prefix in (ends[version], others[version]))
         found.append(Route(source.container, f"{its}/{_BITS[version]}", source.ifname, gateway))
         found.append(Route(target.container, f"{mine}/{_BITS[version]}", target.ifname, gateway))
