@@ -25,7 +25,7 @@ def test_a_whole_form_becomes_a_request() -> None:
     assert not wrong
     assert request == {
         "name": "web", "driver": "bridge", "options": {"mtu": "1400"}, "labels": {"a": "1", "b": "two words"},
-        "ipv4": True, "ipv6": True, "internal": False,
+        "ipv4": True, "ipv6": True, "internal": False, "ipam": "default",
         "subnets": [
             {"subnet": "10.1.0.0/16", "gateway": "10.1.0.1", "ip_range": "10.1.4.0/22", "aux": {"nas": "10.1.0.9", "tv": "10.1.0.10"}},
             {"subnet": "fd00:1::/64", "gateway": None, "ip_range": None, "aux": {}},
@@ -78,6 +78,7 @@ _LABELS = st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9.-]{0,8}\Z"), st.text(ma
 def test_the_command_line_can_be_read_back(labels: dict[str, str], internal: bool, ipv6: bool) -> None:
     request = {
         "name": "net", "driver": "bridge", "options": {"icc": "false"}, "labels": labels, "internal": internal, "ipv4": True, "ipv6": ipv6,
+        "ipam": "default",
         "subnets": [{"subnet": "10.0.0.0/8", "gateway": "10.0.0.1", "ip_range": None, "aux": {"nas": "10.0.0.9"}}],
     }
     words = shlex.split(command_line(request))
