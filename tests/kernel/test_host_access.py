@@ -22,10 +22,11 @@ def create(helper: RunningHelper, name: str = "pub", **args: Any) -> dict[str, A
 
 
 def host_state(helper: RunningHelper) -> str:
-    """Addresses and routes of the host, and its links without what counts up."""
+    """Addresses and routes of the host, and its links without what counts up. Link-local ones come and go by themselves."""
     run = helper.host.run
+    quiet = "grep -ve netdeck0 -e fe80:"
     links = [(row["ifname"], row["mtu"], row["address"], row["flags"]) for row in json.loads(run("ip -j link show"))]
-    return f"{links}\n{run('ip -o addr show | grep -v netdeck0')}\n{run('ip route show; ip -6 route show | grep -v netdeck0')}"
+    return f"{links}\n{run(f'ip -o addr show | {quiet}')}\n{run(f'ip route show; ip -6 route show | {quiet}')}"
 
 
 def access(helper: RunningHelper, on: bool, **args: Any) -> dict[str, Any]:

@@ -77,8 +77,8 @@ _LABELS = st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9.-]{0,8}\Z"), st.text(ma
 @given(_LABELS, st.booleans(), st.booleans())
 def test_the_command_line_can_be_read_back(labels: dict[str, str], internal: bool, ipv6: bool) -> None:
     request = {
-        "name": "net", "driver": "bridge", "options": {"icc": "false"}, "labels": labels, "internal": internal, "ipv4": True, "ipv6": ipv6,
-        "ipam": "default",
+        "name": "net", "driver": "bridge", "options": {"icc": "false"}, "labels": labels, "internal": internal, "ipv4": True,
+        "ipv6": ipv6, "ipam": "default",
         "subnets": [{"subnet": "10.0.0.0/8", "gateway": "10.0.0.1", "ip_range": None, "aux": {"nas": "10.0.0.9"}}],
     }
     words = shlex.split(command_line(request))
