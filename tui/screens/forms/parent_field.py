@@ -29,8 +29,15 @@ class ParentInput(TextField):
     ]
 
     def __init__(self, id: str) -> None:
-        super().__init__(placeholder="none: a network that leads nowhere", id=id)
+        super().__init__(placeholder="none: leads nowhere", id=id)
+        self.vlan = TextField(placeholder="none", id=f"{id}-vlan")
         self.offered: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The parent's name: LINK, or LINK.VLAN where a VLAN is typed."""
+        base, vlan = self.value.strip(), self.vlan.text
+        return f"{base}.{vlan}" if vlan else base
 
     def offer(self, names: Sequence[str]) -> None:
         """Offer these, in this order."""
@@ -39,7 +46,8 @@ class ParentInput(TextField):
 
     def action_offer(self, steps: int) -> None:
         choices = ["", *self.offered]
-        place = choices.index(self.text) if self.text in choices else 0
+        known = self.value.strip()
+        place = choices.index(known) if known in choices else 0
         self.value = choices[(place + steps) % len(choices)]
         self.cursor_position = len(self.value)
 
@@ -48,13 +56,15 @@ class ParentField(Field):
     """The option `parent` of a driver whose networks hang on links of the host."""
 
     DEFAULT_CSS = """
+    ParentField .parent-vlan { width: 6; padding-left: 1; color: $text-muted; }
+    ParentField .field-row > TextField#option-parent-vlan { width: 8; }
     ParentField > .parent-links { height: auto; padding-left: 2; color: $text-muted; }
     """
 
     def __init__(self, option: OptionInfo) -> None:
         self.input = ParentInput(f"option-{option.name}")
-        super().__init__(option.name, self.input, place=f"option:{option.name}", option=True,
-                         help="page down goes through the links that can serve; eth0.20 is made as VLAN 20 of eth0 where it is missing")
+        super().__init__(option.name, self.input, self.input.vlan, place=f"option:{option.name}", option=True,
+                         help="page down goes through the links that can serve; VLAN 20 of eth0 is eth0.20, made where it is missing")
         self._links = Static(plain(""), classes="parent-links")
         self._told: tuple[ParentLink, ...] = ()
 
@@ -62,6 +72,8 @@ class ParentField(Field):
         with Horizontal(classes="field-row"):
             yield Static(plain(self._label), classes="field-label")
             yield self.input
+            yield Static(plain("vlan"), classes="parent-vlan")
+            yield self.input.vlan
         yield self._error
         yield self._links
 
