@@ -18,7 +18,8 @@ from drivers.bridge_firewall import firewall_objects
 from drivers.bridge_ports import port_objects
 from drivers.bridge_uplink import UPLINK, uplink, uplink_objects, with_uplink
 from drivers.driver import HostView, families
-from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Sysctl, Up, Veth, mark
+from drivers.ipv6 import IPV6_MIN_MTU, settings6
+from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Up, Veth, mark
 from drivers.parents import gateway_routes
 from drivers.parsed import family_of, lies_in, network_of
 from protocol.errors import Conflict, InvalidValue
@@ -26,7 +27,6 @@ from protocol.model import DHCP, DriverInfo, Endpoint, Network, OptionInfo, Subn
 from protocol.names import link_name, mac_address
 
 PREDEFINED_LINK = "netdeck0"
-_IPV6_MIN_MTU = 1280  # RFC 8200, section 5
 _AUX_GATEWAY = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
 
 _OPTIONS = (
@@ -184,7 +184,7 @@ class BridgeDriver:
             )
             # All of them without IPv6 too: so the family can come and go later by one setting.
             settings = {"accept_ra": "0", "disable_ipv6": "0" if network.ipv6 and not uplink(network) else "1", "forwarding": "1"}
-            objects += (Sysctl(HOST, f"net.ipv6.conf.*.{key}", value, network.link) for key, value in settings.items())
+            objects += settings6(HOST, network.link, _mtu(network), settings)
             objects.append(Up(HOST, network.link))
         objects += (Address(HOST, network.link, prefix) for prefix in _gateway_prefixes(network))
         return (*objects, *uplink_objects(network), *vlans.uplink_port(network), *firewall_objects(network))
@@ -235,14 +235,13 @@ class BridgeDriver:
             ),
             # A port of a bridge needs no address of its own; a link-local one would only answer where nobody should
             # ask.
-            Sysctl(HOST, "net.ipv6.conf.*.disable_ipv6", "1", endpoint.host_link),
-            Sysctl(inside, "net.ipv6.conf.*.disable_ipv6", "0" if six else "1", link),
+            *settings6(HOST, endpoint.host_link, _mtu(network), {"disable_ipv6": "1"}),
         ]
         objects += vlans.endpoint_port(endpoint)
-        if six:
-            objects.append(Sysctl(inside, "net.ipv6.conf.*.accept_ra", "0", link))
-            if network.predefined:  # two that are linked reach each other by the host, whatever it says of a shorter way
-                objects.append(Sysctl(inside, "net.ipv6.conf.*.accept_redirects", "0", link))
+        settings = {"disable_ipv6": "0", "accept_ra": "0"} if six else {"disable_ipv6": "1"}
+        if six and network.predefined:  # two that are linked reach each other by the host, whatever it says of a shorter way
+            settings["accept_redirects"] = "0"
+        objects += settings6(inside, link, _mtu(network), settings)
         objects += (Address(inside, link, prefix) for prefix in endpoint.addresses)
         objects.append(Up(inside, link))
         if endpoint.ports:
@@ -282,12 +281,12 @@ def derived_mac(ident: str) -> str:
 
 def _check_options(network: Network) -> None:
     options = network.options
-    if network.ipv6 and _mtu(network) < _IPV6_MIN_MTU:
+    if network.ipv6 and _mtu(network) < IPV6_MIN_MTU:
         raise InvalidValue(
-            f"option mtu={options['mtu']} is too small for IPv6: expected at least {_IPV6_MIN_MTU}",
+            f"option mtu={options['mtu']} is too small for IPv6: expected at least {IPV6_MIN_MTU} (RFC 8200)",
             field="mtu",
             value=options["mtu"],
-            expected=str(_IPV6_MIN_MTU),
+            expected=str(IPV6_MIN_MTU),
         )
     for name, family in (("host_binding_ipv4", 4), ("host_ipv4", 4), ("host_ipv6", 6)):
         value = options.get(name)
@@ -364,9 +363,9 @@ def _adopt(network: Network, link: str, mtu: int, addresses: tuple[str, ...]) ->
     if _mtu(network) > mtu:
         if network.options.get("mtu", default) != default:
             raise _too_large(network, link, mtu)
-        if network.ipv6 and mtu < _IPV6_MIN_MTU:
+        if network.ipv6 and mtu < IPV6_MIN_MTU:
             raise InvalidValue(
-                f"the bridge {link} has MTU {mtu}, which is too small for IPv6: expected at least {_IPV6_MIN_MTU}",
+                f"the bridge {link} has MTU {mtu}, which is too small for IPv6: expected at least {IPV6_MIN_MTU} (RFC 8200)",
                 field="name",
                 value=link,
             )

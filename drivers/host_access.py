@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Protocol, runtime_checkable
 
+from drivers.ipv6 import settings6
 from drivers.objects import HOST, Address, AnyObject, Chain, Child, Jump, Match, Route, Rule, Sysctl, Up
 from protocol.model import Endpoint, Network
 from protocol.names import display_text
@@ -42,12 +43,13 @@ def network_part(network: Network, own: Child) -> tuple[AnyObject, ...]:
         return ()
     link = own.name
     families = {ipaddress.ip_address(address).version for address in network.host_addresses}
-    settings = {"ipv4.conf.*.arp_ignore": "1", "ipv4.conf.*.arp_announce": "2", "ipv6.conf.*.accept_ra": "0",
-                "ipv6.conf.*.disable_ipv6": "0" if 6 in families else "1"}
+    settings = {"arp_ignore": "1", "arp_announce": "2"}
+    settings_of6 = {"accept_ra": "0", "disable_ipv6": "0" if 6 in families else "1"}
     ranges = (Route(HOST, part, link) for part in _routed(network))
     chain = f"host-access-{link}"
     return (
-        own, *(Sysctl(HOST, f"net.{name}", value, link) for name, value in settings.items()),
+        own, *(Sysctl(HOST, f"net.ipv4.conf.*.{name}", value, link) for name, value in settings.items()),
+        *settings6(HOST, link, own.mtu, settings_of6),
         *(Address(HOST, link, _alone(address)) for address in network.host_addresses), Up(HOST, link), *ranges,
         Chain(HOST, chain, _rules(network)), Jump(HOST, "forward-from", link, chain), Jump(HOST, "forward-to", link, chain),
     )

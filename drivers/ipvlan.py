@@ -103,7 +103,7 @@ class IpvlanDriver:
         made = Ipvlan(inside, link, mark(instance, "endpoint", endpoint.id), network.link, _mode(network),
                       network.options.get("ipvlan_flag", "bridge"), int(network.options["mtu"]))
         addresses = (Address(inside, link, prefix) for prefix in endpoint.addresses)
-        return (made, *inner_settings(endpoint), *addresses, Up(inside, link), *ways_to(network, endpoint))
+        return (made, *inner_settings(network, endpoint), *addresses, Up(inside, link), *ways_to(network, endpoint))
 
     def default_routes(self, network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...]:
         """By the site's gateway in mode l2, by the link itself in the others: the parent routes, also between subnets of a network

@@ -108,7 +108,7 @@ class MacvlanDriver:
         made = Macvlan(inside, link, mark(instance, "endpoint", endpoint.id), network.link, _mode(network),
                        int(network.options["mtu"]), endpoint.mac)
         addresses = (Address(inside, link, prefix) for prefix in endpoint.addresses)
-        return (made, *inner_settings(endpoint), *addresses, Up(inside, link), *ways_to(network, endpoint))
+        return (made, *inner_settings(network, endpoint), *addresses, Up(inside, link), *ways_to(network, endpoint))
 
     def default_routes(self, network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...]:
         """By the site's gateway; none on a network that leads nowhere."""

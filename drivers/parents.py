@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import msgspec
 
 from drivers.driver import HostLink, HostView
-from drivers.objects import HOST, AnyObject, Dummy, Route, Sysctl, Up, Vlan, mark
+from drivers.ipv6 import IPV6_MIN_MTU, settings6
+from drivers.objects import HOST, AnyObject, Dummy, Route, Up, Vlan, mark
 from protocol.errors import Conflict, InvalidValue, NotFound
 from protocol.model import DHCP, Endpoint, Network, OptionInfo, Subnet
 from protocol.names import display_text, suggestion
 
 _MADE_ON_LINKS = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
-_IPV6_MIN_MTU = 1280  # RFC 8200, section 5
 DEFAULT_MTU = 1500
 
 OPTIONS = (
@@ -74,7 +74,8 @@ def parent_objects(network: Network, instance: str, *, ipv6: bool = False) -> tu
     else:
         base, _, vid = link.rpartition(".")
         made = Vlan(HOST, link, mark(instance, "parent", link), base, int(vid))
-    quiet = () if ipv6 else (Sysctl(HOST, "net.ipv6.conf.*.disable_ipv6", "1", link),)
+    # A VLAN has the MTU of what it is made on, whatever the networks on it have: `_check_base` sees to that.
+    quiet = () if ipv6 else settings6(HOST, link, made.mtu if isinstance(made, Dummy) else IPV6_MIN_MTU, {"disable_ipv6": "1"})
     return (made, *quiet, Up(HOST, link))
 
 
@@ -105,11 +106,11 @@ def check_families(network: Network, endpoint: Endpoint) -> None:
                            value=", ".join(endpoint.addresses))
 
 
-def inner_settings(endpoint: Endpoint) -> tuple[AnyObject, ...]:
+def inner_settings(network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...]:
     """The IPv6 settings of the link in the container: addresses are netdeck's to give, not a router's."""
     six = any(":" in prefix for prefix in endpoint.addresses)
-    off = Sysctl(endpoint.container, "net.ipv6.conf.*.disable_ipv6", "0" if six else "1", endpoint.ifname)
-    return (off, Sysctl(endpoint.container, "net.ipv6.conf.*.accept_ra", "0", endpoint.ifname)) if six else (off,)
+    settings = {"disable_ipv6": "0", "accept_ra": "0"} if six else {"disable_ipv6": "1"}
+    return settings6(endpoint.container, endpoint.ifname, _mtu(network), settings)
 
 
 def _check_usable(link: HostLink, network: Network) -> None:
@@ -157,6 +158,10 @@ def _check_base(parent: str, base: HostLink, host: HostView) -> None:
                        value=parent, with_=base.master)
     if not base.mac:
         raise InvalidValue(f"{parent} can't be made: {base.name} is not an Ethernet link", field="parent", value=parent)
+    if base.mtu < IPV6_MIN_MTU:
+        raise InvalidValue(f"{parent} can't be made: {base.name} has MTU {base.mtu}, and a VLAN that netdeck makes has at least "
+                           f"{IPV6_MIN_MTU}. Make it yourself: ip link add link {base.name} name {parent} type vlan id {vid}; ip link set "
+                           f"{parent} up", field="parent", value=parent, expected=str(IPV6_MIN_MTU))
     for link in host.links.values():
         if link.kind == "vlan" and link.vlan == vid and link.lower == base.name:
             raise Conflict(f"{parent} can't be made: VLAN {vid} of {base.name} is there already, as {link.name}. "
@@ -177,10 +182,10 @@ def _with_mtu(network: Network, parent: HostLink | None) -> Network:
     if mtu > most and parent is not None:
         raise InvalidValue(f"option mtu={mtu} is more than {parent.name} has: expected at most {most}", field="mtu", value=str(mtu),
                            expected=str(most))
-    if network.ipv6 and mtu < _IPV6_MIN_MTU:
+    if network.ipv6 and mtu < IPV6_MIN_MTU:
         whose = f"option mtu={mtu}" if asked else f"the MTU {mtu} of {network.options.get('parent')}"
-        raise InvalidValue(f"{whose} is too small for IPv6: expected at least {_IPV6_MIN_MTU}", field="mtu", value=str(mtu),
-                           expected=str(_IPV6_MIN_MTU))
+        raise InvalidValue(f"{whose} is too small for IPv6: expected at least {IPV6_MIN_MTU} (RFC 8200)", field="mtu", value=str(mtu),
+                           expected=str(IPV6_MIN_MTU))
     return msgspec.structs.replace(network, options={**network.options, "mtu": str(mtu)})
 
 

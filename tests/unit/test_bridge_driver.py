@@ -255,6 +255,18 @@ def test_mtu_is_that_of_bridge_and_containers() -> None:
     assert network((*V4, *V6), mtu="1280").options["mtu"] == "1280"
 
 
+def test_below_the_mtu_of_ipv6_a_link_has_no_such_settings_and_they_come_back_after_it() -> None:
+    def objects(mtu: str) -> tuple[AnyObject, ...]:
+        net = network(mtu=mtu)
+        return (*DRIVER.network_objects(net, INSTANCE), *DRIVER.endpoint_objects(net, endpoint(net), INSTANCE))
+
+    small, large = objects("1279"), objects("1280")
+    assert not of_type(small, Sysctl) and len(of_type(large, Sysctl)) == 5
+    down, up = plan(small, large), plan(large, small)
+    assert [step.action for step in down] == ["delete"] * 5 + ["change"] * 2
+    assert [step.action for step in up] == ["change"] * 2 + ["create"] * 5
+
+
 def test_a_bridge_that_was_there_is_left_as_it_is() -> None:
     net = network(host=FOREIGN, name="br0")
     objects = DRIVER.network_objects(net, INSTANCE)

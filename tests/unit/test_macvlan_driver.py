@@ -113,6 +113,17 @@ def test_the_parent_s_own_addresses_are_kept_out_and_its_mtu_is_taken() -> None:
     assert checked(network(parent="small")).options["mtu"] == "1000" and made.options["mtu"] == "1500"
 
 
+def test_below_the_mtu_of_ipv6_links_have_no_such_settings_but_a_vlan_has_that_of_its_link() -> None:
+    def settings(made: Network) -> list[str]:
+        made = msgspec.structs.replace(checked(made), host_addresses=("192.168.1.9",))
+        found = (*DRIVER.network_objects(made, INSTANCE), *DRIVER.endpoint_objects(made, endpoint(made), INSTANCE))
+        return [item.link for item in found if isinstance(item, Sysctl) and ".ipv6." in item.name]
+
+    assert settings(network(mtu="1279")) == settings(network(mtu="1279", parent="eth0")) == []
+    assert [len(settings(made)) for made in (network(mtu="1280"), network(mtu="1280", parent="eth0"))] == [4, 3]
+    assert settings(network(mtu="1200", parent="eth0.20")) == ["eth0.20"]
+
+
 def test_passthru_takes_the_parent_s_mac_address() -> None:
     made = checked(network(parent="eth0", macvlan_mode="passthru"))
     joined = endpoint(made)
@@ -135,6 +146,7 @@ def test_passthru_takes_the_parent_s_mac_address() -> None:
     (network(parent="port"), Conflict, "port of br0"),
     (network(parent="tun0"), Conflict, "not an Ethernet link"),
     (network(parent="tun0.4"), InvalidValue, "not an Ethernet link"),
+    (network(parent="small.4"), InvalidValue, "small has MTU 1000, .* ip link add link small name small.4 type vlan id 4"),
     (network(parent="br-1"), Conflict, "another network"),
     (network(parent="eth0", internal=True), InvalidValue, "leave out one"),
     (network(parent="eth0", mtu="1501"), InvalidValue, "at most 1500"),
