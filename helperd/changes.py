@@ -23,7 +23,7 @@ from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.verification import missing
 from helperd.kernel.writer import StepFailed, Writer
 from helperd.link_openings import openings
-from helperd.plan import Step, plan, undo
+from helperd.plan import Step, first_routes, plan, undo
 from helperd.records import Records
 from helperd.store import Change, Store
 from protocol.errors import Cancelled, Conflict, Internal, KernelRefused, NetdeckError
@@ -137,7 +137,7 @@ class Changes:
             before.extend(records.container_objects(old.values(), records.networks))
             after.extend(records.container_objects(sorted(new.values(), key=lambda item: item.order), networks))
         links = openings(records, change)
-        return plan((*after, *links.after), (*before, *links.before))
+        return plan(first_routes((*after, *links.after))[0], first_routes((*before, *links.before))[0])
 
     def _sharers(self, change: Change) -> list[Network]:
         """The other networks on the links of the networks of `change`."""

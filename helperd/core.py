@@ -129,7 +129,7 @@ class Core:
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
         self.host_access = HostAccess(self.changes, self.networks, self.facts)
         self.ports = Ports(self.changes, self.networks, self.known, self.facts, self.sockets)
-        self.leases = Leases(self.changes, self.live.world)
+        self.leases = Leases(self.changes, self.facts, self.live.world)
         self.endpoints = Endpoints(self.changes, self.networks, self.ports, self.known, self.facts, self.leases)
         self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)

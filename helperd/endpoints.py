@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from helperd.names.advice import names_advice
 from helperd.networks import Networks
 from helperd.ports import Ports
 from helperd.records import Records
+from helperd.site_addresses import NAME_SERVER, known, reserved, taken
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue, NotFound
@@ -55,9 +56,10 @@ def random_mac() -> str:
     return ":".join(f"{byte:02x}" for byte in (first, *secrets.token_bytes(5)))
 
 
-def chosen_addresses(records: Records, wish: Wish) -> tuple[tuple[str, ...], Last]:
-    """The prefixes that the endpoint gets, one a family, and what was handed out last. Raises InvalidValue, Conflict, Exhausted."""
-    network = wish.network
+def chosen_addresses(records: Records, wish: Wish, elsewhere: Mapping[str, str] | None = None) -> tuple[tuple[str, ...], Last]:
+    """The prefixes that the endpoint gets, one a family, and what was handed out last. `elsewhere` says of addresses what they are: not
+    those of this endpoint. Raises InvalidValue, Conflict, Exhausted."""
+    network, elsewhere = wish.network, elsewhere or {}
     if network.ipam == DHCP:
         if wish.ip or wish.ip6:
             unwanted = display_text(str(wish.ip or wish.ip6))
@@ -72,8 +74,13 @@ def chosen_addresses(records: Records, wish: Wish) -> tuple[tuple[str, ...], Las
     for family, asked in ((4, wish.ip), (6, wish.ip6)):
         if asked is not None:
             pool, address = check_address(network.name, pools, asked, family, lambda text: records.owner(leases[text]))
+            if elsewhere.get(address, NAME_SERVER) != NAME_SERVER:  # that may well be a container, which the host is to reach
+                raise Conflict(f"address {address} can't be used on network {network.name}, to which the host has access: it is "
+                               f"{elsewhere[address]}", field="ip" if family == 4 else "ip6", value=address, with_=elsewhere[address])
         elif any(pool.subnet.version == family for pool in pools):
-            pool, address = allocate(network.name, pools, family, handed_out)
+            free = [msgspec.structs.replace(pool, reserved={**dict(reserved(elsewhere, family)), **pool.reserved}) for pool in pools
+                    ] if elsewhere else pools
+            pool, address = allocate(network.name, free, family, handed_out)
             last[(network.id, str(pool.subnet))] = address
         else:
             continue
@@ -133,7 +140,10 @@ class Endpoints:
             if any(item.network == network.id for item in (*present, *endpoints)):
                 raise Conflict(f"container {container.ref} is connected to network {network.name} already",
                                name=container.ref, with_=network.name)
-            prefixes, moved = chosen_addresses(records, wish)
+            if wish.lease is not None:
+                self._leases.require_free(records.networks.get(network.id, network), wish.ident, container, wish.lease)
+            elsewhere = taken(network, known(records, self._facts)) if network.host_addresses and network.ipam != DHCP else {}
+            prefixes, moved = chosen_addresses(records, wish, elsewhere)
             ifname = free_ifname(ifname_prefix(network, container), names)
             names.add(ifname)
             # A link on a parent may have no address of its own to choose.

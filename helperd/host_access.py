@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from drivers.driver import find
-from drivers.host_access import AUX, GivesHostAccess
+from drivers.host_access import AUX, GivesHostAccess, routes_text
 from drivers.unusable import require_usable
 from helperd.changes import CallContext, Changes
 from helperd.endpoints import Last, Wish, chosen_addresses
@@ -16,6 +16,7 @@ from helperd.host_facts import HostFacts
 from helperd.network_difference import differences
 from helperd.networks import Networks
 from helperd.prefixes import parse_address
+from helperd.site_addresses import NAME_SERVER, Known, hindrance, is_private, known, taken, vouches
 from helperd.store import Change, lease_address
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue
@@ -37,7 +38,7 @@ class HostAccess:
             after, last = self._on(before, request) if request.on else (self._off(before, request), {})
             changed = differences(before, after)
             change = Change("network.host-access", call.uid, networks=(after,))
-            mended = await self._networks.health.ready(before, dry_run=request.dry_run) if changed and request.on else []
+            mended = await self._networks.health.ready(before, dry_run=request.dry_run) if request.on else []
             steps = self._changes.steps(change) if changed else ()
             plan = self._networks.plan(change, steps) if changed else Plan()
             if changed and not request.dry_run:
@@ -59,17 +60,51 @@ class HostAccess:
                 raise InvalidValue(f"the host has access to network {network.name} already, as {', '.join(network.host_addresses)}: switch "
                                    "it off first to give it another address", field="ip", value=str(request.ip or request.ip6))
             return network, {}
+        seen = known(self._records, self._facts)
         if network.ipam == DHCP:
-            return msgspec.structs.replace(network, host_addresses=(self._beside_server(network, request),)), {}
+            own = self._beside_server(network, request, seen)
+            for endpoint in self._records.endpoints_of(network=network.id):
+                for prefix in endpoint.addresses:
+                    self._require(lease_address(prefix), network, seen, near=vouches(prefix, own), owner=endpoint.id)
+            return msgspec.structs.replace(network, host_addresses=(own,)), {}
         kept = {6 if ":" in subnet.aux[AUX] else 4: subnet.aux[AUX] for subnet in network.subnets if AUX in subnet.aux}
         bare = msgspec.structs.replace(network, subnets=tuple(map(_without_own, network.subnets)))
         wish = Wish(bare, asked[4] or kept.get(4), asked[6] or kept.get(6))
-        prefixes, last = chosen_addresses(self._records, wish)
+        elsewhere = taken(network, seen)
+        for endpoint in self._records.endpoints_of(network=network.id):
+            for address in map(lease_address, endpoint.addresses):
+                if elsewhere.get(address, NAME_SERVER) != NAME_SERVER:
+                    raise self._in_the_way(address, network, f"it is {elsewhere[address]}", endpoint.id)
+        prefixes, last = chosen_addresses(self._records, wish, elsewhere)
         addresses = tuple(map(lease_address, prefixes))
+        for address in addresses:
+            if address in elsewhere:  # one that was asked for, and is a name server
+                raise self._in_the_way(address, network, f"it is {elsewhere[address]}")
         subnets = tuple(_with_own(item, addresses) for item in bare.subnets)
-        return msgspec.structs.replace(bare, host_addresses=addresses, subnets=subnets), last
+        after = msgspec.structs.replace(bare, host_addresses=addresses, subnets=subnets)
+        for part in map(ipaddress.ip_network, routes_text(after)):
+            for address, what in elsewhere.items():
+                if what != NAME_SERVER and ipaddress.ip_address(address) in part:
+                    raise Conflict(f"the host can't be given access to network {network.name}: its way to the ip-range {part} would be its "
+                                   f"way to {address} too, which is {what}. Keep that out of the network, with "
+                                   f"netdeck network update --aux-address other={address} {network.name}", with_=address, value=str(part))
+        return after, last
 
-    def _beside_server(self, network: Network, request: NetworkHostAccess) -> str:
+    def _require(self, address: str, network: Network, seen: Known, *, near: bool, owner: str = "") -> None:
+        why = hindrance(address, network, seen, access=True, near=near)
+        if why:
+            raise self._in_the_way(address, network, why, owner)
+
+    def _in_the_way(self, address: str, network: Network, why: str, owner: str = "") -> Conflict:
+        """`owner` is the endpoint that has the address already, "" for the host's to be."""
+        if not owner:
+            return Conflict(f"{address} can't be the host's address in network {network.name}: {why}. Choose another, with --ip or "
+                            "--ip6, that nobody has", field="ip6" if ":" in address else "ip", value=address, with_=why)
+        whose = self._records.owner(owner)
+        return Conflict(f"the host can't be given access to network {network.name}: its way to {address}, which container {whose} has "
+                        f"there, would be another than it is now ({why}). Disconnect {whose} first", with_=whose, value=address)
+
+    def _beside_server(self, network: Network, request: NetworkHostAccess, seen: Known) -> str:
         """The address that the operator names where the site's server gives out all others."""
         if request.ip is None or request.ip6 is not None:
             raise InvalidValue(f"the addresses of network {network.name} come from the site's DHCP server: name one for the host that it "
@@ -82,6 +117,8 @@ class HostAccess:
         if owner is not None:
             raise Conflict(f"address {address} is in use by container {self._records.owner(owner)}", field="ip", value=str(address),
                            with_=self._records.owner(owner))
+        leased = [prefix for item in self._records.endpoints_of(network=network.id) for prefix in item.addresses]
+        self._require(str(address), network, seen, near=is_private(address) or any(vouches(prefix, str(address)) for prefix in leased))
         return str(address)
 
     def _off(self, network: Network, request: NetworkHostAccess) -> Network:

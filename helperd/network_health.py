@@ -14,10 +14,12 @@ from typing import NamedTuple
 import msgspec
 
 from drivers.driver import find
+from drivers.host_access import host_link
 from drivers.objects import LINK_GROUP, Bridge, Veth
 from drivers.unusable import problem as driver_problem
 from drivers.unusable import require_usable
 from helperd.changes import Changes
+from helperd.kernel.host_links import look_up
 from helperd.repair import Repair
 from helperd.world import Change as WorldChange
 from helperd.world import World
@@ -64,6 +66,12 @@ def parent_damage(network: Network, seen: Carrier | None) -> str:
 
 def _kind(kind: str) -> str:
     return f"a {kind}" if kind else "a device"
+
+
+def _stands(network: Network, link: str) -> bool:
+    """Whether the host's own link in `network` is up, with what the host has there."""
+    now = look_up(link)
+    return now is not None and now.up and set(network.host_addresses) <= {prefix.partition("/")[0] for prefix in now.addresses}
 
 
 class NetworkHealth:
@@ -118,6 +126,9 @@ class NetworkHealth:
 
         The caller holds the lock of changes."""
         require_usable(find(self._changes.records.drivers, network.driver))
+        return [*await self._carried(network, dry_run), *await self._reached(network, dry_run)]
+
+    async def _carried(self, network: Network, dry_run: bool) -> list[str]:
         if not self.problem(network) or not (found := await self._now(network)):
             return []
         gone = self._changes.records.carrier(network) is not None and not await self._changes.observer.host_links((network.link,))
@@ -127,6 +138,21 @@ class NetworkHealth:
         if found and not (gone and dry_run):
             raise Conflict(f"network {network.name} is damaged: {found}", name=network.name, with_=network.link)
         return [f"{network.link}, which carries network {network.name}, was gone: it {'is' if dry_run else 'was'} made again first"]
+
+    async def _reached(self, network: Network, dry_run: bool) -> list[str]:
+        """See to the host's own link in `network`, on which the routes to its containers rest."""
+        link = host_link(network)
+        if not network.host_addresses or _stands(network, link):
+            return []
+        if not dry_run:
+            await self._repair.reconcile()
+            if not _stands(network, link):
+                raise Conflict(f"network {network.name} is damaged: {link}, the host's own link in it, is gone, down, or without the "
+                               "host's address, and can't be made again: the events say why. Switch host access off, or see to what "
+                               "is in the way",
+                               name=network.name, with_=link)
+        return [f"{link}, the host's own link in network {network.name}, was gone, down, or without the host's address: it "
+                f"{'is' if dry_run else 'was'} put right first"]
 
     # Telling
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from drivers.objects import AnyObject, Jump, Key, Object, Veth
+from drivers.objects import HOST, AnyObject, Jump, Key, Object, Route, Veth
 
 Action = Literal["create", "change", "delete"]
 
@@ -52,6 +52,20 @@ def index(objects: Iterable[AnyObject]) -> dict[Key, AnyObject]:
         if known != item:
             raise ValueError(f"two objects claim {item.key}: {known} and {item}")
     return found
+
+
+def first_routes(objects: Iterable[AnyObject]) -> tuple[list[AnyObject], list[Route]]:
+    """`objects` with one route for each destination of the host, the first, and those that go without: two networks may have come to
+    hold one address, and to refuse all would help neither."""
+    kept: list[AnyObject] = []
+    doubled: list[Route] = []
+    known: dict[Key, Route] = {}
+    for item in objects:
+        if isinstance(item, Route) and item.place == HOST and known.setdefault(item.key, item) != item:
+            doubled.append(item)
+        else:
+            kept.append(item)
+    return kept, doubled
 
 
 def plan(desired: Iterable[AnyObject], observed: Iterable[AnyObject]) -> tuple[Step, ...]:

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from drivers.objects import HOST, LINK_KINDS, AnyObject, Ipvlan, Macvlan, TableItem, Veth, Vlan
+from drivers.objects import HOST, LINK_KINDS, AnyObject, Ipvlan, Macvlan, Route, TableItem, Veth, Vlan
 from helperd.changes import Changes, place_of
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
 from helperd.kernel.namespaces import NamespaceRef
 from helperd.kernel.writer import StepFailed
-from helperd.plan import Step, plan
+from helperd.plan import Step, first_routes, plan
 from helperd.store import Journalled
 from helperd.unusable_networks import without_theirs
 from helperd.world import World
@@ -55,11 +55,12 @@ def _ends(item: AnyObject) -> set[tuple[str, str]]:
 
 class Differences(NamedTuple):
     """`steps` lead from what the kernel holds to what it should hold: they take `orphans` away, which bear our mark and are not stored,
-    and put right what is `changed` or missing."""
+    and put right what is `changed` or missing. `doubled` are routes of the host that can't be beside others to the same."""
 
     steps: tuple[Step, ...]
     orphans: tuple[Step, ...]
     changed: tuple[Step, ...]
+    doubled: tuple[Route, ...] = ()
 
 
 Part = Literal["steps", "orphans", "changed"]
@@ -103,7 +104,7 @@ class Repair:
         return await self._look(self.places())
 
     async def _look(self, places: Mapping[str, NamespaceRef]) -> Differences:
-        desired = self._changes.records.desired()
+        desired, doubled = first_routes(self._changes.records.desired())
         observed = await self._changes.observer.observe(places, desired)
         steps = plan(desired, without_theirs(self._changes.records, observed, desired))
         wanted = {item.key for item in desired}
@@ -111,7 +112,7 @@ class Repair:
         def orphan(step: Step) -> bool:
             return step.action == "delete" and step.object.key not in wanted  # what goes to be made anew is wanted
 
-        return Differences(steps, tuple(filter(orphan, steps)), tuple(step for step in steps if not orphan(step)))
+        return Differences(steps, tuple(filter(orphan, steps)), tuple(step for step in steps if not orphan(step)), tuple(doubled))
 
     async def reconcile(self, part: Part = "steps") -> tuple[Step, ...]:
         """Make missing what is stored, delete what bears our mark and is not stored; or only one of the two. Steps that fail are told
@@ -121,7 +122,11 @@ class Repair:
         tried: list[Step] = []
         missing: set[tuple[str, str]] = set()
         whole = part == "steps"
-        steps: tuple[Step, ...] = getattr(await self._look(places), part)
+        found = await self._look(places)
+        for route in found.doubled:
+            self._world.log("helper", "left out", f"the host's route to {route.destination}", level="error",
+                            text=f"it leads to another network than {route.link} already, where a container has the same address")
+        steps: tuple[Step, ...] = getattr(found, part)
         while steps:
             try:
                 await self._changes.writer.apply(steps, places)

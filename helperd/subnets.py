@@ -83,7 +83,7 @@ _UNUSABLE: tuple[tuple[IPNetwork, str], ...] = tuple(
 _PRIVATE: tuple[IPNetwork, ...] = tuple(
     ipaddress.ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8")
 )
-_DEFAULT_LIKE = {4: 1, 6: 3}  # 0.0.0.0/1 with 128.0.0.0/1, and 2000::/3, stand for a default route
+DEFAULT_LIKE = {4: 1, 6: 3}  # 0.0.0.0/1 with 128.0.0.0/1, and 2000::/3, stand for a default route
 
 
 def ula_prefix(instance: str) -> ipaddress.IPv6Network:
@@ -274,7 +274,7 @@ def _routes(host: HostRanges, own_link: str) -> Iterable[tuple[IPNetwork, HostRo
         if route.prefix == "default" or (own_link and route.device == own_link):
             continue
         prefix = ipaddress.ip_network(route.prefix, strict=False)
-        if prefix.prefixlen > _DEFAULT_LIKE[prefix.version]:
+        if prefix.prefixlen > DEFAULT_LIKE[prefix.version]:
             yield prefix, route
 
 

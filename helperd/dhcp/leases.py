@@ -23,9 +23,11 @@ from helperd.dhcp.frames import (
     from_dhcp,
 )
 from helperd.dhcp.terms import Terms, checked
+from helperd.host_facts import HostFacts
 from helperd.kernel.dhcp_socket import mac_of, open_on
 from helperd.names.process import ResolverProcess
 from helperd.plan import Step
+from helperd.site_addresses import hindrance, known, vouches, wire_of
 from helperd.store import Change, lease_address
 from helperd.world import World
 from protocol.errors import Conflict, NetdeckError, NotFound, Unavailable
@@ -37,12 +39,10 @@ PATIENCE = 12.0  # seconds for a server to answer when a container is connected:
 AFTER_REFUSAL = 4.0  # for another to do so, once one has said what can't be taken
 READY_SECONDS = 60.0  # for the process: a machine in software emulation takes long to import the modules
 RETRY_SECONDS = 1.0  # until a link that is down or gone is tried again
+STORE_SECONDS = 5.0  # until what a lease says is set again, where that failed
+DECLINE_SECONDS = 10.0  # until a server is asked again whose address was declined (RFC 2131, 3.1.5)
+TOLD_SECONDS = 60.0  # between two events of one kind about one lease that a server brings about as often as it likes
 _BAD = "lost", "error"
-
-
-def wire_of(network: Network) -> str:
-    """The host's link that leads to the site's DHCP server."""
-    return network.options.get("uplink") or network.link
 
 
 def lease_of(terms: Terms, moment: float) -> Lease:
@@ -60,15 +60,18 @@ def _terms(lease: Lease) -> Terms:
 class Leases:
     """All leases of this host. A process without privilege speaks to servers; what it says is checked again here."""
 
-    def __init__(self, changes: Changes, world: World) -> None:
-        self._changes, self._records, self._world = changes, changes.records, world
+    def __init__(self, changes: Changes, facts: HostFacts, world: World) -> None:
+        self._changes, self._records, self._facts, self._world = changes, changes.records, facts, world
         self.process = ResolverProcess(self._everything, self._heard, module="helperd.dhcp", what="DHCP client", decode=from_dhcp)
         self._needed = asyncio.Event()
         self._hopes: dict[str, tuple[Lessee, asyncio.Future[Terms]]] = {}
         self._limits: dict[str, asyncio.Timeout] = {}  # of those that wait
         self._refusals: dict[str, str] = {}
         self._held: set[str] = set()  # ids that the process has been told of
-        self._news: asyncio.Queue[Leased | LeaseLost] = asyncio.Queue()
+        self._news: asyncio.Queue[tuple[Leased | LeaseLost, float]] = asyncio.Queue()  # with the time at which it came
+        self._latest: dict[str, tuple[Leased | LeaseLost, float]] = {}  # endpoint → the last of them that does not hold yet
+        self._declined: dict[str, asyncio.TimerHandle] = {}  # endpoint → when it looks for a lease again
+        self._told: dict[tuple[str, str], float] = {}  # endpoint, action → when
         self._reopening: dict[str, asyncio.TimerHandle] = {}
         changes.listeners.append(self)
 
@@ -93,7 +96,6 @@ class Leases:
                            name=link) from error
         hope: asyncio.Future[Terms] = asyncio.get_running_loop().create_future()
         self._hopes[endpoint.id] = lessee, hope
-        self._refusals.pop(endpoint.id, None)
         try:
             await asyncio.wait_for(self.process.ready.wait(), READY_SECONDS)
             self._open(network)
@@ -103,7 +105,7 @@ class Leases:
                 terms = await hope
         except TimeoutError:
             self.drop(endpoint.id)
-            refusal = self._refusals.pop(endpoint.id, "")
+            refusal = self._refusals.get(endpoint.id, "")
             said = f"a DHCP server answered on {link}, and not as it should: {display_text(refusal)}" if refusal else (
                 f"no DHCP server answered on {link} within {PATIENCE:g} s")
             raise Unavailable(f"no address for {container.ref} on network {network.name}: {said}. See what is on the wire with "
@@ -113,18 +115,39 @@ class Leases:
             raise
         finally:
             self._hopes.pop(endpoint.id, None)
+            self._refusals.pop(endpoint.id, None)
             self._limits.pop(endpoint.id, None)
-        owner = self._records.leases(network.id).get(terms.address)
+        lease = lease_of(terms, time.time())
         problem = checked(terms)
-        if owner not in (None, endpoint.id) or problem:
-            self.drop(endpoint.id, declined=not problem)
-            why = problem or f"it is {self._records.owner(owner or '')}'s"
-            raise Conflict(f"server {terms.server} gives {terms.address} for {container.ref} on network {network.name}, which can't be: "
-                           f"{why}", with_=terms.address)
-        return lease_of(terms, time.time())
+        if problem:
+            self.drop(endpoint.id)
+            raise _cannot_be(lease, container, network, problem)
+        self.require_free(self._records.networks.get(network.id, network), endpoint.id, container, lease)
+        return lease
+
+    def require_free(self, network: Network, endpoint: str, container: Container, lease: Lease) -> None:
+        """Decline a lease of an endpoint that is about to be, and raise Conflict, where its address can't be had."""
+        why = self._hindrance(network, endpoint, lease)
+        if why:
+            self.drop(endpoint, declined=True)
+            raise _cannot_be(lease, container, network, why)
+
+    def _hindrance(self, network: Network, endpoint: str, lease: Lease) -> str:
+        """Why the endpoint can't have the address of `lease`, "" where it can."""
+        address = lease_address(lease.prefix)
+        owner = self._records.leases(network.id).get(address)
+        if owner not in (None, endpoint):
+            return f"it is {self._records.owner(owner or '')}'s"
+        if address == lease.server:
+            return "it is the server's own"
+        near = any(vouches(lease.prefix, own) for own in network.host_addresses)
+        return hindrance(address, network, known(self._records, self._facts), access=bool(network.host_addresses), near=near)
 
     def drop(self, endpoint: str, *, declined: bool = False) -> None:
         """Give a lease back."""
+        self._latest.pop(endpoint, None)
+        if endpoint in self._declined:
+            self._declined.pop(endpoint).cancel()
         if endpoint in self._held:
             self._held.discard(endpoint)
             self.process.post(LesseeGone(endpoint, declined))
@@ -156,8 +179,7 @@ class Leases:
         for network in self._records.networks.values():
             if network.ipam == DHCP:
                 self._open(network)
-        for endpoint in self._records.endpoints.values():
-            self._resume(endpoint)
+        self._resume_waiting(self._records.endpoints.values())
         for lessee, _ in self._hopes.values():
             self._tell(lessee)
 
@@ -168,6 +190,14 @@ class Leases:
                 self._tell(self._lessee(network, endpoint, container))
             except OSError as error:
                 log.warning("the lease of %s waits for %s: %s", container.ref, wire_of(network), error.strerror)
+                if network.id not in self._reopening:
+                    self._open_later(network.id)
+
+    def _resume_waiting(self, endpoints: Iterable[Endpoint]) -> None:
+        """Tell the process of those that it does not know."""
+        for endpoint in endpoints:
+            if endpoint.id not in self._held and endpoint.id not in self._declined:
+                self._resume(endpoint)
 
     def _open(self, network: Network) -> None:
         """Give the process a socket on the network's wire; where there is none now, later."""
@@ -186,6 +216,8 @@ class Leases:
             network = self._records.networks.get(ident)
             if network is not None:
                 self._open(network)
+                if ident not in self._reopening:  # it is back, and so are those that waited for it
+                    self._resume_waiting(self._records.endpoints_of(network=ident))
 
         self._reopening[ident] = asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
 
@@ -193,6 +225,11 @@ class Leases:
         """A change was committed."""
         for ident in change.drop_endpoints:
             self.drop(ident)
+            self._told = {key: moment for key, moment in self._told.items() if key[0] != ident}
+        for lessee, hope in self._hopes.values():
+            if lessee.wire in change.drop_networks and not hope.done():
+                hope.set_exception(NotFound("the network was removed while a DHCP server was asked for an address; nothing was changed",
+                                            name=lessee.wire[:12]))
         for ident in change.drop_networks:
             timer = self._reopening.pop(ident, None)
             if timer is not None:
@@ -212,7 +249,8 @@ class Leases:
                     hope.set_result(frame.terms)
             case Leased() | LeaseLost():
                 if frame.id in self._records.endpoints:
-                    self._news.put_nowait(frame)
+                    self._latest[frame.id] = news = frame, time.time()
+                    self._news.put_nowait(news)
             case LeaseRefused():
                 self._refused(frame)
             case WireFailed():
@@ -224,50 +262,75 @@ class Leases:
         limit = self._limits.pop(frame.id, None)
         if limit is not None:
             limit.reschedule(min(limit.when() or 0.0, asyncio.get_running_loop().time() + AFTER_REFUSAL))
-        if self._refusals.get(frame.id) == frame.why:
-            return
-        self._refusals[frame.id] = frame.why
+        if frame.id in self._hopes:
+            self._refusals[frame.id] = frame.why
         endpoint = self._records.endpoints.get(frame.id)
         if endpoint is not None:
-            self._log(endpoint, "refused", "warning", f"a DHCP server said what can't be taken: {display_text(frame.why)}")
+            self._log_seldom(endpoint, "refused", "warning", f"a DHCP server said what can't be taken: {display_text(frame.why)}")
 
     async def _follow(self) -> None:
         """Bring endpoints to what their leases say now."""
         while True:
-            frame = await self._news.get()
+            frame, moment = news = await self._news.get()
             try:
-                await (self._granted(frame) if isinstance(frame, Leased) else self._over(frame))
+                await (self._granted(frame, moment) if isinstance(frame, Leased) else self._over(frame))
+                if self._latest.get(frame.id) is news:
+                    del self._latest[frame.id]
             except NetdeckError as error:
                 endpoint = self._records.endpoints.get(frame.id)
                 if endpoint is not None:
-                    self._log(endpoint, "failed", "error", f"what its lease says could not be set: {error.message}")
+                    self._log_seldom(endpoint, "failed", "error",
+                                     f"what its lease says could not be set, and is tried again: {error.message}")
+                asyncio.get_running_loop().call_later(STORE_SECONDS, self._once_more, news)
             except Exception:  # one lease that fails must not be the end of the others
                 log.exception("a lease")
+                asyncio.get_running_loop().call_later(STORE_SECONDS, self._once_more, news)
 
-    async def _granted(self, frame: Leased) -> None:
+    def _once_more(self, news: tuple[Leased | LeaseLost, float]) -> None:
+        """What a lease says must come to hold, that it is over above all; but for what came after it."""
+        if self._latest.get(news[0].id) is news:
+            self._news.put_nowait(news)
+
+    async def _granted(self, frame: Leased, moment: float | None = None) -> None:
+        """`moment` is when it came, None for now."""
         problem = checked(frame.terms)
         async with self._changes.lock:
             endpoint = self._records.endpoints.get(frame.id)
             if endpoint is None or endpoint.lease is None or problem:
                 return
-            before, lease = endpoint.lease, lease_of(frame.terms, time.time())
-            owner = self._records.leases(endpoint.network).get(frame.terms.address)
-            if owner not in (None, endpoint.id):
-                self.drop(endpoint.id, declined=True)
-                self._log(endpoint, "declined", "error", f"the DHCP server gives it {frame.terms.address}, which is "
-                                                         f"{self._records.owner(owner or '')}'s")
+            before, lease = endpoint.lease, lease_of(frame.terms, time.time() if moment is None else moment)
+            # What it has already is not looked at again: the server only lets it keep that.
+            why = "" if endpoint.addresses == (lease.prefix,) else self._hindrance(
+                self._records.networks[endpoint.network], endpoint.id, lease)
+            if why:
+                await self._declines(endpoint, lease, why)
                 return
             if endpoint.addresses and endpoint.addresses != (lease.prefix,):  # with the old address go the routes that rest on it
                 await self._set(endpoint, (), msgspec.structs.replace(before, lost=f"the server gives {lease.prefix} in its place"))
                 endpoint = self._records.endpoints[frame.id]
             await self._set(endpoint, (lease.prefix,), lease)
-            self._refusals.pop(frame.id, None)
         if before.lost:
             self._log(endpoint, "back", "notice", f"{lease.prefix} from {lease.server}{_noted(lease)}")
         elif before.prefix != lease.prefix or before.gateway != lease.gateway:
             self._log(endpoint, "changed", "warning", f"{before.prefix} -> {lease.prefix}, router {lease.gateway or 'none'}{_noted(lease)}")
         else:
             self._log(endpoint, "renewed", "info", f"{lease.prefix} by {lease.server}")
+
+    async def _declines(self, endpoint: Endpoint, lease: Lease, why: str) -> None:
+        """Take no such lease, and look for another in a while. The caller holds the lock of changes."""
+        if endpoint.addresses and endpoint.lease is not None:  # which it had before, and has no more
+            await self._set(endpoint, (), msgspec.structs.replace(endpoint.lease, lost=f"the server gives {lease.prefix} in its place"))
+        self.drop(endpoint.id, declined=True)
+
+        def again() -> None:
+            del self._declined[endpoint.id]
+            known_now = self._records.endpoints.get(endpoint.id)
+            if known_now is not None and endpoint.id not in self._held:
+                self._resume(known_now)
+
+        self._declined[endpoint.id] = asyncio.get_running_loop().call_later(DECLINE_SECONDS, again)
+        self._log_seldom(endpoint, "declined", "error", f"server {lease.server} gives it {lease_address(lease.prefix)}, which can't be: "
+                                                        f"{why}. It is asked for another again and again")
 
     async def _over(self, frame: LeaseLost) -> None:
         async with self._changes.lock:
@@ -283,10 +346,23 @@ class Leases:
         fresh = msgspec.structs.replace(endpoint, addresses=addresses, lease=lease)
         await self._changes.carry_out(Change("dhcp.lease", 0, endpoints=(fresh,), drop_leases=gone))
 
+    def _log_seldom(self, endpoint: Endpoint, action: str, level: str, text: str) -> None:
+        """As `_log`, once a minute: others may bring it about as often as they like."""
+        moment = time.monotonic()
+        if moment - self._told.get((endpoint.id, action), -TOLD_SECONDS) >= TOLD_SECONDS:
+            self._told[endpoint.id, action] = moment
+            self._log(endpoint, action, level, text)
+
     def _log(self, endpoint: Endpoint, action: str, level: str, text: str) -> None:
         network = self._records.networks.get(endpoint.network)
         self._world.log("lease", action, network.name if network else endpoint.network[:12], where=self._records.owner(endpoint.id),
                         text=text, level=level)
+
+
+def _cannot_be(lease: Lease, container: Container, network: Network, why: str) -> Conflict:
+    address = lease_address(lease.prefix)
+    return Conflict(f"server {lease.server} gives {address} for {container.ref} on network {network.name}, which can't be: {why}",
+                    with_=address)
 
 
 def _noted(lease: Lease) -> str:

@@ -124,7 +124,8 @@ class Doctor:
         containers = self._changes.records.containers
         ways = {ident: way_into(ref) for ident, ref in self._repair.places().items()}
         names = {ident: containers[ident].ref if ident in containers else way for ident, way in ways.items()}
-        return list(drift.drift(planned(found.orphans, ways, names), planned(found.changed, ways, names), intact))
+        return [*drift.drift(planned(found.orphans, ways, names), planned(found.changed, ways, names), intact),
+                *drift.doubled(found.doubled)]
 
     def _about_ourselves(self) -> list[Finding]:
         found = []

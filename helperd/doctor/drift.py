@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from drivers.objects import Route
 from protocol.findings import Finding
 from protocol.model import Plan, PlannedStep
+from protocol.names import display_text
 
 _SHOWN = 20
 _FIX = "Put it right: netdeck plans from what is stored to what is there, as after a crash, and carries that out."
@@ -32,6 +34,17 @@ def drift(orphans: Plan, changed: Plan, table_intact: bool) -> Iterator[Finding]
             "Load the whole table again, in one transaction; what its rules have counted is kept. "
             f"{_NO_WAY_BACK} all is as it was made.",
             commands=("nft list table inet netdeck  # what is there now",), automatic=True)
+
+
+def doubled(routes: Sequence[Route]) -> Iterator[Finding]:
+    """Findings from routes of the host that can't be beside others to the same address."""
+    for route in routes:
+        address = route.destination.partition("/")[0]
+        yield Finding(
+            f"twice-{address}", "error", f"{address} is a container's on two networks that the host has access to",
+            f"The host reaches one of the two, and not the one by {display_text(route.link)}.",
+            "Disconnect one of the two containers, or switch host access off for one of the networks.",
+            commands=(f"ip route get {address}",))
 
 
 def _count(steps: Sequence[PlannedStep]) -> str:
