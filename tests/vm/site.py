@@ -120,9 +120,10 @@ class Site:
         A container of ours is ``@NAME``. What should be answered has 20 seconds, what should not has 2 packets.
         """
         lines = []
+        enter = {who: self._enter(who) for who in {item[0] for item in expected}}
         for number, (who, target, wanted) in enumerate(expected):
             how = "-c 1 -w 20" if wanted else "-c 2 -i 0.5 -w 2"
-            lines.append(f"({self._enter(who)} ping -n -q {how} {target} > /dev/null 2>&1 && echo {number}) &")
+            lines.append(f"({enter[who]} ping -n -q {how} {target} > /dev/null 2>&1 && echo {number}) &")
         answered = {int(word) for word in self.sh("\n".join([*lines, "wait"])).split()}
         wrong = [f"{who} {'does not reach' if wanted else 'reaches'} {target}"
                  for number, (who, target, wanted) in enumerate(expected) if wanted != (number in answered)]
