@@ -21,7 +21,7 @@ from helperd import lab_host
 from helperd.kernel.lab_mounts import die_with_parent
 from protocol.errors import NetdeckError, Unavailable
 
-START_TIMEOUT = 90.0  # seconds; an emulated machine that shares its processor needs thirty times the usual second
+START_TIMEOUT = 240.0  # seconds; one that dies is told at once, and an emulated machine that shares its processor needs a hundred
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a dead helper is started again
 LIVED = 60.0  # seconds after which a helper that died is not one that can't start
 HELPER_LOG = f"{lab_host.RUN_DIR}/helper.log"
