@@ -20,19 +20,19 @@ from tui.close_look import PERIOD, SCREEN_PERIOD, CloseLook, Watch
 from tui.export import write
 from tui.feed import Batch, Feed
 from tui.filter import FilterError
+from tui.keys_in_order import KeysInOrder
 from tui.objects import find_object, names_of
 from tui.screens.details import DetailsPanel
 from tui.screens.shell import WIDE, Shell
 from tui.screens.view import View
 from tui.selection import VIEW_OF, Selected
-from tui.speaking_app import SpeakingApp
 from tui.status import pieces
 from tui.styles.theme import DEFAULTS, NAMES, THEMES, first_theme
 from tui.terminal.link_profile import PROFILES, LinkProfile
 from tui.widgets.glyphs import ASCII, UNICODE
 from tui.widgets.live_table import LiveTable
 from tui.widgets.plain_scroll_bar import PlainScrollBar
-from tui.widgets.prompt import PromptBar
+from tui.widgets.prompt import Completer, PromptBar
 from tui.widgets.status_bar import KeyHints, StatusBar
 
 #: Round trip to the terminal, in seconds, up to which an interface is shown ten times a second.
@@ -45,7 +45,7 @@ def _palette() -> type[Provider]:
     return CommandProvider
 
 
-class Workstation(SpeakingApp[int]):
+class Workstation(KeysInOrder[int]):
     """The application, on the helper at `socket`. `source` stands in for its client where a test plays a stream of its own."""
 
     CSS_PATH = "styles/netdeck.tcss"
@@ -236,7 +236,11 @@ class Workstation(SpeakingApp[int]):
 
     def open_command_line(self, text: str = "") -> None:
         """Show the `:` line with `text` in it."""
-        self.prompt.open(":", text, lambda line: colon_commands.complete(self, line))
+        self._open_prompt(":", text, lambda line: colon_commands.complete(self, line))
+
+    def _open_prompt(self, sign: str, text: str, completer: Completer | None = None) -> None:
+        self.prompt.open(sign, text, completer)
+        self.expect(lambda: self.prompt.input.has_focus or not self.prompt.is_open)
 
     def run_line(self, line: str) -> None:
         """Carry out a command; what is wrong with it is said under the line, which then stays open."""
@@ -263,7 +267,9 @@ class Workstation(SpeakingApp[int]):
 
     def action_filter(self) -> None:
         if not self.shell.reading_details or self.shell.wide:
-            self.prompt.open("/", self.view.model.filter_text)
+            self._open_prompt("/", self.view.model.filter_text)
+        else:
+            self.drop_keys()
 
     def action_command_line(self) -> None:
         self.open_command_line()
@@ -328,16 +334,23 @@ class Workstation(SpeakingApp[int]):
     def start_action(self, action: Action, arguments: str = "") -> None:
         """Open the form of a change, or say why not."""
         if not action.allowed(self.role):
-            self.show_error(f"{action.help}: needs the role {action.role}, you have {self.role or 'none while there is no helper'}")
+            self._refuse(f"{action.help}: needs the role {action.role}, you have {self.role or 'none while there is no helper'}")
         elif action.needs_selection and not arguments and self.selected() is None:
-            self.show_error(f"{action.help}: nothing is selected")
+            self._refuse(f"{action.help}: nothing is selected")
         else:
-            self.run_worker(self._act(action, arguments), group="action", exclusive=True, exit_on_error=False)
+            before = self.screen
+            working = self.run_worker(self._act(action, arguments), group="action", exclusive=True, exit_on_error=False)
+            self.expect(lambda: working.is_finished or self.screen is not before)
+
+    def _refuse(self, error: BaseException | str) -> None:
+        """Say why a form does not open; keys that were typed for it go nowhere."""
+        self.drop_keys()
+        self.show_error(error)
 
     async def _act(self, action: Action, arguments: str) -> None:
         try:
             await action.load()(self, arguments)
         except NetdeckError as error:
-            self.show_error(error)
+            self._refuse(error)
         except Exception as error:
-            self.show_error(f"{action.help} failed inside netdeck: {type(error).__name__}: {error}")
+            self._refuse(f"{action.help} failed inside netdeck: {type(error).__name__}: {error}")

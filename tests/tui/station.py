@@ -16,10 +16,10 @@ from tui.workstation import Workstation
 
 KEYS = {
     " ": "space", "/": "slash", ":": "colon", ".": "full_stop", "=": "equals_sign", "-": "minus", "_": "underscore", ",": "comma",
-    "'": "apostrophe", '"': "quotation_mark", "[": "left_square_bracket", "]": "right_square_bracket",
+    "'": "apostrophe", '"': "quotation_mark", "[": "left_square_bracket", "]": "right_square_bracket", "?": "question_mark",
 }
 
-NAMED = frozenset(("tab", "enter", "space", "backspace", "delete", "left", "right", "up", "down", "home", "end"))
+NAMED = frozenset(("tab", "enter", "space", "backspace", "delete", "left", "right", "up", "down", "home", "end", "escape"))
 
 CHARACTERS = {name: char for char, name in KEYS.items()} | {"tab": "\t", "enter": "\r"}
 

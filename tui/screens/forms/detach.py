@@ -41,6 +41,7 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
     if needs_pick(models, endpoints):
         keys = await app.push_screen_wait(Detach(endpoints, app.glyphs))
         endpoints = [endpoint for endpoint in endpoints if endpoint.id in (keys or ())]
+    app.keys_go_on()
     if endpoints:
         await detach(app, endpoints)
 

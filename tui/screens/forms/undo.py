@@ -47,6 +47,7 @@ async def take_back(app: Workstation, arguments: str = "") -> None:
     if undo is None:
         app.show_error("there is nothing to take back")
         return
+    app.keys_go_on()
     outcomes: list[tuple[str, NetdeckError | None]] = []
     for name, operation, args in undo.calls:
         try:
