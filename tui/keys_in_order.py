@@ -116,7 +116,8 @@ class KeysInOrder(SpeakingApp[ReturnType]):
         # Letters change nothing but the field: they keep their order there.
         letter = focused is not None and isinstance(event, Key) and focused.check_consume_key(event.key, event.character)
         await super().on_event(event)
-        if not letter and self.screen_stack:
+        # What was not sent on was a binding of priority: it has been run.
+        if event.is_forwarded and not letter and self.screen_stack:
             self._send_behind()
 
     def _send_behind(self) -> None:
