@@ -66,7 +66,8 @@ class IpvlanDriver:
         for other in sharers(network, others):
             if other.driver != self.name:
                 raise Conflict(f"network {network.name} can't hang on {network.link}: network {other.name} (driver {other.driver}) has it, "
-                               "and a link carries only one kind", field="parent", value=network.link, with_=other.name)
+                               f"and a link carries only one kind. Name another parent, or remove {other.name}",
+                               field="parent", value=network.link, with_=other.name)
             for option in ("ipvlan_mode", "ipvlan_flag"):
                 theirs, asked = other.options.get(option, ""), network.options.get(option, "")
                 if theirs != asked:

@@ -62,7 +62,8 @@ class MacvlanDriver:
         for other in sharers(network, others):
             if other.driver != self.name:
                 raise Conflict(f"network {network.name} can't hang on {network.link}: network {other.name} (driver {other.driver}) has it, "
-                               "and a link carries only one kind", field="parent", value=network.link, with_=other.name)
+                               f"and a link carries only one kind. Name another parent, or remove {other.name}",
+                               field="parent", value=network.link, with_=other.name)
             for one, why in ((network, f"network {other.name} is on it"), (other, f"network {other.name} has it in mode passthru")):
                 if _mode(one) == "passthru":
                     raise Conflict(f"network {network.name} can't hang on {network.link} in mode {_mode(network)}: {why}, and in mode "

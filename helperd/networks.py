@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
@@ -18,6 +19,7 @@ from drivers.unusable import problem, require_usable
 from helperd.changes import NO_STRAYS, CallContext, Changes, Strays, place_of, way_into
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
+from helperd.kernel.link_kinds import ON_A_PARENT, require_kind
 from helperd.network_health import NetworkHealth
 from helperd.plan import Step
 from helperd.store import Change
@@ -102,8 +104,8 @@ class Networks:
         driver = find(records.drivers, request.driver)
         others = list(records.networks.values())
         if any(item.name == name for item in others):
-            raise Conflict(f"a network with the name {name} exists already: choose another name, or remove it first",
-                           name=name, with_=name)
+            ways = "choose another name" if name in dict(PREDEFINED) else "choose another name, or remove it first"
+            raise Conflict(f"a network with the name {name} exists already: {ways}", name=name, with_=name)
         require_usable(driver)
         if not driver.info.creatable and not predefined:
             raise InvalidValue(f"driver {driver.name} has only its predefined network {driver.name!r}: use that one",
@@ -141,6 +143,8 @@ class Networks:
     async def create(self, request: NetworkCreate, call: CallContext, stream: Stream) -> Any:
         async with self._changes.lock:
             network = self._wanted(request, call.uid)
+            if network.driver in ON_A_PARENT:  # nothing of that kind is made yet, so the plan would not tell
+                await asyncio.to_thread(require_kind, network.driver, f"network {network.name} can't be made")
             change = Change("network.create", call.uid, networks=(network,))
             warnings = [*_without_effect(request, network), *self._facts.warnings(network)]
             steps = self._changes.steps(change)

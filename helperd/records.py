@@ -206,7 +206,8 @@ def _find(items: Iterable[_Named], name: str, what: str) -> _Named:
     found = _match(known, name, what)
     if found is None:
         shown = display_text(name)
-        raise NotFound(f"no {what} {shown!r}{suggestion(name, (item.name for item in known))}", name=shown)
+        near = suggestion(name, (item.name for item in known))
+        raise NotFound(f"no {what} {shown!r}{near or f': netdeck {what} ls shows what there is'}", name=shown)
     return found
 
 

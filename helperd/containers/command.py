@@ -135,4 +135,7 @@ def run(spec: SpecWire) -> None:
     if refused is not None:
         raise Failure(f"cannot execute {name!r}: {os.strerror(refused.errno or 0)}", NOT_EXECUTABLE)
     where = "no such file in the container" if "/" in name else "not found in the container's PATH"
-    raise Failure(f"command {name!r}: {where}", NOT_FOUND)
+    # Who has docker's habits names an image there.
+    habit = "" if spec["rootfs"] or spec["exec_in"] else (
+        " (netdeck has no images: what follows the options is a command of this host, or of --rootfs)")
+    raise Failure(f"command {name!r}: {where}{habit}", NOT_FOUND)

@@ -140,6 +140,11 @@ def new_child(item: Macvlan | Ipvlan, parent: int, namespace: int) -> bytes:
     return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, attrs, _info("macvlan", data))
 
 
+def new_kind(kind: str) -> bytes:
+    """Ask for a link of a kind that needs a parent, without one: never made, but the kernel says whether it knows the kind."""
+    return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, (), _info(kind))
+
+
 def _info(kind: str, data: bytes = b"") -> bytes:
     return attribute(_LINKINFO, attribute(_INFO_KIND, kind.encode()) + (attribute(_INFO_DATA, data) if data else b""))
 

@@ -41,13 +41,21 @@ def doing(step: Step) -> str:
     return f"{_DOING[step.action]} {describe(step.object)}"
 
 
-# Kinds of links that a kernel may lack: the module that has them, and what people call them.
+# Kinds of links that a kernel may lack: the module that has them, and that this kernel has none.
 _MODULES: dict[type[AnyObject], tuple[str, str]] = {
-    Dummy: ("dummy", "dummy links"),
-    Vlan: ("8021q", "802.1Q VLANs"),
-    Macvlan: ("macvlan", "macvlan"),
-    Ipvlan: ("ipvlan", "ipvlan"),
+    Dummy: ("dummy", "no parent was given, so a dummy link would carry the network, and this kernel has none: name one with "
+            "-o parent=LINK"),
+    Vlan: ("8021q", "this kernel has no 802.1Q VLANs"),
+    Macvlan: ("macvlan", "this kernel has no macvlan"),
+    Ipvlan: ("ipvlan", "this kernel has no ipvlan"),
 }
+
+
+def no_kind(module: str, doing: str, **details: object) -> Unavailable:
+    """The error of what needs a kind of link that this kernel lacks, by the name of its module."""
+    why = next(why for name, why in _MODULES.values() if name == module)
+    return Unavailable(f"{doing}: {why}. The module {module} was not found: it comes with the kernel's package (Debian: linux-image-amd64; "
+                       "Ubuntu: linux-modules-extra of this kernel's version)", module=module, **details)
 
 
 def refused(step: Step, refusal: Refusal | OSError) -> NetdeckError:
@@ -57,11 +65,7 @@ def refused(step: Step, refusal: Refusal | OSError) -> NetdeckError:
     name = errno.errorcode.get(number, str(number))
     item = step.object
     if step.action == "create" and number == errno.EOPNOTSUPP and type(item) in _MODULES:
-        module, what = _MODULES[type(item)]
-        return Unavailable(
-            f"{doing(step)}: this kernel has no {what}. The module {module} was not found: it comes with the kernel's package "
-            "(Debian: linux-image-amd64; Ubuntu: linux-modules-extra of this kernel's version)",
-            object=describe(item), module=module)
+        return no_kind(_MODULES[type(item)][0], doing(step), object=describe(item))
     if step.action == "create" and isinstance(item, Macvlan | Ipvlan) and number in (errno.EBUSY, errno.EINVAL):
         text += (f". The link {item.parent} can't carry it: it is a port of a bridge or bond, is not Ethernet, has a smaller MTU, or "
                  "carries a link of another kind (ipvlan, macvlan, macvlan in mode passthru) that netdeck did not make")

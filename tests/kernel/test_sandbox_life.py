@@ -44,7 +44,7 @@ async def test_the_exit_code_is_the_commands(place: Place, script: str, expected
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [
-        (("nonesuch",), 127, "command 'nonesuch': not found in the container's PATH"),
+        (("nonesuch",), 127, "command 'nonesuch': not found in the container's PATH (netdeck has no images: "),
         (("/nonesuch",), 127, "command '/nonesuch': no such file in the container"),
         (("/etc/passwd",), 126, "cannot execute '/etc/passwd': Permission denied"),
         (("/etc",), 126, "cannot execute '/etc': Permission denied"),

@@ -166,4 +166,5 @@ def test_a_conflict_names_the_network_that_has_the_parent() -> None:
         with pytest.raises(Conflict, match=f"network {there.name}") as caught:
             checked(network("new", parent="eth0", macvlan_mode=made.options["macvlan_mode"]), there)
         assert caught.value.details["with_"] == there.name
+        assert there is not other or caught.value.message.endswith("Name another parent, or remove routed")
     assert checked(network("more", parent="eth0", macvlan_mode="private"), plain).link == "eth0"
