@@ -34,7 +34,10 @@ def netdeck(tmp_path: Path) -> str:
 @pytest.mark.req("B2", "B6")
 def test_the_first_steps(lab: Lab, netdeck: str) -> None:
     assert len(commands()) > 15
-    for line in commands():
+    probe = "ip link add probe type bridge vlan_filtering 1 && ip link del probe && echo made"
+    filters = "made" in lab.run(probe, check=False)
+    # A kernel without CONFIG_BRIDGE_VLAN_FILTERING has no floor3.
+    for line in (line for line in commands() if filters or " floor3" not in line):
         process = lab.popen(line.replace("./netdeck", netdeck))
         said, _ = process.communicate(timeout=60)
         expected = 1 if "# refused" in line else 0
