@@ -12,13 +12,13 @@ import pytest
 from tests.requirement_table import keep
 from tests.vm.kernel import running_kernel_has_all
 from tests.vm.machine import INSIDE, Machine
+from tests.vm.site_fixtures import site as site
+from tests.vm.site_fixtures import whole_site as whole_site
 
 HERE = Path(__file__).parent
 MACHINE = pytest.StashKey[Machine]()
 TIMES = pytest.StashKey[str]()
 NEEDED = pytest.StashKey[list[str]]()
-
-pytest_plugins = ("tests.vm.site_fixtures",)
 
 
 @pytest.hookimpl(tryfirst=True)
