@@ -38,14 +38,15 @@ def test_no_way_of_the_host_is_taken_over(lan: RunningHelper, tmp_path: Path) ->
         with pytest.raises(Conflict, match=words):
             lan.call("network.host-access", name="pub", on=True, ip=address)
     lan.call("network.host-access", name="pub", on=True, ip="192.168.1.60")
-    before = lan.host.run("ip route show table all")
+    before = lan.host.run("ip -4 route show table all")
     for address, words in (("10.0.0.7", r"its route 10\.0\.0\.0/24 on eth1"), ("192.168.1.1", "router of the host's"),
                            ("10.99.0.1", "not where eth0 leads"), ("192.168.1.250", "own address on eth0"),
                            ("192.168.1.60", "the host's own in network pub"), ("192.168.1.9", "the server's own")):
         server.says(address, server="192.168.1.9", o51=f"{400:08x}")
         with pytest.raises(Conflict, match=f"gives {address} for netns:c1 on network pub, which can't be: .*{words}"):
             attach(lan, "pub", "c1")
-    assert lan.host.run("ip route show table all") == before and "eth0" not in lan.host.run("ip -o link", netns="c1").replace("eth0@", "")
+    assert lan.host.run("ip -4 route show table all") == before
+    assert "eth0" not in lan.host.run("ip -o link", netns="c1").replace("eth0@", "")
     # What it gives to one network it does not give to the other.
     server.says(o51=f"{400:08x}")
     assert attach(lan, "pub", "c1")["addresses"] == ["192.168.1.50/24"]
