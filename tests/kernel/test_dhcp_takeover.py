@@ -132,7 +132,7 @@ def test_a_loss_that_could_not_be_set_is_set_later_and_two_with_one_address_stop
     assert server.stdout is not None and server.stdout.readline() == "ready\n"
 
     async def inside() -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
-        leases.STORE_SECONDS = 0.5
+        leases.STORE_SECONDS, leases.PATIENCE = 0.5, 60.0
         async with core_in(tmp_path) as core:
             jobs = asyncio.create_task(core.leases.run())
             core.leases._hindrance = lambda network, endpoint, lease: ""  # type: ignore[method-assign]  # a helper that did not look

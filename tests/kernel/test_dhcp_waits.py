@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from helperd.dhcp import leases
 from helperd.dhcp.frames import LeaseRefused
 from protocol.model import DHCP
 from protocol.requests import NetworkConnect, NetworkCreate
@@ -30,6 +31,7 @@ def test_a_lease_waits_for_its_parent_and_refusals_are_told_once_a_minute(host: 
     assert server.stdout is not None and server.stdout.readline() == "ready\n"
 
     async def first() -> int:
+        leases.PATIENCE = 60.0
         async with core_in(tmp_path) as core:
             jobs = asyncio.create_task(core.leases.run())
             await do(core, NetworkCreate(name="pub", driver="macvlan", ipam=DHCP, options={"parent": "eth0"}))
