@@ -261,8 +261,8 @@ class Endpoints:
             if not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
         warnings = [f"published ports are withdrawn, no other network of {container.ref} leads to them: {summary(lost)}"] if lost else []
-        return {"endpoint": found[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
-                "dry_run": request.dry_run}
+        return {"endpoint": found[0], "container": container.ref, "network": network.name, "warnings": warnings, "withdrawn": lost,
+                "plan": plan, "dry_run": request.dry_run}
 
     @staticmethod
     def _refuse_fixed(network: Network) -> None:

@@ -117,7 +117,7 @@ class NetworkConnect(Request, frozen=True):
 
 class NetworkDisconnect(Request, frozen=True):
     """Detach a container. With `force` a container that is gone or unknown to its runtime is detached too.
-    Result: ``{endpoint, plan}``."""
+    Result: ``{endpoint, withdrawn, plan}``: `withdrawn` are its published ports that no other network leads to."""
 
     network: Name
     container: Name

@@ -73,6 +73,13 @@ async def test_publish_withdraw_and_take_both_back(module_lab: Lab) -> None:
         await user.press("u")
         await user.until(lambda: len(user.said) == 5, "it is taken back")
         assert sorted(ports(module_lab, "server")) == sorted(made)
+
+        await user.press("x")
+        await user.until(lambda: len(user.said) == 6, "it is detached, and its ports with it")
+        assert user.said[5].startswith("server detached from bridge") and not module_lab.ask("call", "port.list")
+        await user.press("u")
+        await user.until(lambda: user.said[6:] == ["server attached again as before"], "it is as before")
+        assert sorted(ports(module_lab, "server")) == sorted(made)
         assert "no longer publishes 0.0.0.0:" in user.said[4]
 
 

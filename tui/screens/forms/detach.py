@@ -6,12 +6,14 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 
 from protocol.errors import InvalidValue, NetdeckError, NotFound
-from protocol.model import Container, Endpoint, Link, Network
+from protocol.model import Container, Endpoint, Link, Network, Port
 from protocol.names import display_text
+from protocol.ports import exact_ranges
 from tui.feed import Feed
 from tui.screens.forms.form_dialog import FormDialog, Placed
 from tui.screens.forms.outcomes import Outcome, tell_outcomes
@@ -86,13 +88,16 @@ async def detach(app: Workstation, endpoints: Sequence[Endpoint]) -> None:
     for endpoint in endpoints:
         container, network = names_of(app.feed, endpoint)
         try:
-            await app.client.call("network.disconnect", {"network": network, "container": container})
+            answer = await app.client.call("network.disconnect", {"network": network, "container": container})
         except NetdeckError as error:
             outcomes.append((container, error))
         else:
             outcomes.append((container, None))
             networks.add(network)
             back.append((container, "network.connect", connect_again(endpoint, network, container)))
+            ports = exact_ranges(msgspec.convert(answer["withdrawn"], tuple[Port, ...]))
+            if ports:
+                back.append((container, "port.publish", {"container": container, "ports": ports}))
     if back:
         remember(app, "attached again as before", back)
     tell_outcomes(app, f"detached from {', '.join(sorted(networks))}", outcomes, " · u takes it back")

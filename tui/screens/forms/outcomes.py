@@ -22,7 +22,7 @@ def names(found: Sequence[str]) -> str:
 
 def tell_outcomes(app: Workstation, words: str, outcomes: Sequence[Outcome], more: str = "") -> None:
     """Say what was done (`words` follow the names, `more` comes behind) and why the rest was not."""
-    done = [name for name, error in outcomes if error is None]
+    done = list(dict.fromkeys(name for name, error in outcomes if error is None))
     if done:
         app.tell(f"{names(done)} {words}{more}")
     failed = [(name, error) for name, error in outcomes if error is not None]

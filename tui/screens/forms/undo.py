@@ -32,12 +32,12 @@ def remember(app: Workstation, words: str, calls: Sequence[tuple[str, str, Mappi
 
 
 def connect_again(endpoint: Endpoint, network: str, container: str) -> dict[str, Any]:
-    """The arguments that make an endpoint as it was: the same addresses, MAC address and aliases. Leased ones are the server's to give."""
+    """The arguments that make an endpoint as it was: addresses, MAC address, aliases and VLANs. Leased ones are the server's to give."""
     bare = [] if endpoint.lease is not None else [prefix.partition("/")[0] for prefix in endpoint.addresses]
     return {
         "network": network, "container": container, "aliases": endpoint.aliases, "mac_address": endpoint.mac or None,
         "ip": next((address for address in bare if ":" not in address), None),
-        "ip6": next((address for address in bare if ":" in address), None),
+        "ip6": next((address for address in bare if ":" in address), None), "vlans": endpoint.vlans, "untagged": endpoint.untagged or None,
     }
 
 
