@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import weakref
+from collections.abc import Callable
 
 import zmq
 
@@ -67,3 +69,23 @@ def open_dealer(context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
     dealer.setsockopt(zmq.RECONNECT_IVL, 50)
     dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
     return dealer
+
+
+def close_with(owner: object, context: zmq.Context[zmq.Socket[bytes]], dealer: zmq.Socket[bytes],
+               monitor: zmq.Socket[bytes]) -> Callable[[], object]:
+    """A function that closes all three; it also runs where `owner` is dropped without a word.
+
+    A context that is collected before its sockets waits for them for ever, so they must not be left to the garbage collector.
+    """
+    closing = weakref.finalize(owner, _close, os.getpid(), context, dealer, monitor)
+    closing.atexit = False  # pyzmq has a way of its own there
+    return closing
+
+
+def _close(pid: int, context: zmq.Context[zmq.Socket[bytes]], dealer: zmq.Socket[bytes], monitor: zmq.Socket[bytes]) -> None:
+    if os.getpid() != pid:
+        return  # a child has only copies, and they are its parent's
+    dealer.disable_monitor()
+    monitor.close(0)
+    dealer.close(0)
+    context.term()

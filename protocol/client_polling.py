@@ -7,7 +7,7 @@ import time
 
 import zmq
 
-from protocol.client_connect import open_dealer, reason_refused, reason_unreachable
+from protocol.client_connect import close_with, open_dealer, reason_refused, reason_unreachable
 from protocol.codec import decode_from_helper, encode
 from protocol.errors import TooMuch, Unavailable
 from protocol.messages import MAX_MESSAGE, FromClient, FromHelper, Ping
@@ -30,9 +30,10 @@ class PollingSocket:
         if reason is not None:
             raise reason
         self._path = path
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._dealer = open_dealer(self._context)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._dealer = open_dealer(context)
         self._monitor = self._dealer.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_DISCONNECTED)
+        self._close = close_with(self, context, self._dealer, self._monitor)
         self._poller = zmq.Poller()
         self._poller.register(self._dealer, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
@@ -40,10 +41,7 @@ class PollingSocket:
 
     def close(self) -> None:
         """Drop the connection."""
-        self._dealer.disable_monitor()
-        self._monitor.close(0)
-        self._dealer.close(0)
-        self._context.term()
+        self._close()
 
     def send(self, message: FromClient) -> None:
         """Hand over one message. Raises TooMuch for one that the helper would not take."""

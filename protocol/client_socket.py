@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import zmq
 
-from protocol.client_connect import open_dealer, reason_refused
+from protocol.client_connect import close_with, open_dealer, reason_refused
 from protocol.errors import NetdeckError, TooMuch, Unavailable
 from protocol.messages import MAX_MESSAGE
 
@@ -32,9 +32,10 @@ class ClientSocket:
         self._on_message = on_message
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
-        self._dealer = open_dealer(self._context)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        self._dealer = open_dealer(context)
         self._monitor = self._dealer.get_monitor_socket(_EVENTS)
+        self._close = close_with(self, context, self._dealer, self._monitor)
         self._closed = False
         self._scheduled = False
         self._loop.add_reader(self._dealer.fileno(), self._schedule)
@@ -101,7 +102,4 @@ class ClientSocket:
         with contextlib.suppress(OSError, ValueError):
             self._loop.remove_reader(self._dealer.fileno())
             self._loop.remove_reader(self._monitor.fileno())
-        self._dealer.disable_monitor()
-        self._monitor.close(0)
-        self._dealer.close(0)
-        self._context.term()
+        self._close()

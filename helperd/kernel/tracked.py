@@ -32,7 +32,8 @@ class TrackedNamespaces:
         self.host = own.inode
         self.inode_of: dict[int, int] = {}  # namespace id here → inode
         self.unresolved: set[int] = set()  # namespaces with ids inside that stand for one that is not followed
-        self.aware: set[int] = set()  # namespaces with a VLAN-aware bridge: only there the VLANs of ports are looked at
+        # The VLAN-aware bridges of each namespace that has any: only there the VLANs of ports are looked at.
+        self.aware: dict[int, set[int]] = {}
         self._nsid_of: dict[int, int] = {}
         self._refs: dict[int, tuple[NamespaceRef, ...]] = {own.inode: (own,)}
         self._told: dict[int, NamespaceSeen] = {}
@@ -76,7 +77,7 @@ class TrackedNamespaces:
         self._told.pop(inode, None)
         self._peers.pop(inode, None)
         self.unresolved.discard(inode)
-        self.aware.discard(inode)
+        self.aware.pop(inode, None)
         nsid = self._nsid_of.pop(inode, None)
         if nsid is not None and self.inode_of.get(nsid) == inode:
             del self.inode_of[nsid]
@@ -122,11 +123,20 @@ class TrackedNamespaces:
         return namespace_dump.TOPICS if inode in self.aware else tuple(topic for topic in namespace_dump.TOPICS if topic != "vlans")
 
     def becomes_aware(self, record: Record) -> bool:
-        """Whether this is the first VLAN-aware bridge of its namespace: then the VLANs of all ports there are to be read."""
+        """Whether this tells of a bridge that looks at tags from now on: then the VLANs of its ports are to be read, and its own, of
+        which no event told."""
         link = record.value
-        if not isinstance(link, Link) or link.kind != "bridge" or link.detail != VLAN_AWARE or link.inode in self.aware:
+        if not isinstance(link, Link):
             return False
-        self.aware.add(link.inode)
+        bridges = self.aware.get(link.inode, set())
+        if not record.put or link.kind != "bridge" or link.detail != VLAN_AWARE:
+            bridges.discard(link.ifindex)
+            if not bridges:
+                self.aware.pop(link.inode, None)
+            return False
+        if link.ifindex in bridges:
+            return False
+        self.aware.setdefault(link.inode, bridges).add(link.ifindex)
         return True
 
     def knows_peer(self, inode: int, nsid: int) -> bool:

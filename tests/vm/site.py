@@ -163,12 +163,12 @@ class Site:
     def connect_again(self, before: int) -> None:
         """Wait for a helper that is not the process `before`, and talk to it."""
         def answered() -> bool:
-            with contextlib.suppress(NetdeckError, HostError, OSError):
-                client = BlockingClient(self.lab.socket, timeout=20)
+            with contextlib.suppress(NetdeckError, HostError, OSError), contextlib.ExitStack() as unwanted:
+                client = unwanted.enter_context(BlockingClient(self.lab.socket, timeout=20))
                 if client.call("info")["pid"] != before:
+                    unwanted.pop_all()
                     self.client = client
                     return True
-                client.close()
             return False
         self.until(answered, "the helper answers again", 120)
 

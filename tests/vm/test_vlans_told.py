@@ -42,6 +42,9 @@ async def test_vlans_of_links_and_of_bridge_ports_arrive_live(site: Site) -> Non
 
     try:
         await until(lambda: feed.loaded, "a snapshot came")
+        # What is true of the first such bridge of a namespace has to be true of the next.
+        site.sh("ip link add older up type bridge vlan_filtering 1")
+        await until(lambda: ("older", 1) in rows(feed), "a bridge has its own VLAN 1")
         site.sh("ip link add brv up type bridge && ip link add pv0 type veth peer name pv1 && ip link set pv0 master brv")
         await until(lambda: feed.link_named(feed.host_inode, "pv0") is not None, "the port is told")
         assert ("brv", 1) not in rows(feed), "of a bridge that looks at no tags nothing is shown"
@@ -63,8 +66,8 @@ async def test_vlans_of_links_and_of_bridge_ports_arrive_live(site: Site) -> Non
         assert found["eth0", 43].links[0].inode != feed.host_inode, "also one that lives in another namespace"
         assert found["eth0", 0].vids == (41, 42, 43)
     finally:
-        site.sh("ip netns del boxed; ip link del office; ip link del eth0.42; ip link del brv; ip link del pv0", check=False)
-        await until(lambda: not {("eth0", 41), ("eth0", 43), ("brv", 0)} & set(rows(feed)), "all of it is gone")
+        site.sh("ip netns del boxed; for link in office eth0.42 older brv pv0; do ip link del $link; done", check=False)
+        await until(lambda: not {("eth0", 41), ("eth0", 43), ("brv", 0), ("older", 0)} & set(rows(feed)), "all of it is gone")
         following.cancel()
         feed.close()
         await client.close()

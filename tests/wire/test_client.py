@@ -202,3 +202,32 @@ def test_the_blocking_client_loads_little() -> None:
     script = "import sys; import protocol.blocking; print(sorted(set(sys.modules) & {'asyncio', 'textual', 'pyroute2', 'msgpack'}))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", ["BlockingClient", "ClientSocket"])
+async def test_a_client_that_is_dropped_is_closed(core: SmallCore, kind: str) -> None:
+    """Also where only the garbage collector finds it: a script must not hang on what it forgot."""
+    make = {"BlockingClient": "BlockingClient(path)", "ClientSocket": "ClientSocket(path, print, print)"}[kind]
+    text = f"""
+import asyncio, gc, sys, threading
+from protocol.blocking import BlockingClient
+from protocol.client_socket import ClientSocket
+def drop(path):
+    client = {make}
+    circle = [client]
+    circle.append(circle)
+async def main(path):
+    drop(path)
+asyncio.run(main(sys.argv[1]))
+before = len(__import__("os").listdir("/proc/self/fd"))
+gc.collect()
+print(before - len(__import__("os").listdir("/proc/self/fd")) > 5)
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", text, core.path, cwd=ROOT, stdout=subprocess.PIPE,
+                                                   stderr=subprocess.PIPE)
+    try:
+        said, errors = await asyncio.wait_for(process.communicate(), 30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0 and said == b"True\n", errors.decode()
