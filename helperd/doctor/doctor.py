@@ -14,11 +14,12 @@ from drivers.host_access import host_link
 from drivers.objects import HOST, AnyObject, Sysctl
 from helperd.changes import CallContext, Changes, way_into
 from helperd.default_bridge import DefaultBridge
-from helperd.doctor import drift, foreign, forwarding, leases, paths, ranges, sysctl_fix
+from helperd.doctor import drift, foreign, forwarding, leases, parents, paths, ranges, sysctl_fix
 from helperd.doctor.situation import Situation
 from helperd.doctor.sysctl_fix import Setting
 from helperd.host_facts import HostFacts
 from helperd.kernel import sysctl
+from helperd.kernel.adapters import adapter
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.ruleset import HOOK
@@ -89,7 +90,7 @@ class Doctor:
                 finding, commands=sysctl_fix.commands(wanted, self._directory), undo=sysctl_fix.undo_commands(wanted, self._directory)))
         for finding in foreign.foreign_drops(situation):
             found.append(self._with_accepts(finding) if finding.automatic else finding)
-        for check in (foreign.unread, paths.mtu_mismatch, ranges.overlaps, ranges.pools):
+        for check in (foreign.unread, parents.parents, paths.mtu_mismatch, ranges.overlaps, ranges.pools):
             found += check(situation)
         records = self._changes.records
         found += leases.findings(records.endpoints.values(), records.networks, records.owner)
@@ -115,7 +116,8 @@ class Doctor:
             pools=self._pools, hindrances=hindrances,
             owners={finding_id(item.stop): self._neighbours.owners(item.stop) for item in hindrances},
             unread=self._neighbours.unread, hooks=frozenset(family for family in ("ip", "ip6") if self._neighbours.has_hook(family)),
-            router_advertised=tuple(sorted(advertised - {""})))
+            router_advertised=tuple(sorted(advertised - {""})), adapter=adapter,
+            parent_drivers={name: driver for name, driver in records.drivers.items() if driver.info.parents})
 
     async def _drift(self) -> list[Finding]:
         async with self._changes.lock:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from drivers.driver import Driver
+from helperd.kernel.adapters import Adapter
 from helperd.neighbours import Hindrance
 from helperd.subnets import Cut, HostRanges
 from protocol.model import Endpoint, Link, Network
@@ -29,6 +31,8 @@ class Situation:
     unread: tuple[str, ...] = ()  # families (ip, ip6) whose table of iptables-legacy can't be read
     hooks: frozenset[str] = frozenset()  # families (ip, ip6) with Docker's chain for its users
     router_advertised: tuple[str, ...] = ()  # links that have a default route from router advertisements
+    parent_drivers: Mapping[str, Driver] = field(default_factory=dict)  # those whose networks hang on a link of the host
+    adapter: Callable[[str], Adapter] = lambda name: Adapter()  # what is behind a link, by its name
 
     def bridges(self) -> list[Network]:
         """The networks that have a bridge on this host."""

@@ -61,6 +61,29 @@ def test_the_dangers_are_shown(lan: RunningHelper) -> None:
     assert "promiscuous" in lan.command("network", "inspect", "pub")
 
 
+@pytest.mark.req("M4", "X6")
+def test_the_doctor_says_what_a_mode_can_not_do_and_what_a_parent_lacks(lan: RunningHelper) -> None:
+    def doctor() -> dict[str, dict[str, Any]]:
+        return {row["id"]: row for row in lan.call("doctor.list") if row["id"].endswith(".pub")}
+
+    create(lan, subnets=[LAN])
+    assert doctor() == {}, "nobody is on it"
+    attach(lan, "pub", "c1")
+    limits = doctor()["limits.pub"]
+    assert limits["severity"] == "notice" and "netdeck network host-access pub on" in limits["details"][0]
+    assert "1 MAC address of containers" in limits["details"][1] and "can't do" in lan.command("doctor", check=False)
+    lan.call("network.host-access", name="pub", on=True)
+    assert not any("host-access" in line for line in doctor()["limits.pub"]["details"])
+    lan.host.run("ip link set eth0 down")
+    until(lambda: "parent.pub" in doctor())
+    found = doctor()["parent.pub"]
+    assert found["severity"] == "error" and "eth0" in found["what"] and "its container is cut off" in found["why"]
+    with pytest.raises(InvalidValue, match="ip link set eth0 up"):
+        lan.call("doctor.fix", id="parent.pub")
+    lan.host.run(found["commands"][0])
+    until(lambda: set(doctor()) == {"limits.pub"})
+
+
 @pytest.mark.req("M1")
 @pytest.mark.parametrize("mode", ["vepa", "private"])
 def test_modes_in_which_containers_do_not_meet_on_the_host(lan: RunningHelper, mode: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from helperd.doctor import drift, forwarding, paths, ranges
+from drivers.driver import builtin
+from helperd.doctor import drift, forwarding, parents, paths, ranges
 from helperd.doctor.situation import Situation
+from helperd.kernel.adapters import Adapter, adapter
 from helperd.subnets import Cut, HostRanges
 from protocol.model import Link, Network, Plan, Subnet
 
@@ -77,3 +80,54 @@ def test_how_bad_it_is_without_forwarding(used: bool, internal: bool, severity: 
     endpoints = {"n1": [object()]} if used else {}
     found = list(forwarding.forwarding(situation(networks=[network], endpoints=endpoints, sysctl=lambda name, link: "0")))
     assert [finding.severity for finding, _ in found] == ([severity] if severity else [])
+
+
+SITE = Network("n2", "site", "macvlan", 1.0, (Subnet("192.0.2.0/24", "192.0.2.1"),), {"macvlan_mode": "bridge"}, link="eth0.20")
+CARD, TAGGED = Link(1, 2, "eth0", flags=0x10001), Link(1, 3, "eth0.20", "vlan", flags=0x10001, lower=2)
+
+
+def on_site(network: Network = SITE, card: Link = CARD, tagged: Link = TAGGED, behind: Adapter | None = None) -> dict[str, Any]:
+    """The findings by their ids."""
+    drivers = {name: driver for name, driver in builtin().items() if driver.info.parents}
+    found = parents.parents(situation(
+        networks=[network], endpoints={network.id: [object(), object()]}, links={"eth0": card, "eth0.20": tagged},
+        parent_drivers=drivers, adapter=lambda name: behind if behind and name == "eth0" else Adapter()))
+    return {item.id: item for item in found}
+
+
+@pytest.mark.req("M4")
+@pytest.mark.parametrize(("behind", "ident", "severity"), [
+    (Adapter("iwlwifi", True), "wireless.site", "error"), (Adapter("ena"), "virtual.site", "error"),
+    (Adapter("virtio_net"), "virtual.site", "notice"), (Adapter("igb"), "", "")])
+def test_cards_that_pass_one_mac_address_only(behind: Adapter, ident: str, severity: str) -> None:
+    """They are looked for below a VLAN, and where containers have MAC addresses of their own."""
+    found = on_site(behind=behind)
+    assert [item.severity for key, item in found.items() if key == ident] == ([severity] if ident else [])
+    assert set(found) == {"limits.site", *([ident] if ident else [])}
+    alone = msgspec.structs.replace(SITE, options={"macvlan_mode": "passthru"})
+    shared = msgspec.structs.replace(SITE, driver="ipvlan", options={"ipvlan_mode": "l2", "ipvlan_flag": "bridge"})
+    assert not {ident} - {""} & {*on_site(alone, behind=behind), *on_site(shared, behind=behind)}
+    switch = msgspec.structs.replace(NETWORK, id="n2", name="site", options={"uplink": "eth0"})
+    assert set(on_site(switch, behind=behind)) == {ident} - {""}
+
+
+@pytest.mark.req("M4", "I1")
+@pytest.mark.parametrize(("card", "tagged", "what", "commands"), [
+    (0x10001, 0x10000, "is switched off", ("ip link set eth0.20 up",)), (0x10001, 0x1, "has no carrier", ()),
+    (0, 0x1, "eth0 below it is switched off", ("ip link set eth0 up",))])
+def test_what_is_wrong_with_a_parent(card: int, tagged: int, what: str, commands: tuple[str, ...]) -> None:
+    finding = on_site(card=msgspec.structs.replace(CARD, flags=card), tagged=msgspec.structs.replace(TAGGED, flags=tagged))["parent.site"]
+    assert what in finding.what and finding.commands == commands and "its 2 containers are cut off" in finding.why
+
+
+def test_what_is_behind_a_link_is_read_from_sysfs(tmp_path: Path) -> None:
+    for name, driver, files in (("wlan0", "iwlwifi", ("phy80211",)), ("eth0", "igb", ()), ("br0", "", ())):
+        folder = tmp_path / "class/net" / name
+        folder.mkdir(parents=True)
+        if driver:
+            (folder / "device").mkdir()
+            (folder / "device/driver").symlink_to(f"../../../bus/pci/drivers/{driver}")
+        for file in files:
+            (folder / file).mkdir()
+    assert [adapter(name, tmp_path) for name in ("wlan0", "eth0", "br0", "gone")] == [
+        Adapter("iwlwifi", True), Adapter("igb"), Adapter(), Adapter()]

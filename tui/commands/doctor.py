@@ -26,7 +26,7 @@ _WRONG = ("error", "warning")
 @format_option
 @pass_session
 def doctor(session: Session, fix_id: str | None, undo_id: str | None, yes: bool) -> int:
-    """List what is wrong with this host's networks: forwarding, rules of others that drop packets, MTU, overlaps, pools, leftovers.
+    """List what is wrong with this host's networks: forwarding, rules of others that drop packets, parents, MTU, overlaps, pools, orphans.
 
     Exit code 1 if something is wrong, 0 if not.
     """
