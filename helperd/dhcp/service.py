@@ -8,9 +8,10 @@ import math
 import random
 import socket
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 
+from helperd.core_link import CoreLink
 from helperd.dhcp.client import Action, Client, Got, Lost, Refused, Send
 from helperd.dhcp.frames import (
     AnyToDhcp,
@@ -26,7 +27,7 @@ from helperd.dhcp.frames import (
 )
 from helperd.dhcp.packets import LONGEST, read
 from helperd.names.budget import Budget
-from helperd.names.frames import MAX_PACKET, MAX_SOCKETS, Alive, FromResolver, Ping, Ready, Start, pack
+from helperd.names.frames import Alive, FromResolver, Limits, Ping, Ready, Start
 
 AT_ONCE = 32  # frames that are read before the next link's turn
 RATE = 500.0  # frames a second and link that are looked at; what is above is dropped
@@ -168,59 +169,16 @@ class Service:
                 self._do(ident, client.heard(reply, moment))
 
 
-class CoreLink:
-    """Packets to and from the core."""
-
-    def __init__(self, pair: socket.socket) -> None:
-        self._pair = pair
-        self._out: deque[bytes] = deque()
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def tell(self, frame: FromResolver) -> None:
-        """Send as soon as the core takes it."""
-        self._out.append(pack(frame))
-        self._flush()
-
-    def _flush(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._out:
-            try:
-                self._pair.send(self._out[0])
-            except BlockingIOError:
-                loop.add_writer(self._pair, self._flush)
-                return
-            except OSError:
-                self._end()
-                return
-            self._out.popleft()
-        loop.remove_writer(self._pair)
-
-    def read(self, service: Service) -> None:
-        """Take what has come."""
-        for _ in range(64):
-            try:
-                body, fds, _, _ = socket.recv_fds(self._pair, MAX_PACKET, MAX_SOCKETS)
-            except BlockingIOError:
-                return
-            except OSError:
-                body = b""
-                fds = []
-            if not body:
-                self._end()
-                return
-            service.take(to_dhcp(body), [socket.socket(fileno=fd) for fd in fds])
-
-    def _end(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
-
-
-async def serve(pair: socket.socket) -> None:
+def serve(pair: socket.socket, limits: Limits) -> None:
     """Keep leases until the core is gone."""
+    asyncio.run(_serve(pair))
+
+
+async def _serve(pair: socket.socket) -> None:
     pair.setblocking(False)
     link = CoreLink(pair)
     service = Service(link.tell)
-    asyncio.get_running_loop().add_reader(pair, link.read, service)
+    asyncio.get_running_loop().add_reader(pair, link.read, lambda body, sockets: service.take(to_dhcp(body), sockets))
     link.tell(Ready())
     with contextlib.suppress(asyncio.CancelledError):
         await link.over

@@ -167,6 +167,7 @@ AnyToResolver = (
 AnyFromResolver = Ready | Alive | Wanted | Queries
 
 _ENCODER = msgspec.msgpack.Encoder()
+_START = msgspec.msgpack.Decoder(Start)
 _TO_RESOLVER = msgspec.msgpack.Decoder(AnyToResolver)
 _FROM_RESOLVER = msgspec.msgpack.Decoder(AnyFromResolver)
 
@@ -212,3 +213,9 @@ def to_resolver(body: bytes) -> AnyToResolver:
     """Raises msgspec.MsgspecError."""
     frame: AnyToResolver = _TO_RESOLVER.decode(body)
     return frame
+
+
+def limits_of(body: bytes) -> Limits:
+    """What the first packet of the core says, to whichever child. Raises msgspec.MsgspecError."""
+    first: Start = _START.decode(body)
+    return first.limits

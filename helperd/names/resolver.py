@@ -50,9 +50,9 @@ Sender = Callable[[bytes], None]
 
 
 class Resolver:
-    """All containers of a host. `tell` sends a frame to the core, soon."""
+    """All containers of a host. `tell` sends a frame to the core, soon; `counts` has what that drops, and all else that is counted."""
 
-    def __init__(self, limits: Limits, tell: Callable[[FromResolver], None]) -> None:
+    def __init__(self, limits: Limits, tell: Callable[[FromResolver], None], counts: Counter[str] | None = None) -> None:
         self._limits, self._tell = limits, tell
         self._tables = Tables()
         self._served: dict[str, Served] = {}
@@ -64,7 +64,7 @@ class Resolver:
         self._asked: list[Asked] = []
         self._lost = 0
         self._timer: asyncio.TimerHandle | None = None
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter() if counts is None else counts
         self._takers: dict[type, Callable[[Any], None]] = {
             NetworkPut: self._tables.put_network, NetworkGone: lambda frame: self._tables.drop_network(frame.id),
             EndpointPut: self._tables.put_endpoint, EndpointGone: lambda frame: self._tables.drop_endpoint(frame.id),

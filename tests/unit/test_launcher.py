@@ -158,6 +158,28 @@ def test_what_no_longer_fits_is_set_up_again(checkout: Checkout, damage: str) ->
     assert checkout.start("ps").stderr == ""
 
 
+def test_an_environment_of_another_checkout_is_left_alone(checkout: Checkout) -> None:
+    checkout.start()
+    other = checkout.folder.with_name("another")
+    shutil.copytree(checkout.folder, other, ignore=shutil.ignore_patterns(".venv"))
+    (other / ".venv").symlink_to(checkout.folder / ".venv")
+    checkout.calls()
+    before = sorted(checkout.folder.rglob("*")), (checkout.folder / ".venv/netdeck.stamp").read_text()
+    mine = checkout.folder
+    checkout.folder = other
+    refused = checkout.start("ps")
+    assert refused.returncode == 1 and f"symbolic link to {mine}/.venv" in refused.stderr and "rm '" in refused.stderr
+    assert checkout.start("--set-up", "test").returncode == 1 and not [call for call in checkout.calls() if "install" in call]
+    assert (sorted(mine.rglob("*")), (mine / ".venv/netdeck.stamp").read_text()) == before
+    # A link to a place that was set up for this checkout is its user's choice.
+    (other / ".venv").unlink()
+    assert checkout.start("ps").returncode == 0
+    (other / ".venv").rename(other.with_name("kept"))
+    (other / ".venv").symlink_to(other.with_name("kept"))
+    (other / "pyproject.toml").write_text("# other")
+    assert checkout.start("ps").stdout == "started -P -m tui ps\n"
+
+
 def test_no_network_says_what_to_do_and_the_next_start_tries_again(checkout: Checkout) -> None:
     checkout.no_network.touch()
     failed = checkout.start("ps")
