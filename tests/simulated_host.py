@@ -1,7 +1,7 @@
 """A host of its own for one test: network, mount and PID namespaces that a holder process keeps, gone with it.
 
-Nothing done in it reaches the machine: `/run` is an empty tmpfs, `/proc` and `/sys` show only this host. Other folders
-are the machine's, so a test and its host can share `tmp_path`.
+Nothing done in it reaches the machine: `/run` is an empty tmpfs, `/proc` and `/sys` show only this host, and what is written below `/etc`
+stays in it. Other folders are the machine's, so a test and its host can share `tmp_path`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,21 @@ CLONE_NEWNET = 0x40000000
 _NAMESPACES = ("--net", "--mount", "--propagation=private", "--uts", "--pid", "--mount-proc")
 
 # The shell stays PID 1 and reaps orphans; it ends, and all its host with it, when our end of its standard input closes.
+# Its /etc is the machine's with a layer above it that takes what is written, and the files mounted in there, which no layer shows.
 _HOLDER = """
 set -e
+mount -t tmpfs -o mode=0755 etc /run
+mkdir /run/new /run/work
+while read -r id parent device root place rest; do
+    case $place in /etc/*) cd /etc && cp -a --parents "${place#/etc/}" /run/new ;; esac
+done < /proc/self/mountinfo
+cd /
+if mount -t overlay -o lowerdir=/etc,upperdir=/run/new,workdir=/run/work etc /etc 2> /dev/null; then
+    umount /run
+else
+    cp -a /etc/. /run/new
+    mount --bind /run/new /etc
+fi
 mount -t tmpfs -o mode=0755 run /run
 mkdir /run/netns
 mount -t sysfs sysfs /sys

@@ -33,9 +33,7 @@ class NamesHost:
         self.host, self.folder = host, folder
         host.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
         self.resolv_conf(f"nameserver {HOST_SERVER}\n")
-        # /etc is the machine's own, until a copy hides it: nothing may be made in it before.
-        host.run("mkdir /run/etc && cp -a /etc/. /run/etc && mount --bind /run/etc /etc && rm -rf /etc/netns /etc/resolv.conf "
-                 "&& mkdir /etc/netns && touch /etc/resolv.conf")
+        host.run("rm -rf /etc/netns /etc/resolv.conf && mkdir /etc/netns && touch /etc/resolv.conf")
         host.run(f"mount --bind {folder}/resolv.conf /etc/resolv.conf")
         self.helper = RunningHelper(host, folder)
 

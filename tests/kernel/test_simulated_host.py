@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -23,6 +24,21 @@ def test_links_and_namespaces_stay_inside(host: SimulatedHost, netns_dir: Path) 
     assert not Path("/run/netns/blue").exists()
     assert os.stat(netns_dir / "blue").st_ino == int(host.run("stat -L -c %i /run/netns/blue"))
     assert host.run("ls /sys/class/net").split() == ["lo", "nd-a"]
+
+
+def test_what_is_written_below_etc_stays_inside(host: SimulatedHost) -> None:
+    """Also where the machine has a file mounted there, as containers have it with resolv.conf."""
+    before = {path: Path(path).stat().st_mtime_ns for path in ("/etc", "/etc/passwd", "/etc/hosts")}
+    assert host.run("cat /etc/passwd") == Path("/etc/passwd").read_text()
+    assert host.run("echo mine > /etc/netdeck-new; echo 192.0.2.7 mine >> /etc/hosts; rm /etc/passwd; ls /etc").count("netdeck-new") == 1
+    assert "mine" in host.run("cat /etc/netdeck-new /etc/hosts", netns=host.add_namespace("blue"))
+    assert not Path("/etc/netdeck-new").exists() and "192.0.2.7 mine" not in Path("/etc/hosts").read_text()
+    assert {path: Path(path).stat().st_mtime_ns for path in before} == before
+    code = ("from tests.simulated_host import SimulatedHost; made = SimulatedHost(); "
+            "print(made.run('cat /etc/hosts; echo changed > /etc/hosts'), open('/etc/hosts').read()); made.close()")
+    script = f"mount --bind /etc/hostname /etc/hosts && exec {sys.executable} -c {shlex.quote(code)}"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == Path("/etc/hostname").read_text().split() * 2, done.stdout + done.stderr
 
 
 def test_a_failed_command_shows_its_words(host: SimulatedHost) -> None:
