@@ -29,7 +29,7 @@ async def opened(
         yield app, helper, pilot
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await pilot.pause(0.01)

@@ -5,6 +5,7 @@ The reader can be slow like a thin link, and can answer the program's questions 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -104,7 +105,8 @@ class PtySession:
         os.write(self.fd, keys)
 
     def pump(self, seconds: float, until: Callable[[], bool] = lambda: False, quiet: float | None = None) -> bool:
-        """Read for at most `seconds`, until `until()` or until nothing came for `quiet` seconds. Whether `until` held."""
+        """Read for at most `seconds`, until `until()` or until for `quiet` seconds nothing came and the program had nothing to do (one that
+        waits for a busy processor is silent too). Whether `until` held."""
         end = time.monotonic() + seconds
         last = time.monotonic()
         while time.monotonic() < end:
@@ -113,13 +115,24 @@ class PtySession:
                 last = time.monotonic()
                 if until():
                     return True
-            elif quiet is not None and not self._due and time.monotonic() - last > quiet:
-                break
+            elif quiet is not None and not self._due:
+                if self._at_work():
+                    last = time.monotonic()
+                elif time.monotonic() - last > quiet:
+                    break
         return until()
 
-    def settle(self, seconds: float = 10.0) -> None:
+    def settle(self, seconds: float = 60.0, quiet: float = 0.6) -> None:
         """Read until the program has been quiet for a while."""
-        self.pump(seconds, quiet=0.6)
+        self.pump(seconds, quiet=quiet)
+
+    def _at_work(self) -> bool:
+        """Whether a thread of the program runs, or would if it had a processor (proc_pid_stat(5): R; D while it waits for a disk)."""
+        for path in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                if path.read_text().rpartition(")")[2].split()[0] in "RD":
+                    return True
+        return False
 
     def shows(self, text: str) -> bool:
         return any(text in line for line in self.screen.display)

@@ -65,18 +65,18 @@ def _record(env: dict[str, str], kind: str = "live", resizes: bool = True) -> Re
             recorded.sizes.append(session.received - before)
             recorded.texts.append("\n".join(session.screen.display))
 
-        assert session.pump(15, lambda: session.shows("veth000003")), session.screen.display
-        session.settle()
+        assert session.pump(60, lambda: session.shows("veth000003")), session.screen.display
+        session.settle(quiet=0.35)
         note(0)
         for _, keys in STEPS:
             before = session.received
             session.send(keys)
-            session.settle()
+            session.settle(quiet=0.35)
             note(before)
         for size in ((70, 20), (110, 32), (40, 12)) if resizes else ():
             before = session.received
             session.resize(*size)
-            session.settle()
+            session.settle(quiet=0.35)
             note(before)
     return recorded
 
@@ -127,7 +127,7 @@ def test_bytes_are_a_fraction_of_stock_output(stock: Recorded, quick: Recorded) 
 
 def test_idle_writes_nothing() -> None:
     with PtySession(sample("live", 50)) as session:
-        assert session.pump(15, lambda: session.shows("veth000003"))
+        assert session.pump(60, lambda: session.shows("veth000003"))
         session.settle()
         before = session.received
         session.pump(3.0)
@@ -136,7 +136,7 @@ def test_idle_writes_nothing() -> None:
 
 def test_suspend_and_resume_repaints_everything() -> None:
     with PtySession(sample("live", 50)) as session:
-        assert session.pump(15, lambda: session.shows("veth000003"))
+        assert session.pump(60, lambda: session.shows("veth000003"))
         session.settle()
         expected = session.cells()
         os.kill(session.pid, signal.SIGTSTP)
@@ -150,7 +150,7 @@ def test_suspend_and_resume_repaints_everything() -> None:
 
 def test_no_motion_mouse_and_no_focus_reports_are_asked_for() -> None:
     with PtySession(sample("live", 5)) as session:
-        assert session.pump(15, lambda: session.shows("veth000003"))
+        assert session.pump(60, lambda: session.shows("veth000003"))
         session.settle()
         session.send(b"q")
         assert session.wait_exit() == 0
@@ -160,7 +160,7 @@ def test_no_motion_mouse_and_no_focus_reports_are_asked_for() -> None:
 
 def test_mouse_can_be_switched_on_and_off_without_motion_reports() -> None:
     with PtySession(sample("live", 5)) as session:
-        assert session.pump(15, lambda: session.shows("veth000003"))
+        assert session.pump(60, lambda: session.shows("veth000003"))
         session.settle()
         session.send(b"o")
         assert session.pump(5, lambda: b"\x1b[?1000h\x1b[?1002h\x1b[?1006h" in session.output)
@@ -173,14 +173,14 @@ def test_mouse_can_be_switched_on_and_off_without_motion_reports() -> None:
 
 def test_copy_goes_to_the_users_terminal() -> None:
     with PtySession(sample("live", 5), env={"TMUX": "", "STY": ""}) as session:
-        assert session.pump(15, lambda: session.shows("veth000003"))
+        assert session.pump(60, lambda: session.shows("veth000003"))
         session.send(b"xc")
         assert session.pump(5, lambda: b"\x1b]52;c;ZWNobyAx\x07" in session.output)
 
 
 def test_after_another_program_had_the_terminal_everything_is_painted_again() -> None:
     with PtySession(sample("live", 50)) as session:
-        assert session.pump(15, lambda: session.shows("veth000003"))
+        assert session.pump(60, lambda: session.shows("veth000003"))
         session.settle()
         expected, before = session.cells(), session.received
         session.send(b"z")
