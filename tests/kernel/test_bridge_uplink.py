@@ -13,6 +13,7 @@ import pytest
 from protocol.errors import Conflict, InvalidValue, NetdeckError, NotFound
 from tests.kernel.lan import attach, reaches, silent
 from tests.kernel.site_dhcp import Dnsmasq
+from tests.kernel.steady import same_again, steady
 from tests.running_helper import RunningHelper
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
@@ -99,13 +100,15 @@ def test_links_that_the_host_lives_by_are_refused(lan: RunningHelper) -> None:
     lan.host.run(
         "ip link add br0 type bridge && for n in port base way; do ip link add $n type veth peer name ${n}p && ip link set $n up; done && "
         "ip link set port master br0 && ip link add link base name theirs type macvlan mode bridge && ip route add 10.66.0.0/16 dev way")
-    before = lan.host.run("ip -o addr; ip route; bridge link")
+    def state() -> str:
+        return lan.host.run("ip -o addr; ip route; bridge link")
+    before = steady(state)
     for options, error, words in BAD:
         with pytest.raises(error, match=words):
             create(lan, options=options)
     with pytest.raises(InvalidValue, match="leads nowhere"):
         create(lan, internal=True)
-    assert lan.host.run("ip -o addr; ip route; bridge link") == before
+    assert same_again(state, before) == before
     create(lan, ipam="dhcp")
     with pytest.raises(Conflict, match="network site has it"):
         lan.call("network.create", name="more", options={"uplink": "eth1"}, ipam="dhcp")

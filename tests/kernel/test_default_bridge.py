@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.kernel.steady import same_again, steady
 from tests.kernel.test_networks import address, attach, reaches
 from tests.running_helper import RunningHelper
 from tests.simulated_host import HostError, SimulatedHost
@@ -114,14 +115,16 @@ def test_with_containers_on_it_what_they_can_bear_changes_and_the_rest_is_told(s
     assert not reaches(helper, "c2", address(endpoint))
     assert address(attach(helper, "bridge", "c3")).startswith("10.22.7.")
     assert helper.call("doctor.list") == []
-    before, kernel = bridge(helper), helper.host.run("ip addr; ip -n c1 addr; ip -n c1 route")
+    def state() -> str:
+        return helper.host.run("ip addr; ip -n c1 addr; ip -n c1 route")
+    before, kernel = bridge(helper), steady(state)
     taken = f'bip = "10.22.0.1/16"\ndefault-gateway = "{address(endpoint)}"\n'
     for text, words in (('bip = "10.23.0.1/16"\n', "Disconnect them"), ('bip = "10.22.0.2/16"\n', "gateway 10.22.0.2"),
                         ("ipv6 = true\n", "Disconnect them"), (taken, "netns:c1")):
         configure(helper, text)
         helper.restart()
         assert bridge(helper) == before
-        assert helper.host.run("ip addr; ip -n c1 addr; ip -n c1 route") == kernel
+        assert same_again(state, kernel) == kernel
         finding, = helper.call("doctor.list")
         assert finding["id"] == "default-bridge" and "netns:c1" in finding["what"] and words in finding["what"]
         assert "stays as it is" in helper.log()
@@ -147,7 +150,9 @@ def test_a_wrong_file_stops_the_start_and_changes_nothing(stopped: RunningHelper
     helper = stopped.start()
     attach(helper, "bridge", "c1")
     helper.stop()
-    before = helper.host.run("ip addr; ip route; nft -s list ruleset; sysctl -a 2>/dev/null | grep -F netdeck0")
+    def state() -> str:
+        return helper.host.run("ip addr; ip route; nft -s list ruleset; sysctl -a 2>/dev/null | grep -F netdeck0")
+    before = steady(state)
     stored = (helper.folder / "state" / "state.db").read_bytes()
     configure(helper, 'bip = "10.20.0.0/16"\nmtu = "x"\n\n[roles]\ndefault = "boss"\nbib = 3\n')
     with pytest.raises(HostError) as caught:
@@ -157,7 +162,7 @@ def test_a_wrong_file_stops_the_start_and_changes_nothing(stopped: RunningHelper
     for line, key in ((1, "bip"), (2, "mtu"), (5, "roles.default"), (6, "roles.bib")):
         assert f"netdeck helper: {file}:{line}: {key}: " in said
     assert "has 4 errors, so the helper does not start and nothing was changed" in said and "Traceback" not in said
-    assert helper.host.run("ip addr; ip route; nft -s list ruleset; sysctl -a 2>/dev/null | grep -F netdeck0") == before
+    assert same_again(state, before) == before
     assert (helper.folder / "state" / "state.db").read_bytes() == stored
     configure(helper, "")
     helper.start()

@@ -10,6 +10,7 @@ import pytest
 
 from protocol.errors import Conflict, InUse, InvalidValue
 from tests.kernel.lan import attach, reaches, silent
+from tests.kernel.steady import same_again, steady
 from tests.running_helper import RunningHelper
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
@@ -42,7 +43,7 @@ def test_host_and_containers_reach_each_other_and_all_else_stays(lan: RunningHel
     create(lan, ipv6=True, subnets=[V4, V6])
     first = attach(lan, "pub", "c1")
     assert silent(lan, "", "192.168.1.2") and silent(lan, "c1", "192.168.1.250")
-    before = host_state(lan)
+    before = steady(lambda: host_state(lan))
     dry = lan.command("network", "host-access", "--dry-run", "pub", "on")
     assert "type macvlan mode bridge" in dry and "192.168.1.2/32" in dry and host_state(lan) == before
     assert "host access: on, as 192.168.1.3, 2001:db8:1::3" in lan.command("network", "host-access", "pub", "on")
@@ -75,7 +76,7 @@ def test_host_and_containers_reach_each_other_and_all_else_stays(lan: RunningHel
     assert "already" in lan.command("network", "host-access", "pub", "on")
     # Off: the host is as it was.
     assert "host access: off" in lan.command("network", "host-access", "pub", "off")
-    assert host_state(lan) == before and silent(lan, "", "192.168.1.2") and reaches(lan, "c1", "192.168.1.1")
+    assert same_again(lambda: host_state(lan), before) == before and silent(lan, "", "192.168.1.2") and reaches(lan, "c1", "192.168.1.1")
     assert [row["text"] for row in lan.call("event.list") if row["subject"] == "pub" and row["action"] == "changed"] == [
         "host access: on, as 192.168.1.3, 2001:db8:1::3; aux-address host-access added: 192.168.1.3; aux-address host-access added: "
         "2001:db8:1::3", "host access: off; aux-address host-access removed; aux-address host-access removed"]
@@ -133,7 +134,7 @@ def test_what_can_not_be_is_told_and_leaves_nothing(lan: RunningHelper) -> None:
         lan.call("network.host-access", name="bridge", on=True)
     create(lan, subnets=[V4])
     attach(lan, "pub", "c1")
-    before = host_state(lan)
+    before = steady(lambda: host_state(lan))
     for args, error, words in (
             ({"ip": "192.168.1.250"}, InvalidValue, "aux-address eth0"), ({"ip": "192.168.1.1"}, InvalidValue, "the gateway"),
             ({"ip": "192.168.1.2"}, Conflict, "in use by container netns:c1"), ({"ip": "10.0.0.1"}, InvalidValue, "outside network pub"),
@@ -148,4 +149,5 @@ def test_what_can_not_be_is_told_and_leaves_nothing(lan: RunningHelper) -> None:
         access(lan, True)
     assert lan.host.run(f"ip -o link show {link}") == theirs
     lan.host.run(f"ip link del {link}")
-    assert host_state(lan) == before and lan.call("network.inspect", names=["pub"])[0]["Netdeck"]["HostAccess"] is None
+    assert same_again(lambda: host_state(lan), before) == before
+    assert lan.call("network.inspect", names=["pub"])[0]["Netdeck"]["HostAccess"] is None
