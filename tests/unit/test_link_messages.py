@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,16 +117,3 @@ def test_the_flags_of_a_bridge_port(index: int, isolated: bool, hairpin: bool) -
 def test_a_link_is_deleted_by_its_number(index: int) -> None:
     whole = encode(ifinfmsg, link_messages.RTM_DELLINK, 0, {"index": index})
     assert parsed(ifinfmsg, link_messages.delete_link(index)) == parsed(ifinfmsg, whole)
-
-
-def test_of_pyroute2_only_the_messages_are_imported_and_others_still_get_the_whole() -> None:
-    """To import all of it takes half of a helper's start."""
-    script = """if True:
-        import sys
-        from helperd.kernel import message_classes, port_vlans
-        left = [name for name in sys.modules if "pyroute2" in name]
-        import pyroute2
-        print(left, pyroute2.IPRoute.__name__, message_classes.rtmsg.__name__)
-    """
-    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ["[] IPRoute rtmsg"], done.stderr
