@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 
 from drivers.bridge_links import opens_links
-from drivers.objects import HOST, LINKED_CHAIN, MASKED, AnyObject, Chain, Jump, Match, Rule
+from drivers.objects import HOST, LINKED_CHAIN, MASKED, RELAYED_CHAIN, AnyObject, Chain, Jump, Match, Rule
 from protocol.model import Network
 from protocol.names import display_text
 
@@ -80,7 +80,11 @@ def _from_rules(network: Network) -> tuple[Rule, ...]:
 def _arrive_rules(network: Network) -> tuple[Rule, ...]:
     """Packets that came in by the bridge, before anything else. Its `route_localnet` is on while ports are published."""
     loopback = Match("ip daddr", ("127.0.0.0/8",))
-    return (Rule((loopback,), "drop", _comment(network, "containers don't reach the host's loopback")),)
+    rules = [Rule((loopback,), "drop", _comment(network, "containers don't reach the host's loopback"))]
+    if network.internal:
+        to_host = Match("fib daddr type", ("local",))  # where bridged packets are filtered too, its own come by here as well
+        rules.append(Rule((to_host,), f"jump {RELAYED_CHAIN}", _comment(network, "internal, no published ports of others")))
+    return tuple(rules)
 
 
 def _in_rules(network: Network) -> tuple[Rule, ...]:

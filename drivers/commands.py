@@ -36,6 +36,7 @@ from drivers.objects import (
     PortSocket,
     PortVlans,
     Published,
+    Relayed,
     Route,
     Sysctl,
     Up,
@@ -173,7 +174,7 @@ def _at(address: str, port: int) -> str:
 _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     PortSocket: lambda item, where: (
         f"port {_at(item.address, item.port)}/{item.protocol} kept from others {where(item.place)}"
-        + (f", its own loopback relayed to {_at(item.target, item.target_port)}" if item.target else "")
+        + (f", {'relayed' if item.crosses else 'its own loopback relayed'} to {_at(item.target, item.target_port)}" if item.target else "")
     ),
     Bridge: lambda item, where: f"bridge {item.name} {where(item.place)}, mtu {item.mtu}",
     Veth: _say_veth,
@@ -195,6 +196,8 @@ _SAY: dict[type[Any], Callable[[Any, _Where], str]] = {
     Published: lambda item, where: (
         f"firewall: port {_at(item.address, item.host_port)}/{item.protocol} to {_at(item.target, item.port)}"
     ),
+    Relayed: lambda item, where: f"firewall: internal networks don't reach the relay at "
+                                f"{_at(item.address, item.port)}/{item.protocol}",
     NameServer: lambda item, where: f"names at {NAME_ADDRESS} {where(item.place)}",
 }
 
@@ -366,7 +369,7 @@ def _jump(action: str, item: Jump, before: AnyObject | None, places: _Places) ->
     return [_nft(places, item.place, line)]
 
 
-def _element(action: str, item: Masked | Linked | Published, before: AnyObject | None, places: _Places) -> Words:
+def _element(action: str, item: Masked | Linked | Published | Relayed, before: AnyObject | None, places: _Places) -> Words:
     found = nft_ports.element(item)
     there = f"add element {_TABLE} {found.map} {nft_ports.element_text(found)}"
     gone = f"delete element {_TABLE} {found.map} {nft_ports.key_text(found)}"
@@ -415,6 +418,7 @@ _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]
     Masked: _element,
     Linked: _element,
     Published: _element,
+    Relayed: _element,
     PortSocket: _socket,
     NameServer: _name_server,
 }

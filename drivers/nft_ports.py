@@ -11,7 +11,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
-from drivers.objects import LINKED, LINKED_CHAIN, MASKED, TABLE, Linked, Masked, Published
+from drivers.objects import LINKED, LINKED_CHAIN, MASKED, RELAYED_CHAIN, TABLE, Linked, Masked, Published, Relayed
 from protocol.errors import InvalidValue
 from protocol.names import display_text
 
@@ -29,6 +29,7 @@ NO_WAY_BACK = "a link-local sender could not be answered from a container"
 AT = "ports published on one address"
 ANY = "ports published on all addresses"
 OPENED = "from a container to the ports of one that it is linked to"
+NOT_BY_RELAY = "internal networks don't get out through the relay of published ports"
 
 
 class Element(NamedTuple):
@@ -46,27 +47,37 @@ class _Map(NamedTuple):
 
 
 MAPS = tuple(_Map(f"published{'-at' if at else ''}-{version}", version, at) for at in (True, False) for version in (4, 6))
-NAMES = frozenset((*(item.name for item in MAPS), *MASKED.values(), *LINKED.values()))
+RELAYED = tuple(_Map(f"relayed{'-at' if at else ''}-{version}", version, at) for at in (True, False) for version in (4, 6))
+NAMES = frozenset((*(item.name for item in (*MAPS, *RELAYED)), *MASKED.values(), *LINKED.values()))
 
 
-def element(item: Published | Masked | Linked) -> Element:
+def element(item: Published | Masked | Linked | Relayed) -> Element:
     """The element that `item` is. Raises InvalidValue where a part of it can't be written into the table."""
     if isinstance(item, Masked):
         return Element(MASKED[_version(item.address)], (_address(item.address),))
+    if not _PROTOCOL.match(item.protocol):
+        raise InvalidValue(f"protocol {display_text(item.protocol)!r} can't be published", field="protocol",
+                           value=display_text(item.protocol))
+    if isinstance(item, Relayed):
+        name, key = _place_of("relayed", item.protocol, item.address, item.port)
+        return Element(name, key)
     source = item.source if isinstance(item, Linked) else item.address
     version = _version(source)
     if _version(item.target) != version:
         raise InvalidValue(f"port {item.port if isinstance(item, Linked) else item.host_port} of {source} can't lead to {item.target}: "
                            "they are of two families", field="target", value=item.target)
-    if not _PROTOCOL.match(item.protocol):
-        raise InvalidValue(f"protocol {display_text(item.protocol)!r} can't be published", field="protocol",
-                           value=display_text(item.protocol))
     if isinstance(item, Linked):
         return Element(LINKED[version], (_address(source), _address(item.target), item.protocol, _port(item.port)))
-    wild = item.address == _WILD[version]
-    key = (item.protocol, _port(item.host_port))
-    return Element(f"published-{version}" if wild else f"published-at-{version}", key if wild else (_address(item.address), *key),
-                   (_address(item.target), _port(item.port)))
+    name, key = _place_of("published", item.protocol, item.address, item.host_port)
+    return Element(name, key, (_address(item.target), _port(item.port)))
+
+
+def _place_of(kind: str, protocol: str, address: str, port: int) -> tuple[str, tuple[str, ...]]:
+    """The map or set for a port of the host, and the key in it."""
+    version = _version(address)
+    wild = address == _WILD[version]
+    key = (protocol, _port(port))
+    return (f"{kind}-{version}", key) if wild else (f"{kind}-at-{version}", (_address(address), *key))
 
 
 def element_text(item: Element) -> str:
@@ -85,6 +96,9 @@ def maps() -> list[str]:
     made = [f"add set {_TABLE} {name} {{ type {_TYPE[version]}; }}" for version, name in MASKED.items()]
     made += [f"add set {_TABLE} {name} {{ type {_TYPE[version]} . {_TYPE[version]} . inet_proto . inet_service; }}"
              for version, name in LINKED.items()]
+    for item in RELAYED:
+        at = f"{_TYPE[item.version]} . " if item.at else ""
+        made.append(f"add set {_TABLE} {item.name} {{ type {at}inet_proto . inet_service; }}")
     for item in MAPS:
         at = f"{_TYPE[item.version]} . " if item.at else ""
         made.append(f"add map {_TABLE} {item.name} {{ type {at}inet_proto . inet_service : {_TYPE[item.version]} . inet_service; }}")
@@ -93,9 +107,13 @@ def maps() -> list[str]:
 
 def chains() -> list[str]:
     """The commands that make the chains that look the maps and sets up, and the base chains that lead to published ports."""
-    made = [f"add chain {_TABLE} {LINKED_CHAIN}", f"add chain {_TABLE} {CHAIN}"]
+    made = [f"add chain {_TABLE} {name}" for name in (LINKED_CHAIN, RELAYED_CHAIN, CHAIN)]
     made += [f"add rule {_TABLE} {LINKED_CHAIN} {_FAMILY[version]} saddr . {_FAMILY[version]} daddr . meta l4proto . th dport "
              f'@{name} counter accept comment "{OPENED}"' for version, name in LINKED.items()]
+    for item in RELAYED:
+        match = f"{_FAMILY[item.version]} daddr . " if item.at else f"meta nfproto ipv{item.version} "
+        made.append(f"add rule {_TABLE} {RELAYED_CHAIN} {match}meta l4proto . th dport @{item.name} counter drop "
+                    f'comment "{NOT_BY_RELAY}"')
     made += [f"add chain {_TABLE} {chain} {{ type nat hook {hook} priority -100; policy accept; }}" for chain, hook in HOOKS]
     made.append(f'add rule {_TABLE} {CHAIN} ip6 saddr fe80::/10 counter return comment "{NO_WAY_BACK}"')
     for item in MAPS:
@@ -115,6 +133,7 @@ def comments() -> dict[str, list[str]]:
     """The comments of the rules that `chains` makes, by chain: what is compared when the table is read back."""
     return {
         LINKED_CHAIN: [OPENED] * len(LINKED),
+        RELAYED_CHAIN: [NOT_BY_RELAY] * len(RELAYED),
         CHAIN: [NO_WAY_BACK, *(AT if item.at else ANY for item in MAPS)],
         "prerouting": [REMOTE_LOOPBACK, LOOK],
         "output": [OWN_LOOPBACK, LOOK],

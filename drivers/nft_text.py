@@ -15,6 +15,7 @@ from drivers.objects import (
     HOST,
     LINKED_CHAIN,
     MASKED,
+    RELAYED_CHAIN,
     TABLE,
     VERDICT_MAPS,
     Chain,
@@ -23,6 +24,7 @@ from drivers.objects import (
     Masked,
     Match,
     Published,
+    Relayed,
     Rule,
     TableItem,
     VerdictMap,
@@ -37,7 +39,7 @@ _WORD = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
 _ADDRESS = re.compile(r"\A[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?\Z")  # no zone: ipaddress takes any text behind a %
 _RANGE = re.compile(r"\A([0-9]{1,5})-([0-9]{1,5})\Z")
 _SETS = frozenset(f"@{name}" for name in MASKED.values())
-_VERDICTS = frozenset({"accept", "drop", "return", "masquerade", f"jump {LINKED_CHAIN}"})
+_VERDICTS = frozenset({"accept", "drop", "return", "masquerade", f"jump {LINKED_CHAIN}", f"jump {RELAYED_CHAIN}"})
 _COMMENT_LIMIT = 127  # NFTNL_UDATA_COMMENT_MAXLEN, bytes
 _META_BARE = frozenset({"iifname", "oifname"})
 _META = frozenset({"nfproto", "l4proto", "mark"})
@@ -245,6 +247,6 @@ def table_text(objects: Iterable[TableItem]) -> str:
     lines += [
         f"add element {table} {map_name(item.map)} {element_text(item)}" for item in items if isinstance(item, Jump)
     ]
-    for found in (nft_ports.element(item) for item in items if isinstance(item, Masked | Linked | Published)):
+    for found in (nft_ports.element(item) for item in items if isinstance(item, Masked | Linked | Published | Relayed)):
         lines.append(f"add element {table} {found.map} {nft_ports.element_text(found)}")
     return "\n".join(lines) + "\n"

@@ -18,6 +18,7 @@ from drivers.object_base import Key as Key
 from drivers.object_base import Object as Object
 from drivers.port_objects import PortVlans as PortVlans
 from drivers.port_objects import Uplink as Uplink
+from drivers.relayed import Relayed as Relayed
 
 HOST = "host"
 LINK_GROUP = 0x6E64  # "nd"; the mark of our links, IFLA_GROUP
@@ -30,7 +31,8 @@ NAME_TABLE = "netdeck-names"  # nftables table inside containers, family ip
 
 class PortSocket(Object, frozen=True, tag="port-socket"):
     """A socket of the helper's that is bound to a port of the host: nobody else can have it. It answers nobody; with a `target`
-    what comes to it is carried there by the relay, for what the kernel can't lead to a container by itself."""
+    the relay carries to there what the kernel can't lead to a container by itself: what this host sends to its own loopback, and
+    to a `target` of the other family, all that comes."""
 
     protocol: str  # tcp | udp | sctp
     address: str  # 0.0.0.0, ::, or one of the host's
@@ -39,6 +41,11 @@ class PortSocket(Object, frozen=True, tag="port-socket"):
     target_port: int = 0
 
     rank: ClassVar[int] = 5  # before all else: a port that is taken stops a change before it has begun
+
+    @property
+    def crosses(self) -> bool:
+        """Whether all that comes is carried, into the other family."""
+        return bool(self.target) and (":" in self.target) != (":" in self.address)
 
     @property
     def key(self) -> Key:
@@ -370,9 +377,10 @@ VERDICT_MAPS: tuple[VerdictMap, ...] = (
 MASKED = {4: "masked-4", 6: "masked-6"}  # sets of addresses
 LINKED = {4: "linked-4", 6: "linked-6"}  # sets of what links open: from, to, protocol, port
 LINKED_CHAIN = "linked"  # looks them up, and accepts
+RELAYED_CHAIN = "relayed"  # looks up what the relay answers, and drops
 
 LINK_KINDS: tuple[type[Object], ...] = (Bridge, Veth, Dummy, Vlan, Macvlan, Ipvlan)
-TableItem = Chain | Jump | Masked | Linked | Published  # what the table `inet netdeck` holds
+TableItem = Chain | Jump | Masked | Linked | Published | Relayed  # what the table `inet netdeck` holds
 BridgePort = Uplink | PortVlans
 Child = Macvlan | Ipvlan
 AnyObject = PortSocket | Bridge | Veth | Dummy | Vlan | Child | BridgePort | Sysctl | Address | Up | Route | TableItem | NameServer

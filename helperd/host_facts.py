@@ -125,6 +125,16 @@ class HostFacts:
                 reserved.update(range(int(low), int(high or low) + 1))
         yield from (number for number in range(first, last + 1) if number not in reserved)
 
+    @staticmethod
+    def has_ipv6() -> bool:
+        """Whether ports can be held on addresses of IPv6: not where the kernel was started without it."""
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+                sock.bind(("::", 0))
+        except OSError:
+            return False
+        return True
+
     def nameservers(self) -> tuple[str, ...]:
         return _nameservers(self.resolv_conf())
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from drivers.bridge_ports import RELAYED, family
 from drivers.default_route import choose_default_routes
 from drivers.driver import Driver, families
 from drivers.objects import Route
@@ -49,7 +50,7 @@ def placed(ports: Iterable[Port], pairs: Pairs, drivers: Mapping[str, Driver]) -
     wanted: dict[str, list[Port]] = {}
     lost = []
     for port in ports:
-        way = ways.get(6 if ":" in port.host else 4)
+        way = ways.get(family(port)) or (next(iter(ways.values()), None) if port.protocol in RELAYED else None)
         if way is None:
             lost.append(port)
         else:
@@ -59,14 +60,14 @@ def placed(ports: Iterable[Port], pairs: Pairs, drivers: Mapping[str, Driver]) -
 
 
 def chosen(wishes: Sequence[PortWish], container: Container, pairs: Pairs, drivers: Mapping[str, Driver], automatic: Iterator[int],
-           free: Free) -> tuple[Port, ...]:
+           free: Free, six: bool) -> tuple[Port, ...]:
     """The ports that `wishes` get, beside those that the container has; those without a number of their own the next of
-    `automatic` that is free. Raises InvalidValue, Conflict, Exhausted."""
+    `automatic` that is free. `six`: the host has IPv6. Raises InvalidValue, Conflict, Exhausted."""
     ways = leads_through(pairs, drivers)
     have = sum(len(endpoint.ports) for _, endpoint in pairs)
     found: list[Port] = []
     for wish in wishes:
-        hosts = _hosts(wish, container, pairs, ways)
+        hosts = _hosts(wish, container, pairs, ways, six)
         if have + len(found) + len(hosts) > MOST:
             raise InvalidValue(f"container {container.ref} would have more than {MOST} published ports", field="publish",
                                value=str(have + len(found) + len(hosts)))
@@ -74,23 +75,26 @@ def chosen(wishes: Sequence[PortWish], container: Container, pairs: Pairs, drive
     return tuple(found)
 
 
-def _hosts(wish: PortWish, container: Container, pairs: Pairs, ways: Mapping[int, tuple[Network, Endpoint]]) -> tuple[str, ...]:
-    """The addresses of the host that a wish means."""
+def _hosts(wish: PortWish, container: Container, pairs: Pairs, ways: Mapping[int, tuple[Network, Endpoint]],
+           six: bool) -> tuple[str, ...]:
+    """The addresses of the host that a wish means. As in docker, who names none means those of IPv6 too where the container has
+    only IPv4, and not the other way round."""
     if not ways:
         raise InvalidValue(_no_way(container, pairs), field="publish", value=container.ref)
     if wish.host:
         version = 6 if ":" in wish.host else 4
-        if version not in ways:
+        if version not in ways and wish.protocol not in RELAYED:
             names = ", ".join(dict.fromkeys(network.name for network, _ in ways.values()))
             raise InvalidValue(f"port {wish.port}/{wish.protocol} can't be published on {wish.host}: container {container.ref} has no "
-                               f"IPv{version} address on a bridge network (it is on {names}), and a port of the host leads only to an "
-                               "address of its own family: publish it on one of the other, or connect the container to a network that "
-                               "has both", field="publish", value=wish.host)
+                               f"IPv{version} address on a bridge network (it is on {names}), and from one family into the other only "
+                               "tcp and udp are carried: publish it on an address of the other family, or connect the container to a "
+                               "network that has both", field="publish", value=wish.host)
         return (wish.host,)
     default = ways[4][0].options.get("host_binding_ipv4", EVERYWHERE[4]) if 4 in ways else EVERYWHERE[4]
     if default != EVERYWHERE[4]:
         return (default,)  # as in docker: who binds to one address does not mean all of the other family
-    return tuple(EVERYWHERE[version] for version in sorted(ways))
+    crossing = {6} if six and wish.protocol in RELAYED else set()
+    return tuple(EVERYWHERE[version] for version in sorted({*ways, *crossing}))
 
 
 def _no_way(container: Container, pairs: Pairs) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from drivers.bridge_ports import target_of
 from drivers.objects import HOST, PortSocket
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import KnownContainers
@@ -69,7 +70,8 @@ class Ports:
 
     def choose(self, wishes: Sequence[PortWish], container: Container, pairs: Pairs) -> tuple[Port, ...]:
         """The ports that `wishes` get. Raises what stands in the way of one, before anything is changed."""
-        return chosen(wishes, container, pairs, self._records.drivers, self._facts.automatic_ports(), self._free)
+        return chosen(wishes, container, pairs, self._records.drivers, self._facts.automatic_ports(), self._free,
+                      self._facts.has_ipv6())
 
     def with_ports(self, endpoints: Sequence[Endpoint], wishes: Sequence[PortWish], container: Container) -> tuple[Endpoint, ...]:
         """The first `endpoints` of a container, with the ports that it is started with."""
@@ -158,10 +160,11 @@ class Ports:
         rows = []
         for endpoint in found:
             owner = self._records.containers[endpoint.container]
-            addresses = {":" in prefix: prefix.partition("/")[0] for prefix in reversed(endpoint.addresses)}
+            network = self._records.networks[endpoint.network]
             for port in sorted(endpoint.ports, key=order):
-                rows.append({"container": owner.ref, "container_id": owner.id, "network": self._records.networks[endpoint.network].name,
-                             "address": addresses[":" in port.host], **msgspec.structs.asdict(port), "held": socket_of(port).key in held})
+                rows.append({"container": owner.ref, "container_id": owner.id, "network": network.name,
+                             "address": target_of(network, endpoint, port), **msgspec.structs.asdict(port),
+                             "held": socket_of(port).key in held})
         return rows
 
 

@@ -1,13 +1,15 @@
 """The relay process: ``python -m helperd.relay --core-fd N``, started by the core and by nobody else.
 
-The kernel leads packets to a published port straight to the container, but it can't send those out that a process of this host
-sends to its own ``::1``: for IPv6 there is no `route_localnet`. Such connections end here, without any privilege, and are carried
-to the container by a second one. It is for them alone: what came to another address than the loopback's is refused, for no rule of
-the firewall sees from which network the second connection was asked for. Standard library only: what strangers send is passed on
-and never looked at.
+The kernel leads packets to a published port straight to the container, but there are some that it can't lead there: those of one
+family to a container that has only the other, and those that a process of this host sends to its own ``::1``, for which there is no
+`route_localnet`. Such connections end here, without any privilege, and are carried to the container by a second one, whose source
+is this host. A port that is there for the loopback serves nobody else: no rule of the firewall sees from which network the second
+connection was asked for. Where all are served, the firewall keeps internal networks away (`drivers.relayed`). Standard library
+only: what strangers send is passed on and never looked at.
 
-The core sends one datagram for each port: ``{"number", "protocol", "target": [address, port]}`` with the socket that is to be
-served, or ``{"number"}`` to end it, which is sent back when it is done. When the core ends, so does the relay.
+The core sends one datagram for each port: ``{"number", "protocol", "target": [address, port], "loopback": whether it is for that
+alone}`` with the socket that is to be served, or ``{"number"}`` to end it, which is sent back when it is done. When the core ends,
+so does the relay.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from helperd.privilege import leave_everything, leave_root, limit_resources
+from helperd.relay_room import Room
 
 USERS = ("netdeck-front", "nobody")
-FILES, MEMORY = 20_000, 512 << 20
+FILES, MEMORY = 65_536, 512 << 20
 CONNECTIONS = 1024  # that are carried at one time, of all ports together
-OF_ONE_PORT = 256  # of them at most, so that one port does not stop the others
+OF_ONE_PORT = 256  # of them at most
+CLIENTS, CLIENTS_OF_ONE = 4096, 1024  # the same of those who send datagrams
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 90.0  # after which a UDP client is forgotten, as in docker's proxy
 # After which a connection gives way to a new one where its port has no room: no sooner, for many are idle and are needed.
@@ -39,7 +44,11 @@ _CHUNK = 1 << 16
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50  # linux/in6.h
 _IP_PKTINFO = 8  # linux/in.h
 
+_ONE = socket.inet_pton(socket.AF_INET6, "::1")
+
 Target = tuple[str, int]
+Key = tuple[Any, bytes]  # of who sends datagrams: the address, and what the kernel tells of ours
+Serves = Callable[[bytes, bytes], bool]  # whether who came from the second address to the first of ours is carried
 
 
 class Carried:
@@ -47,16 +56,6 @@ class Carried:
 
     def __init__(self, near: asyncio.StreamWriter) -> None:
         self.ends = [near]
-        self.used = asyncio.get_running_loop().time()
-
-    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what comes, to its end."""
-        while data := await reader.read(_CHUNK):
-            self.used = asyncio.get_running_loop().time()
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
 
     def abort(self) -> None:
         """The client sees a reset, as from a port that is shut."""
@@ -65,11 +64,11 @@ class Carried:
 
 
 class TcpPort:
-    """One listening socket, whose connections are carried to `target`. `everywhere` are those of all ports."""
+    """One listening socket, whose connections are carried to `target`. `number` is its own in `room`, which all ports share."""
 
-    def __init__(self, sock: socket.socket, target: Target, everywhere: set[Carried]) -> None:
-        self._sock, self._target, self._everywhere = sock, target, everywhere
-        self._carried: set[Carried] = set()
+    def __init__(self, number: int, sock: socket.socket, target: Target, serves: Serves, room: Room[Carried]) -> None:
+        self._number, self._sock, self._target, self._serves, self._room = number, sock, target, serves, room
+        self._loop = asyncio.get_running_loop()
         self._server = asyncio.ensure_future(asyncio.start_server(self._accept, sock=sock, backlog=BACKLOG, limit=_CHUNK))
 
     def close(self) -> None:
@@ -79,42 +78,36 @@ class TcpPort:
         self._server.cancel()
         self._sock.close()
 
-    def _room(self) -> bool:
-        """Whether there is room for one more, perhaps in the place of one that was idle for long."""
-        full = next((those for those, most in ((self._carried, OF_ONE_PORT), (self._everywhere, CONNECTIONS)) if len(those) >= most), None)
-        if full is None:
-            return True
-        oldest = min(full, key=lambda item: item.used)
-        if asyncio.get_running_loop().time() - oldest.used < STALE_SECONDS:
-            return False
-        oldest.abort()
-        self._drop(oldest)
-        return True
-
-    def _drop(self, item: Carried) -> None:
-        self._carried.discard(item)
-        self._everywhere.discard(item)
-
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        here = writer.get_extra_info("sockname")[0].partition("%")[0]  # a link-local one is told with its link
-        if not _is_loopback(socket.inet_pton(self._sock.family, here)) or not self._room():
+        # A link-local address is told with its link.
+        here, client = (socket.inet_pton(self._sock.family, writer.get_extra_info(name)[0].partition("%")[0])
+                        for name in ("sockname", "peername"))
+        item = Carried(writer)
+        if not self._serves(here, client) or not self._room.enter(self._number, item, self._loop.time()):
             writer.transport.abort()
             return
-        item = Carried(writer)
-        self._carried.add(item)
-        self._everywhere.add(item)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 far_reader, far_writer = await asyncio.open_connection(*self._target, limit=_CHUNK)
             item.ends.append(far_writer)
-            _keep_alive(far_writer)
-            await asyncio.gather(item.pump(reader, far_writer), item.pump(far_reader, writer))
+            for end in item.ends:  # a client of another host leaves no word either, when it is gone
+                _keep_alive(end)
+            await asyncio.gather(self._pump(item, reader, far_writer), self._pump(item, far_reader, writer))
         except (OSError, TimeoutError):
             item.abort()
         finally:
             for end in item.ends:
                 end.close()
-            self._drop(item)
+            self._room.leave(self._number, item)
+
+    async def _pump(self, item: Carried, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what comes, to its end."""
+        while data := await reader.read(_CHUNK):
+            self._room.used(self._number, item, self._loop.time())
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:
@@ -124,17 +117,31 @@ def _keep_alive(writer: asyncio.StreamWriter) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _is_loopback(address: bytes) -> bool:
-    """Whether a packed address is ::1 or one of 127.0.0.0/8: packets from elsewhere can't be for it, the kernel drops them."""
-    return address == socket.inet_pton(socket.AF_INET6, "::1") or (len(address) == 4 and address[0] == 127)
+def on_loopback(here: bytes, client: bytes) -> bool:
+    """Whether this host asks its own loopback: ::1, or one of 127.0.0.0/8 from such a one, since links can be told to let packets to
+    those in. Addresses are packed."""
+    return here == _ONE or (len(here) == 4 and here[0] == client[0] == 127)
+
+
+def anywhere(here: bytes, client: bytes) -> bool:
+    """Whoever asks, at whichever address of this host; 127.0.0.0/8 is for this host alone all the same."""
+    return len(here) == 16 or here[0] != 127 or client[0] == 127
+
+
+class Client:
+    """Whoever sends datagrams to a port, as `here` and `address` tell, and the socket that carries them on."""
+
+    def __init__(self, port: UdpPort, key: Key, far: socket.socket) -> None:
+        self.port, self.key, self.far = port, key, far
 
 
 class UdpPort:
-    """One bound socket, whose datagrams are carried to `target`, each client's by a socket of its own."""
+    """One bound socket, whose datagrams are carried to `target`, each client's by a socket of its own. `number` is its own in `room`,
+    which all ports share."""
 
-    def __init__(self, sock: socket.socket, target: Target) -> None:
-        self._sock, self._target = sock, target
-        self._clients: dict[tuple[Any, bytes], tuple[socket.socket, float]] = {}  # (address, our address) → socket, last used
+    def __init__(self, number: int, sock: socket.socket, target: Target, serves: Serves, room: Room[Client]) -> None:
+        self._number, self._sock, self._target, self._serves, self._room = number, sock, target, serves, room
+        self._clients: dict[Key, Client] = {}
         self._loop = asyncio.get_running_loop()
         self._six = sock.family == socket.AF_INET6
         sock.setblocking(False)
@@ -143,57 +150,60 @@ class UdpPort:
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         self._loop.add_reader(sock, self._from_client)
-        self._sweep: asyncio.TimerHandle = self._loop.call_later(IDLE_SECONDS, self._forget_idle)
 
     def close(self) -> None:
-        self._sweep.cancel()
         self._loop.remove_reader(self._sock)
-        for key in list(self._clients):
-            self._forget(key)
+        for client in self._room.of(self._number):
+            self._room.leave(self._number, client)
+            self.forget(client)
         self._sock.close()
+
+    def forget(self, client: Client) -> None:
+        """It is out of the room; what else it sends is taken for another's."""
+        self._clients.pop(client.key, None)
+        self._loop.remove_reader(client.far)
+        client.far.close()
 
     def _from_client(self) -> None:
         with contextlib.suppress(OSError):
-            data, control, _, client = self._sock.recvmsg(_CHUNK, 128)
+            data, control, _, address = self._sock.recvmsg(_CHUNK, 128)
             here = next((value for _, kind, value in control if kind in (_IPV6_PKTINFO, _IP_PKTINFO)), b"")
-            if not _is_loopback(here[:16] if self._six else here[8:12]):
-                return
-            key = client, here
-            known = self._clients.pop(key, None)
-            far = known[0] if known else self._new(key)
-            self._clients[key] = far, self._loop.time()
-            far.send(data)
+            key = address, here
+            client = self._clients.get(key)
+            if client is None:
+                packed = socket.inet_pton(self._sock.family, address[0].partition("%")[0])
+                if not self._serves(here[:16] if self._six else here[8:12], packed) or (client := self._new(key)) is None:
+                    return
+            self._room.used(self._number, client, self._loop.time())
+            client.far.send(data)
 
-    def _new(self, key: tuple[Any, bytes]) -> socket.socket:
-        if len(self._clients) >= CONNECTIONS:
-            self._forget(next(iter(self._clients)))
+    def _new(self, key: Key) -> Client | None:
         far = socket.socket(socket.AF_INET6 if ":" in self._target[0] else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        far.connect(self._target)
-        self._loop.add_reader(far, self._from_container, far, key)
-        return far
+        client = Client(self, key, far)
+        try:
+            far.connect(self._target)
+            entered = self._room.enter(self._number, client, self._loop.time())
+        except BaseException:
+            far.close()
+            raise
+        if not entered:
+            far.close()
+            return None
+        self._clients[key] = client
+        self._loop.add_reader(far, self._from_container, client)
+        return client
 
-    def _from_container(self, far: socket.socket, key: tuple[Any, bytes]) -> None:
-        client, here = key
+    def _from_container(self, client: Client) -> None:
+        address, here = client.key
         with contextlib.suppress(OSError):
-            data = far.recv(_CHUNK)
-            self._clients[key] = far, self._loop.time()
+            data = client.far.recv(_CHUNK)
+            self._room.used(self._number, client, self._loop.time())
             if self._six:
-                # By no link in particular: the route decides, as for any answer.
+                # By no link in particular: the route decides, as for any answer. A link-local client's address names its link.
                 control = [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, here[:16] + b"\0" * 4)]
             else:
                 control = [(socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i4s4s", 0, here[4:8], b"\0" * 4))]
-            self._sock.sendmsg([data], control if here else [], 0, client)
-
-    def _forget(self, key: tuple[Any, bytes]) -> None:
-        far, _ = self._clients.pop(key)
-        self._loop.remove_reader(far)
-        far.close()
-
-    def _forget_idle(self) -> None:
-        oldest = self._loop.time() - IDLE_SECONDS
-        for key in [key for key, (_, used) in self._clients.items() if used < oldest]:
-            self._forget(key)
-        self._sweep = self._loop.call_later(IDLE_SECONDS / 3, self._forget_idle)
+            self._sock.sendmsg([data], control if here else [], 0, address)
 
 
 class Relay:
@@ -202,7 +212,10 @@ class Relay:
     def __init__(self, core: socket.socket) -> None:
         self._core = core
         self._ports: dict[int, TcpPort | UdpPort] = {}
-        self._everywhere: set[Carried] = set()
+        self._connections: Room[Carried] = Room(CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, Carried.abort)
+        self._clients: Room[Client] = Room(CLIENTS, CLIENTS_OF_ONE, 0.0, lambda client: client.port.forget(client))
+        self._loop = asyncio.get_running_loop()
+        self._loop.call_later(IDLE_SECONDS, self._forget_idle)
         self.over = asyncio.Event()
 
     def told(self) -> None:
@@ -220,8 +233,15 @@ class Relay:
         else:
             sock = socket.socket(fileno=descriptors[0])
             target = str(message["target"][0]), int(message["target"][1])
-            self._ports[message["number"]] = (
-                TcpPort(sock, target, self._everywhere) if message["protocol"] == "tcp" else UdpPort(sock, target))
+            number, serves = message["number"], on_loopback if message["loopback"] else anywhere
+            self._ports[number] = (TcpPort(number, sock, target, serves, self._connections) if message["protocol"] == "tcp" else
+                                   UdpPort(number, sock, target, serves, self._clients))
+
+    def _forget_idle(self) -> None:
+        for port, client in self._clients.idle(self._loop.time() - IDLE_SECONDS):
+            self._clients.leave(port, client)
+            client.port.forget(client)
+        self._loop.call_later(IDLE_SECONDS / 3, self._forget_idle)
 
 
 async def serve(core: socket.socket) -> None:

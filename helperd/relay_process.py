@@ -16,6 +16,8 @@ from helperd.child_process import child_environment
 
 RESTART_SECONDS = 0.5
 PATIENCE = 5.0  # seconds that a relay may take to read what it is told
+ROOM = 8 << 20  # bytes that may be on the way to it: all ports, while it starts
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h
 _log = logging.getLogger("netdeck.relay")
 
 
@@ -88,13 +90,21 @@ class RelayProcess:
     def _tell(self, served: _Served) -> None:
         if self._pipe is None:
             return
-        message = {"number": served.number, "protocol": served.item.protocol, "target": [served.item.target, served.item.target_port]}
-        with contextlib.suppress(OSError):  # it has ended: the next one is told of everything
+        message = {"number": served.number, "protocol": served.item.protocol, "target": [served.item.target, served.item.target_port],
+                   "loopback": not served.item.crosses}
+        try:
             socket.send_fds(self._pipe, [json.dumps(message).encode()], [served.sock.fileno()])
+        except TimeoutError:
+            if self._process is not None:
+                self._process.kill()
+        except OSError:
+            pass  # it has ended: the next one is told of everything
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(PATIENCE)
+        with contextlib.suppress(PermissionError):
+            ours.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, ROOM)
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-s", "-m", "helperd.relay", "--core-fd", str(theirs.fileno())],

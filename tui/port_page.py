@@ -24,8 +24,11 @@ def page_lines(feed: Feed, container: Container, answer: Any, width: int) -> lis
         network = feed.networks.get(places[port].network)
         page.heading(f"{port.port}/{port.protocol}", f"on {host_text(port)}")
         _reachable(page, feed, port)
-        inner = next((prefix.partition("/")[0] for prefix in places[port].addresses if (":" in prefix) == (":" in port.host)), "")
-        page.field("leads to", endpoint_text(inner, port.port) if inner else "no address of that family", "" if inner else "bad")
+        inner = min((prefix.partition("/")[0] for prefix in places[port].addresses),
+                    key=lambda address: (":" in address) != (":" in port.host), default="")
+        page.field("leads to", endpoint_text(inner, port.port) if inner else "no address", "" if inner else "bad")
+        if inner and (":" in inner) != (":" in port.host):
+            page.field("client", "seen as this host: a process of the helper's carries it from one family into the other", "muted")
         page.field("network", network.name if network else "")
         if not held.get((port.protocol, port.host, port.host_port, port.port), True):
             page.field("held", "no: a process of the host has the port, which may get what is meant for the container", "warn")

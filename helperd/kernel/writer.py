@@ -30,6 +30,7 @@ from drivers.objects import (
     PortSocket,
     PortVlans,
     Published,
+    Relayed,
     Route,
     Sysctl,
     Up,
@@ -75,6 +76,7 @@ _SUBJECTS: dict[type[AnyObject], str] = {
     Masked: "firewall",
     Linked: "firewall",
     Published: "firewall",
+    Relayed: "firewall",
     PortSocket: "socket",
     NameServer: "names",
 }

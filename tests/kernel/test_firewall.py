@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from drivers.nft_text import skeleton, table_text
-from drivers.objects import HOST, Chain, Jump, Masked, Match, Published, Rule, TableItem
+from drivers.objects import HOST, Chain, Jump, Masked, Match, Published, Relayed, Rule, TableItem
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.namespaces import identify_process
 from helperd.kernel.nft import Nft
@@ -73,6 +73,10 @@ EVERYTHING: tuple[TableItem, ...] = (
     Published(HOST, "tcp", "2001:db8::1", 8080, "fd00::2", 80),
     Masked(HOST, "10.0.0.2"),
     Masked(HOST, "fd00::2"),
+    Relayed(HOST, "tcp", "::", 8081),
+    Relayed(HOST, "udp", "2001:db8::1", 53),
+    Relayed(HOST, "tcp", "0.0.0.0", 8082),
+    Relayed(HOST, "udp", "192.0.2.1", 53),
 )
 
 

@@ -176,7 +176,7 @@ def test_ports_follow_the_network_that_gives_the_default_route(helper: RunningHe
     assert through() == {"m"}
     said = helper.call("network.disconnect", network="m", container="netns:web")["warnings"]
     assert said == ["published ports are withdrawn, no other network of netns:web leads to them: "
-                    "0.0.0.0:8080->80/tcp, 0.0.0.0:8080->80/udp"]
+                    "0.0.0.0:8080->80/tcp, 0.0.0.0:8080->80/udp, [::]:8080->80/tcp, [::]:8080->80/udp"]
     assert helper.call("port.list") == []
 
 
@@ -234,7 +234,8 @@ def test_bad_input_is_one_clear_line_and_changes_nothing(helper: RunningHelper) 
         ("netns:web", ["9000-9004:80-82"], InvalidValue, "give both the same number"),
         ("netns:web", ["9000:80/icmp"], InvalidValue, "expected tcp, udp or sctp"),
         ("netns:web", ["203.0.113.9:9000:80"], InvalidValue, "203.0.113.9 is not an address of this host"),
-        ("netns:web", [f"[{SIX}]:9000:80"], InvalidValue, "no IPv6 address on a bridge network"),
+        ("netns:web", [f"[{SIX}]:9000:80/sctp"], InvalidValue, "only tcp and udp are carried"),
+        ("netns:web", ["[2001:db8::99]:9000:80"], InvalidValue, "2001:db8::99 is not an address of this host"),
         ("netns:web", ["0:80"], InvalidValue, "port 0 does not exist"),
         ("netns:web", ["80:65536"], InvalidValue, "port 65536 does not exist"),
         ("netns:web", ["9000:80", "9000:81"], Conflict, "asked for twice"),

@@ -75,12 +75,14 @@ def _default_with_a_link(family: str) -> list[TableItem]:
 
 
 def _with_ports(network: Network, number: int) -> Endpoint:
-    """An endpoint with a port on all addresses, one on one address, and one on the loopback, of each family."""
+    """An endpoint with a port on all addresses, one on one address, and one on the loopback, of each family; the relay carries
+    the first two of a family that the network has not."""
     ports = []
     for on, hosts in ((network.ipv4, ("0.0.0.0", "192.0.2.1", "127.0.0.1")), (network.ipv6, ("::", "2001:db8::1", "::1"))):
-        if on:
+        if on or number < 4:
             ports += [Port(protocol, host, 8000 + 10 * number + step, 80 + step)
-                      for step, (protocol, host) in enumerate(zip(("tcp", "udp", "sctp"), hosts, strict=True))]
+                      for step, (protocol, host) in enumerate(zip(("tcp", "udp", "sctp"), hosts, strict=True))
+                      if on or protocol != "sctp"]
     addresses = (*("10.1.0.2/24",) * network.ipv4, *("fd00:1::2/64",) * network.ipv6)
     return Endpoint(id=f"{number:064x}", network=network.id, container="c" * 64, ifname="eth0", host_link=f"veth{number}",
                     addresses=addresses, ports=tuple(ports))

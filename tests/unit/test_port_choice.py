@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from drivers.driver import builtin
-from drivers.objects import HOST, Masked, PortSocket, Published, Sysctl, Veth
+from drivers.objects import HOST, Masked, PortSocket, Published, Relayed, Sysctl, Veth
 from helperd.port_choice import Pairs, chosen, leads_through, placed
 from helperd.records import Records
 from helperd.store import Change, Store
@@ -31,25 +31,29 @@ def pair(name: str, *addresses: str, order: int = 0, internal: bool = False, kep
                              addresses=addresses, order=order, kept_defaults=kept, ports=tuple(ports))
 
 
-def choose(spec: str, pairs: Pairs, taken: Sequence[int] = (), automatic: Sequence[int] = range(40000, 40005)) -> list[tuple[str, int]]:
+def choose(spec: str, pairs: Pairs, taken: Sequence[int] = (), automatic: Sequence[int] = range(40000, 40005),
+           six: bool = True) -> list[tuple[str, int]]:
     def free(ports: Sequence[Port], named: bool) -> None:
         for port in ports:
             if port.host_port in taken:
                 raise Conflict(f"port {port.host_port} is taken", field="publish")
 
-    found = chosen(parse_publish(spec), WEB, pairs, builtin(), iter(automatic), free)
+    found = chosen(parse_publish(spec), WEB, pairs, builtin(), iter(automatic), free, six)
     return [(port.host, port.host_port) for port in found]
 
 
 def test_families_and_default_addresses() -> None:
-    assert choose("8080:80", [pair("a", V4)]) == [("0.0.0.0", 8080)]
+    assert choose("8080:80", [pair("a", V4)]) == [("0.0.0.0", 8080), ("::", 8080)]
+    assert choose("8080:80", [pair("a", V4)], six=False) == choose("8080:80/sctp", [pair("a", V4)]) == [("0.0.0.0", 8080)]
     assert choose("8080:80", [pair("a", V6)]) == [("::", 8080)]
+    assert choose("127.0.0.1:8080:80/udp", [pair("a", V6)]) == [("127.0.0.1", 8080)]
+    assert choose("[::1]:8080:80", [pair("a", V4)]) == [("::1", 8080)]
     assert choose("8080:80", [pair("a", V4, V6)]) == [("0.0.0.0", 8080), ("::", 8080)]
     assert choose("0.0.0.0:8080:80", [pair("a", V4, V6)]) == [("0.0.0.0", 8080)]
     assert choose("8080:80", [pair("a", V4, V6, host_binding_ipv4="127.0.0.1")]) == [("127.0.0.1", 8080)]
     assert choose("[::1]:8080:80", [pair("a", V4, V6, host_binding_ipv4="127.0.0.1")]) == [("::1", 8080)]
-    with pytest.raises(InvalidValue, match="no IPv6 address on a bridge network"):
-        choose("[::1]:8080:80", [pair("a", V4)])
+    with pytest.raises(InvalidValue, match=r"no IPv6 address on a bridge network .* only tcp and udp are carried"):
+        choose("[::1]:8080:80/sctp", [pair("a", V4)])
     with pytest.raises(InvalidValue, match="on no network of netdeck's"):
         choose("8080:80", [])
     for pairs in ([pair("a", V4, internal=True)], [pair("a", V4, inhibit_ipv4="true")]):
@@ -61,6 +65,7 @@ def test_automatic_ports_are_the_next_that_are_free_and_the_same_for_both_famili
     both = [pair("a", V4, V6)]
     assert choose("80-81", both, taken=[40000, 40002]) == [("0.0.0.0", 40001), ("::", 40001), ("0.0.0.0", 40003), ("::", 40003)]
     assert choose("8000-8002:80", both[:1], taken=[8000]) == [("0.0.0.0", 8001), ("::", 8001)]
+    assert choose("80", [pair("a", V4)], taken=[40000]) == [("0.0.0.0", 40001), ("::", 40001)]
     with pytest.raises(Exhausted, match="no port of the host is free for 85/tcp"):
         choose("80-85", both)
     with pytest.raises(Exhausted, match="from 8000 to 8001"):
@@ -87,7 +92,10 @@ def test_ports_move_and_what_no_network_is_left_for_is_told() -> None:
     old, new = pair("m", V4, ports=[four, six]), pair("a", V4, V6, order=1)
     changed, lost = placed([four, six], [old, new], builtin())
     assert {item.id: item.ports for item in changed} == {old[1].id: (), new[1].id: (four, six)} and not lost
-    assert placed([four, six], [old], builtin()) == ((msgspec.structs.replace(old[1], ports=(four,)),), (six,))
+    # One without a network of its own family is carried into the other, unless it is SCTP's.
+    other = msgspec.structs.replace(six, protocol="sctp")
+    assert placed([four, six, other], [old], builtin()) == ((), (other,))
+    assert placed([four, six], [(old[0], msgspec.structs.replace(old[1], ports=()))], builtin()) == ((old[1],), ())
 
 
 def test_the_objects_of_published_ports() -> None:
@@ -107,6 +115,23 @@ def test_the_objects_of_published_ports() -> None:
     assert not any(isinstance(item, Sysctl) and "localnet" in item.name for item in objects)
     assert PortSocket(HOST, "tcp", "0.0.0.0", 8080, "10.1.0.2", 80) in objects
     assert Published(HOST, "tcp", "127.0.0.1", 8080, "127.0.0.1", 8080) in objects
+
+
+def test_the_objects_of_ports_that_lead_into_the_other_family() -> None:
+    driver = builtin()["bridge"]
+    ports = [Port("tcp", "0.0.0.0", 8080, 80), Port("tcp", "::", 8080, 80), Port("udp", "2001:db8::1", 53, 53)]
+    kinds = PortSocket | Published | Masked | Relayed
+    network, endpoint = pair("a", V4, ports=ports)
+    found = [item for item in driver.endpoint_objects(network, endpoint, "0a1b2c3d") if isinstance(item, kinds)]
+    assert set(found) == {
+        PortSocket(HOST, "tcp", "0.0.0.0", 8080), Published(HOST, "tcp", "0.0.0.0", 8080, "10.1.0.2", 80),
+        PortSocket(HOST, "tcp", "::", 8080, "10.1.0.2", 80), Relayed(HOST, "tcp", "::", 8080),
+        PortSocket(HOST, "udp", "2001:db8::1", 53, "10.1.0.2", 53), Relayed(HOST, "udp", "2001:db8::1", 53)}
+    assert all(item.crosses == (":" in item.address) for item in found if isinstance(item, PortSocket))
+    # And where the host has no IPv4 address on the network.
+    network, endpoint = pair("a", V4, V6, inhibit_ipv4="true", ports=[Port("tcp", "127.0.0.1", 8080, 80)])
+    assert {item for item in driver.endpoint_objects(network, endpoint, "0a1b2c3d") if isinstance(item, kinds)} == {
+        PortSocket(HOST, "tcp", "127.0.0.1", 8080, "fd00:1::2", 80), Relayed(HOST, "tcp", "127.0.0.1", 8080)}
 
 
 def test_a_lease_of_a_port_is_unique_with_all_addresses_meeting_each(tmp_path: Path) -> None:

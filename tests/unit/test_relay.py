@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from helperd import relay
-from helperd.relay import OF_ONE_PORT, Carried, TcpPort
+from helperd.relay import CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, Carried, TcpPort, anywhere, on_loopback
+from helperd.relay_room import Room
 
 pytestmark = pytest.mark.req("B9")
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @contextlib.asynccontextmanager
-async def ports(count: int) -> AsyncIterator[list[int]]:
+async def ports(count: int) -> AsyncIterator[tuple[Room[Carried], list[int]]]:
     """So many relayed ports of the loopback, in front of one server that sends back what it gets."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -29,16 +29,17 @@ async def ports(count: int) -> AsyncIterator[list[int]]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    everywhere: set[Carried] = set()
+    room: Room[Carried] = Room(CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, Carried.abort)
     async with await asyncio.start_server(echo, "127.0.0.1", 0, backlog=512) as server:
         target = server.sockets[0].getsockname()
         socks = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(count)]
-        served = [TcpPort(sock, target, everywhere) for sock in socks]
-        yield [int(sock.getsockname()[1]) for sock in socks]
+        served = [TcpPort(number, sock, target, on_loopback, room) for number, sock in enumerate(socks)]
+        yield room, [int(sock.getsockname()[1]) for sock in socks]
         for port in served:
             port.close()
-        for item in list(everywhere):
-            item.abort()
+        for number in range(count):
+            for item in room.of(number):
+                item.abort()
         await asyncio.sleep(0)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -62,8 +63,8 @@ async def closed(ends: Ends) -> None:
         await ends[1].wait_closed()
 
 
-async def test_one_port_takes_so_many_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with ports(2) as (first, second):
+async def test_one_port_takes_so_many_and_the_others_go_on() -> None:
+    async with ports(2) as (room, (first, second)):
         held = [found for _ in range(OF_ONE_PORT) if (found := await opened(first)) is not None]
         assert len(held) == OF_ONE_PORT
         assert await opened(first) is None and await opened(second) is not None
@@ -80,7 +81,7 @@ async def test_one_port_takes_so_many_and_the_others_go_on(monkeypatch: pytest.M
         for reader, writer in held[1:]:
             writer.write(b"y")
             assert await reader.read(1) == b"y"
-        monkeypatch.setattr(relay, "STALE_SECONDS", 0.0)
+        room.stale = 0.0
         newest = await opened(first)
         assert newest is not None
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
@@ -88,3 +89,31 @@ async def test_one_port_takes_so_many_and_the_others_go_on(monkeypatch: pytest.M
         reader, writer = held[1]
         writer.write(b"z")
         assert await reader.read(1) == b"z"
+
+
+def test_no_port_lives_at_the_expense_of_another() -> None:
+    """Where all is full, whoever has the most gives way to who has fewer; who has as many is refused."""
+    gone: list[str] = []
+    room: Room[str] = Room(10, 6, 100.0, gone.append)
+    assert all(room.enter(1, f"a{number}", number) for number in range(6)) and not room.enter(1, "a6", 6)
+    assert all(room.enter(2, f"b{number}", number) for number in range(4))
+    room.used(1, "a0", 7)
+    assert room.enter(3, "c0", 8) and gone == ["a1"]  # the longest idle one
+    assert room.enter(3, "c1", 8) and gone == ["a1", "a2"]
+    assert room.enter(3, "c2", 8) and len(room.of(1)) + len(room.of(2)) == 7
+    assert not room.enter(3, "c3", 8) and room.of(3) == ["c0", "c1", "c2"]
+    room.leave(2, "b3")
+    room.leave(2, "b3")
+    assert room.enter(3, "c3", 9) and not room.enter(3, "c4", 9)
+    assert room.idle(8) == [(port, item) for port in (1, 2) for item in room.of(port)]
+    assert room.enter(1, "a6", 9) or len(room.of(1)) >= 3
+
+
+def test_the_loopback_is_for_this_host_alone() -> None:
+    def packed(text: str) -> bytes:
+        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+
+    cases = [("127.0.0.1", "127.0.0.1", True, True), ("127.0.0.1", "192.0.2.1", False, False), ("192.0.2.2", "192.0.2.1", False, True),
+             ("::1", "::1", True, True), ("2001:db8::2", "2001:db8::1", False, True), ("fe80::1", "fe80::2", False, True)]
+    for here, client, loopback, all_ in cases:
+        assert (on_loopback(packed(here), packed(client)), anywhere(packed(here), packed(client))) == (loopback, all_), (here, client)
