@@ -26,9 +26,9 @@ def page_lines(feed: Feed, container: Container, answer: Any, width: int) -> lis
         _reachable(page, feed, port)
         inner = min((prefix.partition("/")[0] for prefix in places[port].addresses),
                     key=lambda address: (":" in address) != (":" in port.host), default="")
-        page.field("leads to", endpoint_text(inner, port.port) if inner else "no address", "" if inner else "bad")
-        if inner and (":" in inner) != (":" in port.host):
-            page.field("client", "seen as this host: a process of the helper's carries it from one family into the other", "muted")
+        across = bool(inner) and (":" in inner) != (":" in port.host)  # the relay carries it
+        words = endpoint_text(inner, port.port) + " as this host" * across if inner else "no address"
+        page.field("leads to", words, "" if inner else "bad")
         page.field("network", network.name if network else "")
         if not held.get((port.protocol, port.host, port.host_port, port.port), True):
             page.field("held", "no: a process of the host has the port, which may get what is meant for the container", "warn")
