@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import msgspec
 
 from drivers import nft_ports
+from drivers.name_commands import name_words
 from drivers.nft_text import FAMILY, chain_name, element_name, element_text, map_name, rule_text, skeleton
 from drivers.objects import (
     HOST,
     LINK_GROUP,
     NAME_ADDRESS,
-    NAME_TABLE,
     PROTOCOL,
     TABLE,
     Address,
@@ -382,24 +382,6 @@ def _socket(action: str, item: PortSocket, before: AnyObject | None, places: _Pl
     return []
 
 
-_EXAMPLE_PORT = 40053  # netdeck's sockets get free ports when they are opened
-
-
-def _name_server(action: str, item: NameServer, before: AnyObject | None, places: _Places) -> Words:
-    table = f"ip {NAME_TABLE}"
-    delete = _nft(places, item.place, f"delete table {table}")
-    if action == "delete":
-        return [delete]
-    rules = [
-        f"add rule {table} output ip daddr {NAME_ADDRESS} {protocol} dport 53 counter dnat to {NAME_ADDRESS}:{_EXAMPLE_PORT}"
-        for protocol in ("udp", "tcp")
-    ]
-    chain = f"add chain {table} output {{ type nat hook output priority -100; policy accept; }}"
-    marked = f'add table {table} {{ comment "{item.mark}:{_EXAMPLE_PORT}.{_EXAMPLE_PORT}"; }}'
-    made = _nft(places, item.place, "; ".join([marked, chain, *rules]))
-    return [delete, made] if action == "change" else [made]
-
-
 _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]] = {
     Bridge: _bridge,
     Veth: _veth,
@@ -420,5 +402,5 @@ _WRITERS: dict[type[Any], Callable[[str, Any, AnyObject | None, _Places], Words]
     Published: _element,
     Relayed: _element,
     PortSocket: _socket,
-    NameServer: _name_server,
+    NameServer: lambda action, item, before, places: name_words(action, item, lambda line: _nft(places, item.place, line)),
 }
