@@ -7,6 +7,7 @@ from collections.abc import Callable
 from drivers.objects import NAME_ADDRESS, NAME_TABLE, NameServer
 
 _EXAMPLE_PORT = 40053  # netdeck's sockets get free ports when they are opened
+_REFUSED = "icmp type destination-unreachable @th,136,8 17 @th,192,32 0x7f00000b @th,240,16"  # a datagram to `NAME_ADDRESS`
 
 
 def name_words(action: str, item: NameServer, nft: Callable[[str], list[str]]) -> list[list[str]]:
@@ -15,11 +16,15 @@ def name_words(action: str, item: NameServer, nft: Callable[[str], list[str]]) -
     delete = nft(f"delete table {table}")
     if action == "delete":
         return [delete]
-    rules = [
-        f"add rule {table} output ip daddr {NAME_ADDRESS} {protocol} dport 53 counter dnat to {NAME_ADDRESS}:{_EXAMPLE_PORT}"
-        for protocol in ("udp", "tcp")
-    ]
-    chain = f"add chain {table} output {{ type nat hook output priority -100; policy accept; }}"
-    marked = f'add table {table} {{ comment "{item.mark}:{_EXAMPLE_PORT}.{_EXAMPLE_PORT}"; }}'
-    made = nft("; ".join([marked, chain, *rules]))
+    port = _EXAMPLE_PORT
+    rules = [f"add rule {table} output ip daddr {NAME_ADDRESS} {protocol} dport 53 counter {protocol} dport set {port}"
+             for protocol in ("udp", "tcp")]
+    rules += [f"add rule {table} answers ip saddr {NAME_ADDRESS} {protocol} sport {port} counter {protocol} sport set 53"
+              for protocol in ("udp", "tcp")]
+    rules.append(f"add rule {table} answers ip saddr {NAME_ADDRESS} {_REFUSED} {port} counter @th,48,16 set {port - 53} "
+                 "@th,240,16 set 53")
+    chains = [f"add chain {table} {name} {{ type filter hook output priority {priority}; policy accept; }}"
+              for name, priority in (("output", -300), ("answers", 100))]
+    marked = f'add table {table} {{ comment "{item.mark}:{port}.{port}"; }}'
+    made = nft("; ".join([marked, *chains, *rules]))
     return [delete, made] if action == "change" else [made]

@@ -1,9 +1,14 @@
 """The nftables table in a container that leads its questions for names to us, read and written by raw nfnetlink.
 
 A container may hold CAP_NET_ADMIN over its own namespace, and put there what it likes: no library parses any of it as root. Of
-one table, by its name, the kernel is asked for what is of fixed size: handle, flags, comment, and how many rules our chain has.
+one table, by its name, the kernel is asked for what is of fixed size: handle, flags, comment, and how many rules our chains have.
 What is ours is told by the table's own comment, and made and deleted whole, in one transaction.
-Sources: linux/netfilter/nf_tables.h, nfnetlink.h, net/netfilter/nf_tables_api.c, libnftnl's udata.h.
+
+The rules write ports into packets, and no NAT is used: that would have the kernel track every connection of the container, on top of
+what the host does. Questions are changed before the container's own connection tracking sees them, if it has any, and answers
+behind it, so that it sees one and the same connection. A refusal (ICMP) is changed too, so that a client learns at once
+that nobody listens; the word of it that nothing uses takes up the difference, and the checksum stays as it is.
+Sources: linux/netfilter/nf_tables.h, nfnetlink.h, net/netfilter/nf_tables_api.c, nft_payload.c, libnftnl's udata.h, RFC 792.
 """
 
 from __future__ import annotations
@@ -43,19 +48,21 @@ _TABLE_NAME, _TABLE_FLAGS, _TABLE_HANDLE, _TABLE_USERDATA = 1, 2, 4, 6
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_USE, _CHAIN_TYPE = 1, 3, 4, 5, 6, 7
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4
 _UDATA_COMMENT = 0  # NFTNL_UDATA_TABLE_COMMENT
-_CHAIN = "output"
-_LOCAL_OUT, _BEFORE_ROUTING = 3, -100  # NF_INET_LOCAL_OUT, the priority `dstnat` of that hook
+_LOCAL_OUT = 3  # NF_INET_LOCAL_OUT
+_CHAINS = {"output": -300, "answers": 100}  # of questions and of answers, with the priority: connection tracking has -200
 _PROTOCOLS = (17, 6)  # UDP, TCP
+_CHECKSUMS = {17: 6, 6: 16}  # where the header has it
+_RULES = (2, 3)  # of each chain
 _PORTS = re.compile(r"(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})\Z", re.ASCII)
 
 
 class NameTable(NamedTuple):
     """A container's table of the name `NAME_TABLE`: its handle, its comment ('' where it has none or no text), the number of rules in
-    its chain `output`, and whether it has flags, which ours never has."""
+    each of our chains, and whether it has flags, which ours never has."""
 
     handle: int
     comment: str
-    rules: int
+    rules: tuple[int, ...]
     flagged: bool
 
     @property
@@ -73,7 +80,7 @@ class NameTable(NamedTuple):
     @property
     def whole(self) -> bool:
         """Whether it can work as it was made."""
-        return self.rules == len(_PROTOCOLS) and not self.flagged
+        return self.rules == _RULES and not self.flagged
 
 
 def comment(mark: str, ports: tuple[int, int]) -> str:
@@ -102,10 +109,11 @@ class NameTables:
         found = self._get(_GET_TABLE, _TABLE_BODY)
         if found is None:
             return None
-        chain = self._get(_GET_CHAIN, _CHAIN_NAMED) or {}
+        chains = [self._get(_GET_CHAIN, _chain_named(name)) or {} for name in _CHAINS]
         number = int.from_bytes
         return NameTable(number(found.get(_TABLE_HANDLE, b""), "big"), _comment_in(found.get(_TABLE_USERDATA, b"")),
-                         number(chain.get(_CHAIN_USE, b""), "big"), bool(number(found.get(_TABLE_FLAGS, b""), "big")))
+                         tuple(number(chain.get(_CHAIN_USE, b""), "big") for chain in chains),
+                         bool(number(found.get(_TABLE_FLAGS, b""), "big")))
 
     def make(self, mark: str, ports: tuple[int, int], instead_of: NameTable | None) -> None:
         """Make the table, in the same transaction in which `instead_of` goes. Raises OSError with the kernel's words."""
@@ -116,9 +124,8 @@ class NameTables:
         self._transaction([
             *(() if instead_of is None else (_deletion(instead_of),)),
             (_NEW_TABLE, _NLM_F_EXCL | NLM_F_CREATE, _TABLE_BODY + _big(_TABLE_FLAGS, 0) + userdata),
-            (_NEW_CHAIN, NLM_F_CREATE, _CHAIN_BODY),
-            *((_NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, _rule(protocol, port))
-              for protocol, port in zip(_PROTOCOLS, ports, strict=True)),
+            *((_NEW_CHAIN, NLM_F_CREATE, body) for body in _CHAIN_BODIES),
+            *((_NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, rule) for rule in _rules(ports)),
         ])
 
     def delete(self, table: NameTable) -> None:
@@ -206,29 +213,49 @@ def _immediate(register: int, value: bytes) -> bytes:
     return _expression("immediate", _big(1, register), attribute(2 | _NESTED, attribute(1, value)))
 
 
-def _matches(protocol: int) -> bytes:
-    """ip daddr 127.0.0.11 <protocol> dport 53 counter"""
-    return b"".join((
-        _payload(1, 16, 4), _equal(_ADDRESS),  # network header: destination address
-        _expression("meta", _big(2, 16), _big(1, 1)), _equal(bytes((protocol,))),  # NFT_META_L4PROTO
-        _payload(2, 2, 2), _equal(struct.pack("!H", 53)),  # transport header: destination port
-        _expression("counter"),
-        _immediate(1, _ADDRESS),
-    ))
+def _is(protocol: int) -> bytes:
+    """meta l4proto <protocol>"""
+    return _expression("meta", _big(2, 16), _big(1, 1)) + _equal(bytes((protocol,)))  # NFT_META_L4PROTO
+
+
+def _write(offset: int, value: int, checksum: int | None = None) -> bytes:
+    """Two bytes of the transport header; `checksum` is where that has one to be kept right."""
+    sums = () if checksum is None else (_big(6, 1), _big(7, checksum))  # NFT_PAYLOAD_CSUM_INET
+    return _immediate(1, struct.pack("!H", value)) + _expression("payload", _big(5, 1), _big(2, 2), _big(3, offset), _big(4, 2), *sums)
+
+
+def _chain_named(name: str) -> bytes:
+    return _string(_CHAIN_TABLE, NAME_TABLE) + _string(_CHAIN_NAME, name)
+
+
+def _chain_body(name: str) -> bytes:
+    hook = attribute(_CHAIN_HOOK | _NESTED, _big(1, _LOCAL_OUT) + _big(2, _CHAINS[name]))
+    return _chain_named(name) + hook + _big(_CHAIN_POLICY, 1) + _string(_CHAIN_TYPE, "filter")
 
 
 # What is the same in all containers is encoded once: it takes longer than the kernel's part.
 _ADDRESS = socket.inet_aton(NAME_ADDRESS)
-_MATCHES = {protocol: _matches(protocol) for protocol in _PROTOCOLS}
-_NAT = _expression("nat", _big(1, 1), _big(2, socket.AF_INET), _big(3, 1), _big(5, 2), _big(7, 2))  # NFT_NAT_DNAT
-_IN_CHAIN = _string(_RULE_TABLE, NAME_TABLE) + _string(_RULE_CHAIN, _CHAIN)
+_COUNTER = _expression("counter")
+_TO_US = _payload(1, 16, 4) + _equal(_ADDRESS)  # network header: destination address
+_FROM_US = _payload(1, 12, 4) + _equal(_ADDRESS)
+_53 = struct.pack("!H", 53)
+_QUESTIONS = {protocol: _TO_US + _is(protocol) + _payload(2, 2, 2) + _equal(_53) + _COUNTER for protocol in _PROTOCOLS}
+_ANSWERS = {protocol: _FROM_US + _is(protocol) + _payload(2, 0, 2) for protocol in _PROTOCOLS}
+_AS_53 = {protocol: _COUNTER + _write(0, 53, _CHECKSUMS[protocol]) for protocol in _PROTOCOLS}
+# Behind the header of 8 bytes is the datagram that is refused: protocol and destination in 20 bytes, then its ports.
+_REFUSALS = b"".join((_FROM_US, _is(1), _payload(2, 0, 1), _equal(b"\x03"), _payload(2, 17, 1), _equal(b"\x11"), _payload(2, 24, 4),
+                      _equal(_ADDRESS), _payload(2, 30, 2)))
 _TABLE_BODY = _string(_TABLE_NAME, NAME_TABLE)
-_CHAIN_NAMED = _string(_CHAIN_TABLE, NAME_TABLE) + _string(_CHAIN_NAME, _CHAIN)
-_CHAIN_BODY = (_CHAIN_NAMED + attribute(_CHAIN_HOOK | _NESTED, _big(1, _LOCAL_OUT) + _big(2, _BEFORE_ROUTING))
-               + _big(_CHAIN_POLICY, 1) + _string(_CHAIN_TYPE, "nat"))
+_CHAIN_BODIES = tuple(map(_chain_body, _CHAINS))
 
 
-def _rule(protocol: int, port: int) -> bytes:
-    """ip daddr 127.0.0.11 <protocol> dport 53 counter dnat to 127.0.0.11:<port>"""
-    expressions = _MATCHES[protocol] + _immediate(2, struct.pack("!H", port)) + _NAT
-    return _IN_CHAIN + attribute(_RULE_EXPRESSIONS | _NESTED, expressions)
+def _rules(ports: tuple[int, int]) -> list[bytes]:
+    """ip daddr 127.0.0.11 <protocol> dport 53 counter <protocol> dport set <port>, and the other way round."""
+    rules = [("output", _QUESTIONS[protocol] + _write(2, port, _CHECKSUMS[protocol]))
+             for protocol, port in zip(_PROTOCOLS, ports, strict=True)]
+    rules += [("answers", _ANSWERS[protocol] + _equal(struct.pack("!H", port)) + _AS_53[protocol])
+              for protocol, port in zip(_PROTOCOLS, ports, strict=True)]
+    udp = ports[0]
+    rules.append(("answers", _REFUSALS + _equal(struct.pack("!H", udp)) + _COUNTER + _write(6, udp - 53) + _write(30, 53)))
+    return [_string(_RULE_TABLE, NAME_TABLE) + _string(_RULE_CHAIN, chain) + attribute(_RULE_EXPRESSIONS | _NESTED, expressions)
+            for chain, expressions in rules]

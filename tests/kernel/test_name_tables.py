@@ -59,7 +59,7 @@ def test_a_rule_that_libnftables_can_not_bear_and_a_large_set(names: NamesHost) 
     names.helper.restart()
     names.until("c2", "c1", (first,))
     names.until("c1", "c1", (first,))
-    assert [item["chain"]["name"] for item in names.table("c1") if "chain" in item] == ["output"]
+    assert [item["chain"]["name"] for item in names.table("c1") if "chain" in item] == ["output", "answers"]
     assert not any("set" in item for item in names.table("c1"))  # a table with our mark is made anew as a whole
     add_rule_that_ends_libnftables(names.host, "c1")
     assert "netdeck-names" in findings(names)
@@ -120,9 +120,90 @@ def test_a_container_that_replaces_or_changes_our_table_is_shown(names: NamesHos
 @pytest.mark.req("B4")
 def test_a_comment_is_ours_only_when_it_is_exactly_of_our_form() -> None:
     mark = "netdeck:1:0123abcd:names:" + "f" * 64
-    assert NameTable(1, comment(mark, (65535, 1)), 2, False)[:2] == (1, mark + ":65535.1")
-    table = NameTable(1, comment(mark, (65535, 1)), 2, False)
+    assert NameTable(1, comment(mark, (65535, 1)), (2, 3), False)[:2] == (1, mark + ":65535.1")
+    table = NameTable(1, comment(mark, (65535, 1)), (2, 3), False)
     assert (table.mark, table.ports, table.whole) == (mark, (65535, 1), True) and len(table.comment) <= 127
     for text in ("", mark, mark + ":", mark + ":1", mark + ":1.2.3", mark + ":01.2", mark + ":1.2\n", mark + ":\u0661.2", mark + ":1.-2"):
-        assert (NameTable(1, text, 2, False).mark, NameTable(1, text, 2, False).ports) == ("", (0, 0)), text
-    assert not NameTable(1, "", 1, False).whole and not NameTable(1, "", 2, True).whole
+        assert (NameTable(1, text, (2, 3), False).mark, NameTable(1, text, (2, 3), False).ports) == ("", (0, 0)), text
+    assert not NameTable(1, "", (2, 0), False).whole and not NameTable(1, "", (2, 3), True).whole
+
+
+OWN_SERVER = """
+import selectors, socket
+select = selectors.DefaultSelector()
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    sock = socket.socket(socket.AF_INET, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("0.0.0.0", 53))
+    if kind == socket.SOCK_STREAM: sock.listen()
+    select.register(sock, selectors.EVENT_READ, kind)
+print("ready", flush=True)
+while True:
+    for key, _ in select.select():
+        if key.data == socket.SOCK_STREAM:
+            with key.fileobj.accept()[0] as peer: peer.sendall(b"own")
+        else:
+            key.fileobj.sendto(b"own", key.fileobj.recvfrom(1000)[1])
+"""
+ASK_OWN = """
+import socket, sys
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.settimeout(10); sock.connect((sys.argv[1], 53)); sock.send(b"?"); print(sock.recv(9).decode())
+"""
+# What a container may have that trusts nothing but what it knows, its own loopback not either.
+STRICT = """table inet own {
+ chain in { type filter hook input priority 0; policy drop; ct state invalid counter drop; ct state established accept;
+  tcp dport { 53, 1024-65535 } ct state new accept
+  udp dport { 53, 1024-65535 } ct state new accept
+  icmp type destination-unreachable ct state related accept
+ }
+ chain out { type filter hook output priority 0; policy drop; ct state invalid counter drop;
+  ct state { new, related, established } accept
+ }
+}
+"""
+
+
+@pytest.mark.req("B4")
+def test_no_connection_of_a_container_is_tracked_and_its_own_rules_and_servers_go_on(names: NamesHost) -> None:
+    names.helper.call("network.create", name="web")
+    first = names.attach("web", "c1")
+    names.attach("web", "c2")
+    own = names.host.popen([sys.executable, "-c", OWN_SERVER], netns="c1")
+    assert own.stdout is not None and own.stdout.readline() == "ready\n"
+
+    def answered() -> bool:
+        return all(names.dig("c1", transport, "c1").data == (first,) for transport in ("+notcp", "+tcp"))
+
+    assert answered()
+    assert names.host.run([sys.executable, "-c", ASK_OWN, first], netns="c2").split() == ["own", "own"]
+    assert names.host.run("cat /proc/sys/net/netfilter/nf_conntrack_count", netns="c1") == "0\n"
+    assert not any("ct" in expr or "nat" in expr for item in names.table("c1") for expr in item.get("rule", {}).get("expr", ()))
+    # One that tracks and trusts nobody sees one connection, with nothing strange about it.
+    names.host.run(["nft", "-f", "-"], netns="c1", input=STRICT)
+    assert answered()
+    assert names.host.run([sys.executable, "-c", ASK_OWN, first], netns="c2").split() == ["own", "own"]
+    assert names.host.run("nft list table inet own", netns="c1").count("invalid counter packets 0 ") == 2
+    # Where nobody listens, whoever asks is told at once.
+    names.helper.kill()
+    names.wait(lambda: not names.at_name_address("c1"))
+    for transport in ("+notcp", "+tcp"):
+        assert "connection refused" in names.dig("c1", transport, "c1", seconds=30).text
+
+
+@pytest.mark.req("B4")
+def test_a_table_as_netdeck_made_it_before_is_replaced(names: NamesHost) -> None:
+    """One with NAT, left by an older helper."""
+    names.helper.call("network.create", name="web")
+    first = names.attach("web", "c1")
+    mark, _, ports = names.host.run("nft list table ip netdeck-names", netns="c1").split('"')[1].rpartition(":")
+    names.helper.kill()
+    rules = "; ".join(f"add rule ip netdeck-names output ip daddr 127.0.0.11 {protocol} dport 53 counter dnat to 127.0.0.11:{port}"
+                      for protocol, port in zip(("udp", "tcp"), ports.split("."), strict=True))
+    names.host.run(["nft", f'delete table ip netdeck-names; add table ip netdeck-names {{ comment "{mark}:{ports}"; }}; add chain ip '
+                    f"netdeck-names output {{ type nat hook output priority -100; policy accept; }}; {rules}"], netns="c1")
+    names.helper.start()
+    names.until("c1", "c1", (first,))
+    assert [item["chain"]["type"] for item in names.table("c1") if "chain" in item] == ["filter", "filter"]
+    assert "netdeck-names" not in findings(names)
