@@ -21,9 +21,11 @@ from protocol.names import link_name
 
 DUMMY = "di-"
 _MODE = OptionInfo("ipvlan_mode", "choice", "l2", "l2: on the site's segment, with its gateway; l3: routed by the parent, without "
-                   "broadcast; l3s: as l3, and the host's firewall sees the packets", choices=("l2", "l3", "l3s"))
+                   "broadcast; l3s: as l3, and the host's firewall sees the packets", choices=("l2", "l3", "l3s"),
+                   fixed="every container's link and routes were made with it")
 _FLAG = OptionInfo("ipvlan_flag", "choice", "bridge", "how containers on one parent reach each other: directly (bridge), not at all "
-                   "(private), by the switch outside (vepa)", choices=("bridge", "private", "vepa"))
+                   "(private), by the switch outside (vepa)", choices=("bridge", "private", "vepa"),
+                   fixed="every container's link was made with it")
 
 
 class IpvlanDriver:

@@ -21,7 +21,7 @@ from protocol.names import link_name, mac_address
 DUMMY = "dm-"
 _MODE = OptionInfo("macvlan_mode", "choice", "bridge", "how containers on one parent reach each other: directly (bridge), by the switch "
                    "outside (vepa), not at all (private); passthru: one container has the parent for itself",
-                   choices=("bridge", "vepa", "private", "passthru"))
+                   choices=("bridge", "vepa", "private", "passthru"), fixed="every container's link was made with it")
 
 _NO_HOST_ACCESS = {
     "private": "nothing on the parent reaches its containers then but by the network outside. Create the network in mode bridge",

@@ -24,11 +24,11 @@ DEFAULT_MTU = 1500
 
 OPTIONS = (
     OptionInfo("parent", "link", "", "the host's link that containers hang on; a missing eth0.20 is made as VLAN 20 of eth0; "
-               "none: a network that leads nowhere"),
+               "none: a network that leads nowhere", fixed="every container hangs on it"),
     OptionInfo("mtu", "int", "", "largest packet, in bytes; the parent's, if not given; at least 1280 with IPv6", minimum=68,
-               maximum=65535, long_names=("com.docker.network.driver.mtu",)),
+               maximum=65535, long_names=("com.docker.network.driver.mtu",), fixed="every container's link was made with it"),
     OptionInfo("container_iface_prefix", "text", "eth", "what interfaces in containers are called, before their number",
-               long_names=("com.docker.network.container_iface_prefix",)),
+               long_names=("com.docker.network.container_iface_prefix",), fixed="the links of its containers have their names already"),
 )
 
 

@@ -50,8 +50,8 @@ class Action:
 
 
 ACTIONS: Final[tuple[Action, ...]] = (
-    Action("network.create", "c", "create", "Create a network", "tui.screens.forms.create_network:open_form", ("networks",), "create",
-           hint=2),
+    Action("network.create", "c", "create", "Create a network", "tui.screens.forms.create_network:open_form",
+           ("networks", "vlans"), "create", hint=2),
     Action("network.update", "E", "change", "Change a network in place: options, labels, subnets",
            "tui.screens.forms.update_network:open_form", ("networks",), "change", needs_selection=True, hint=4),
     Action("addresses.show", "A", "addresses", "Addresses: whose each is, what leaked; give leaked ones free",
@@ -75,6 +75,23 @@ ACTIONS: Final[tuple[Action, ...]] = (
     Action("change.undo", "u", "undo", "Take the last change back: of attaching, detaching, publishing, withdrawing",
            "tui.screens.forms.undo:take_back", (), "undo"),
 )
+
+
+def works_in(action: Action, view: str) -> bool:
+    """Whether its key is for this view."""
+    return not action.views or view in action.views
+
+
+def answering(action: Action, view: str) -> bool:
+    """Whether this is the one that answers to its key in `view`: it works there, or is the first of those that work elsewhere only."""
+    same = [other for other in ACTIONS if other.key == action.key]
+    here = [other for other in same if works_in(other, view)]
+    return action is (here or same)[0]
+
+
+def elsewhere(action: Action) -> str:
+    """Where the key of `action` works, and what it does there."""
+    return "; ".join(f"{other.help}: works in {' and '.join(other.views)}" for other in ACTIONS if other.key == action.key)
 
 
 def action_named(id: str) -> Action | None:

@@ -83,8 +83,8 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("prompt.leave", "escape", "leave", "Take the filter back; leave the command line", PROMPTS),
     Key("prompt.complete", "tab", "complete", "Complete the word", PROMPTS),
     Key("prompt.history", "up,down", "history", "Earlier lines", PROMPTS),
-    Key("doctor.refresh", "r", "look again", "Look again", DOCTOR),
-    Key("doctor.fix", "f", "mend", "Mend the finding, after showing how; take back what netdeck keeps up", DOCTOR),
+    Key("doctor.refresh", "r", "look again", "Look again", DOCTOR, "in_doctor"),
+    Key("doctor.fix", "f", "mend", "Mend the finding, after showing how; take back what netdeck keeps up", DOCTOR, "in_doctor"),
 )
 
 

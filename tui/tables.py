@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from protocol.names import display_text
@@ -38,17 +38,19 @@ def cut(text: str, width: int) -> str:
     return "".join(kept) + "…"
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Aligned columns under `headers`; with `width`, the widest columns are cut until a line fits into so many cells.
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None, *, numbers: Collection[str] = ()) -> str:
+    """Aligned columns under `headers`, those of `numbers` at their right end; with `width`, the widest columns are cut until a line fits
+    into so many cells.
 
-    The last column is not padded, so lines have no trailing blanks. Ends with a line feed.
+    The last column is not padded on its right, so lines have no trailing blanks. Ends with a line feed.
     """
     cells = [[display_text(cell) for cell in row] for row in rows]
     widths = [max([cell_width(header), *(cell_width(row[index]) for row in cells)])
               for index, header in enumerate(headers)]
     if width is not None:
         widths = _fitted(widths, width - len(_GAP) * (len(headers) - 1))
-    return "".join(_line(row, widths) for row in ([*headers], *cells))
+    right = [header in numbers for header in headers]
+    return "".join(_line(row, widths, right) for row in ([*headers], *cells))
 
 
 def _fitted(widths: Sequence[int], room: int) -> list[int]:
@@ -61,11 +63,12 @@ def _fitted(widths: Sequence[int], room: int) -> list[int]:
     return fitted
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
     parts = []
-    for cell, width in zip(row, widths, strict=True):
+    for cell, width, at_right in zip(row, widths, right, strict=True):
         text = cut(cell, width)
-        parts.append(text + " " * (width - cell_width(text)))
+        blanks = " " * (width - cell_width(text))
+        parts.append(blanks + text if at_right else text + blanks)
     return _GAP.join(parts).rstrip() + "\n"
 
 

@@ -15,11 +15,12 @@ from textual.scrollbar import ScrollBar, ScrollBarRender
 from protocol.client import Client
 from protocol.errors import NetdeckError
 from tui import colon_commands, keys
-from tui.actions import Action, action_named
+from tui.actions import Action, action_named, answering, elsewhere, works_in
 from tui.close_look import PERIOD, SCREEN_PERIOD, CloseLook, Watch
 from tui.export import write
 from tui.feed import Batch, Feed
 from tui.filter import FilterError
+from tui.keys import shown
 from tui.keys_in_order import KeysInOrder
 from tui.objects import find_object, names_of
 from tui.screens.details import DetailsPanel
@@ -37,6 +38,8 @@ from tui.widgets.status_bar import KeyHints, StatusBar
 
 #: Round trip to the terminal, in seconds, up to which an interface is shown ten times a second.
 FAR: Final = 0.1
+_NO_DETAILS: Final = "no details are open: d shows those of the selected object"
+_NOTHING_SELECTED: Final = "the list is empty: nothing is selected"
 
 
 def _palette() -> type[Provider]:
@@ -193,6 +196,9 @@ class Workstation(KeysInOrder[int]):
     def on_live_table_selected(self, message: LiveTable.Selected) -> None:
         self.shell.open_details(go_there=True)
 
+    def on_live_table_idle(self, message: LiveTable.Idle) -> None:
+        self._say_no(message.why)
+
     def on_live_table_view_changed(self) -> None:
         self._show_surroundings()
 
@@ -254,12 +260,12 @@ class Workstation(KeysInOrder[int]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Changes work in their views only, and nothing works behind a dialog."""
+        """One action answers to a key in each view, if only by saying where it works; nothing works behind a dialog."""
         if len(self.screen_stack) > 1 and action in keys.ACTION_NAMES and action != "quit":
             return False
         if action == "act":
             found = action_named(str(parameters[0]))
-            return found is not None and (not found.views or self.view_name in found.views)
+            return found is not None and answering(found, self.view_name)
         return True
 
     def action_view(self, name: str) -> None:
@@ -275,14 +281,32 @@ class Workstation(KeysInOrder[int]):
         self.open_command_line()
 
     def action_details(self) -> None:
+        if not self.details.is_open and self.selected() is None:
+            self._say_no(_NOTHING_SELECTED)
         self.shell.toggle_details()
 
     def action_details_page(self, steps: int) -> None:
         if self.details.is_open:
             self.details.turn(steps)
+        else:
+            self._say_no(_NO_DETAILS)
 
     def action_other_pane(self) -> None:
         self.shell.change_pane()
+
+    def action_focus_next(self) -> None:
+        """What tab does on every screen of Textual's."""
+        if len(self.screen_stack) == 1 and not self.details.is_open and not self.prompt.is_open:
+            self._say_no(_NO_DETAILS)
+        super().action_focus_next()
+
+    def action_in_doctor(self) -> None:
+        self._say_no("r and f are keys of the doctor: ! opens it")
+
+    def _say_no(self, why: str) -> None:
+        """Say why a key does nothing here, once however often it is pressed."""
+        self.clear_notifications()
+        self.tell(why)
 
     def action_leave(self) -> None:
         if self.prompt.is_open:
@@ -291,6 +315,10 @@ class Workstation(KeysInOrder[int]):
             self.shell.close_details()
         elif self.view.model.filter_text:
             self.view.set_filter("")
+        elif self.screen.query("Toast"):
+            self.clear_notifications()
+        else:
+            self._say_no("nothing is open here: q leaves the workstation")
 
     def action_copy(self) -> None:
         names = [found.name for found in self.chosen()]
@@ -298,6 +326,8 @@ class Workstation(KeysInOrder[int]):
             self.copy(self.details.text(), "the page")
         elif names:
             self.copy("\n".join(names), names[0] if len(names) == 1 else f"{len(names)} names")
+        else:
+            self._say_no(_NOTHING_SELECTED)
 
     def export_name(self) -> str:
         """A name for a file with the view in it."""
@@ -328,8 +358,13 @@ class Workstation(KeysInOrder[int]):
 
     def action_act(self, id: str) -> None:
         action = action_named(id)
-        if action is not None:
+        if action is None:
+            return
+        if works_in(action, self.view_name):
             self.start_action(action)
+        else:
+            self.drop_keys()  # those behind it were for the form
+            self._say_no(f"{shown(action.key)} here does nothing. {elsewhere(action)}")
 
     def start_action(self, action: Action, arguments: str = "") -> None:
         """Open the form of a change, or say why not."""

@@ -28,6 +28,13 @@ def no_helper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETDECK_SOCKET", NOBODY)
 
 
+@pytest.mark.parametrize("arguments", [[], ["lab"]])
+def test_the_workstation_is_not_drawn_where_nobody_looks(arguments: list[str]) -> None:
+    done = subprocess.run([*NETDECK, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1 and "the workstation needs a terminal" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -353,8 +353,8 @@ async def test_removing_is_refused_with_names_and_else_asked_with_cancel_first(m
         assert bridges(module_lab) == before
 
         await user.press("D")
-        await user.until(lambda: isinstance(user.app.screen, Confirm), "it is asked again")
-        await user.press("tab", "enter")
+        await user.until(lambda: isinstance(user.app.screen, Confirm) and user.shows("ctrl+s remove"), "it is asked again")
+        await user.press("ctrl+s")
         await user.until(lambda: user.app.feed.network_named("idle") is None, "it is gone")
         assert "idle removed" in user.said
     assert len(before - bridges(module_lab)) == 1

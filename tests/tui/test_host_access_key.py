@@ -19,7 +19,7 @@ async def test_one_key_switches_host_access_on_and_off(module_lab: Lab) -> None:
         async def switched(word: str) -> bool:
             await user.press("H")
             await user.until(lambda: isinstance(user.app.screen, Confirm) and user.shows(f"host-access lan {word}"), "the plan is shown")
-            await user.press("tab", "enter")
+            await user.press("ctrl+s")  # as every form
             await user.until(lambda: bool(getattr(user.app.feed.network_named("lan"), "host_addresses", ())) is (word == "on"), "done")
             return "macvlan" in module_lab.netdeck("interfaces").stdout
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from textual.binding import Binding
 
+from tests.tui.opened_workstation import opened
 from tui import keys
-from tui.actions import ACTIONS
+from tui.actions import ACTIONS, answering, elsewhere, works_in
 from tui.colon_commands import commands, usages
 from tui.documents import plain_text
 from tui.screens.help import help_lines
@@ -67,6 +68,31 @@ def test_hints_fit_and_the_first_stay() -> None:
         hints = keys.hints(view)
         assert [key.id for key in keys.fitting(hints, 30)] == [key.id for key in hints][: len(keys.fitting(hints, 30))]
         assert keys.fitting(hints, 5) == []
+
+
+def test_every_key_of_a_change_is_answered_once_in_every_view() -> None:
+    for view in keys.VIEWS:
+        for pressed in {action.key for action in ACTIONS}:
+            answers = [action for action in ACTIONS if action.key == pressed and answering(action, view)]
+            assert len(answers) == 1, f"{pressed} in {view}"
+            assert works_in(answers[0], view) or answers[0].views[0] in elsewhere(answers[0])
+
+
+async def test_a_key_that_does_nothing_here_says_why() -> None:
+    wanted = {
+        "c": "Create a network: works in networks and vlans", "D": "Remove containers", "l": "no details are open",
+        "r": "keys of the doctor", "tab": "no details are open", "M": "no row is marked", "m": "nothing to mark",
+        "enter": "nothing to open", "d": "the list is empty", "y": "nothing is selected",
+    }
+    async with opened() as (app, _, pilot):
+        heard: list[str] = []
+        app.tell = lambda text: heard.append(text)  # type: ignore[method-assign]
+        app.show_view("events", "nothing-is-called-so")
+        for pressed, said in wanted.items():
+            await pilot.press(pressed)
+            await pilot.pause()
+            assert heard and said in heard[-1], (pressed, heard)
+        assert len(app.screen_stack) == 1
 
 
 def test_every_change_can_be_loaded() -> None:

@@ -18,6 +18,13 @@ def test_columns_are_aligned_by_cells_and_not_by_characters() -> None:
         "22   ab\n")
 
 
+def test_counts_stand_at_the_right_end_of_their_column() -> None:
+    assert table(("NAME", "RX", "END"), [("a", "5B", "x"), ("b", "1000kB", "y")], numbers=("RX",)) == (
+        "NAME       RX   END\n"
+        "a          5B   x\n"
+        "b      1000kB   y\n")
+
+
 def test_hostile_text_is_escaped() -> None:
     text = table(("NAME",), [("a\x1b[2J\nb\u202e",)])
     assert text == "NAME\na\\x1b[2J\\x0ab\\u202e\n"

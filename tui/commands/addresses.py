@@ -16,6 +16,7 @@ from tui.docker_flags import DockerCommand, Session, dry_run_option, format_opti
 from tui.tables import as_json, plan_text, table, terminal_width
 
 _POOLS = ("NETWORK", "SUBNET", "IP RANGE", "SIZE", "USED", "FREE", "LEAKED", "CONFLICTS")
+_COUNTS = ("SIZE", "USED", "FREE", "LEAKED", "CONFLICTS")
 _ADDRESSES = ("ADDRESS", "NETWORK", "USE", "OWNER", "NOTE")
 
 
@@ -46,7 +47,7 @@ def addresses(
         return 0
     rows = [(pool["network"], pool["subnet"], pool["ip_range"] or "-", pool["size"], str(pool["used"]), pool["free"], str(pool["leaked"]),
              str(pool["conflicts"])) for pool in pools]
-    click.echo(table(_POOLS, rows, terminal_width()), nl=False)
+    click.echo(table(_POOLS, rows, terminal_width(), numbers=_COUNTS), nl=False)
     click.echo()
     click.echo(table(_ADDRESSES, [_row(pool, use) for pool in pools for use in pool["addresses"]], terminal_width()), nl=False)
     return 0

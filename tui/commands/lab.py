@@ -24,6 +24,10 @@ def lab(command: tuple[str, ...]) -> None:
 def enter_lab(command: tuple[str, ...]) -> NoReturn:
     """Become a lab that runs `command`, or the workstation with the demonstration."""
     here = [sys.executable, "-P", "-m"]
+    if not command:
+        from tui.commands.workstation import need_terminal
+
+        need_terminal()
     what = ["--", *command] if command else ["--demo", "--", *here, "tui"]
     sys.stdout.flush()
     os.execv(sys.executable, [*here, "helperd.lab", *what])

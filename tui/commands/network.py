@@ -177,8 +177,8 @@ def inspect(session: Session, names: tuple[str, ...], firewall: bool) -> None:
     if firewall:
         rules = [rule for name in names for rule in call(session.socket, "firewall.rules", {"network": name})]
         rows = [(rule["chain"], str(rule["packets"]), size(rule["bytes"]), rule["comment"]) for rule in rules]
-        click.echo(as_json(rules) if session.format == "json" else table(("CHAIN", "PACKETS", "BYTES", "RULE"), rows, terminal_width()),
-                   nl=False)
+        click.echo(as_json(rules) if session.format == "json" else
+                   table(("CHAIN", "PACKETS", "BYTES", "RULE"), rows, terminal_width(), numbers=("PACKETS", "BYTES")), nl=False)
         return
     click.echo(as_json(call(session.socket, "network.inspect", {"names": names})), nl=False)
 

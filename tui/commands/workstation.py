@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+
+import click
 
 from protocol.messages import SOCKET_ENV
 from tui.connection import probe, socket_path
 
 _NOBODY_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED)
+
+
+def need_terminal() -> None:
+    """Raise UsageError where input or output is no terminal: there is nobody to look at the workstation."""
+    missing = [name for name, stream in (("input", sys.stdin), ("output", sys.stdout)) if stream is None or not stream.isatty()]
+    if missing:
+        raise click.UsageError(f"the workstation needs a terminal, and its {' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} "
+                               "none: the commands work without one", click.get_current_context(silent=True))
 
 
 def open_workstation(given: str | None) -> int:
@@ -27,6 +38,7 @@ def open_workstation(given: str | None) -> int:
         from tui.commands.lab import enter_lab
 
         enter_lab(())
+    need_terminal()
     from tui.app import run
 
     return run(path)

@@ -106,16 +106,16 @@ class LiveTable(ScrollView, can_focus=True):
         def control(self) -> LiveTable:
             return self.table
 
+    class Idle(Message):
+        """A key has nothing to do, and `why`."""
+
+        def __init__(self, why: str) -> None:
+            super().__init__()
+            self.why = why
+
     def __init__(
-        self,
-        model: TableModel,
-        *,
-        glyphs: Glyphs = UNICODE,
-        sparklines: str = "all",
-        name: str | None = None,
-        id: str | None = None,
-        classes: str | None = None,
-        disabled: bool = False,
+        self, model: TableModel, *, glyphs: Glyphs = UNICODE, sparklines: str = "all", name: str | None = None, id: str | None = None,
+        classes: str | None = None, disabled: bool = False,
     ) -> None:
         super().__init__(name=name, id=id, classes=classes, disabled=disabled)
         self.auto_links = False
@@ -349,6 +349,8 @@ class LiveTable(ScrollView, can_focus=True):
     def action_select(self) -> None:
         if self._cursor_key is not None:
             self.post_message(self.Selected(self, self._cursor_key))
+        else:
+            self.post_message(self.Idle("the list is empty: there is nothing to open"))
 
     def action_freeze(self) -> None:
         if self.model.frozen:
@@ -362,8 +364,12 @@ class LiveTable(ScrollView, can_focus=True):
             self.model.toggle_mark(self._cursor_key)
             self.action_cursor(1)
             self._view_changed()
+        else:
+            self.post_message(self.Idle("the list is empty: there is nothing to mark"))
 
     def action_clear_marks(self) -> None:
+        if not self.model.marks:
+            self.post_message(self.Idle("no row is marked: m marks one"))
         self.model.marks.clear()
         self._view_changed()
 

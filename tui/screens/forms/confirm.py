@@ -30,11 +30,15 @@ class Confirm(Dialog[bool]):
         Binding("tab,shift+tab,left,right", "other", "Other button", show=False),
         Binding("up,k", "scroll(-1)", "Up", show=False),
         Binding("down,j", "scroll(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "A page up", show=False),
+        Binding("pagedown", "page(1)", "A page down", show=False),
         Binding("n,q", "leave", "Cancel", show=False),
+        Binding("ctrl+enter,ctrl+s", "agree", "Do it", show=False, priority=True),  # as in every form
     ]
 
     def __init__(self, title: str, lines: Callable[[int], Sequence[Line]], words: str = "") -> None:
-        super().__init__(title, "up and down scroll · tab: other button · esc cancels" if words else "esc leaves")
+        keys = f"ctrl+s {words[:1].lower()}{words[1:]} · up and down scroll · tab: other button · esc cancels"
+        super().__init__(title, keys if words else "esc leaves")
         self._lines, self._words = lines, words
         self._pane = TextPane()
         self._pane.can_focus = False
@@ -64,6 +68,13 @@ class Confirm(Dialog[bool]):
 
     def action_other(self) -> None:
         (self._agree if self._words and self._cancel.has_focus else self._cancel).focus()
+
+    def action_agree(self) -> None:
+        """Where there is nothing to agree to, the key has nothing to do but leave."""
+        self.dismiss(bool(self._words))
+
+    def action_page(self, pages: int) -> None:
+        self._pane.scroll_relative(y=pages * max(1, self._pane.size.height - 1), animate=False)
 
     def action_scroll(self, lines: int) -> None:
         self._pane.scroll_relative(y=lines, animate=False)

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
@@ -98,11 +99,25 @@ class Toggle(Widget, can_focus=True):
         self.action_flip()
 
 
+def choice_lines(words: Sequence[str], width: int) -> list[list[int]]:
+    """Which of `words` stand in each line of `width` cells, by their places, as ``(o) WORD ``; at least one in a line."""
+    lines: list[list[int]] = [[]]
+    used = 0
+    for index, word in enumerate(words):
+        cells = len(word) + 5
+        if lines[-1] and used + cells > width + 1:  # the last blank may be cut
+            lines.append([])
+            used = 0
+        lines[-1].append(index)
+        used += cells
+    return lines
+
+
 class Choice(Widget, can_focus=True):
-    """One of a few words, all in sight. Left and right change it."""
+    """One of a few words, all in sight: in as many lines as that takes. Left and right change it."""
 
     DEFAULT_CSS = """
-    Choice { width: 1fr; height: 1; padding: 0 1; }
+    Choice { width: 1fr; height: auto; padding: 0 1; }
     Choice > .choice--chosen { background: $panel; text-style: bold; }
     Choice > .choice--other { color: $text-muted; }
     Choice:focus > .choice--chosen { color: $primary; text-style: bold reverse; }
@@ -136,15 +151,15 @@ class Choice(Widget, can_focus=True):
 
     def render(self) -> Content:
         chosen, other = self.get_visual_style("choice--chosen"), self.get_visual_style("choice--other")
-        # Those before the chosen one leave where there is no room for all.
-        first = 0
-        while first < self.chosen and sum(len(word) + 3 for word in self.words[first:self.chosen + 1]) > self.size.width:
-            first += 1
-        parts = []
-        for index, word in enumerate(self.words[first:], first):
-            text = plain(f"({'o' if index == self.chosen else ' '}) {word} ")
-            parts.append(text.stylize(chosen if index == self.chosen else other))
-        return Content("").join(parts)
+        lines = []
+        for line in choice_lines(self.words, self.size.width):
+            parts = [plain(f"({'o' if index == self.chosen else ' '}) {self.words[index]} ").stylize(
+                chosen if index == self.chosen else other) for index in line]
+            lines.append(Content("").join(parts))
+        return Content("\n").join(lines)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(choice_lines(self.words, width))
 
     async def on_key(self, event: events.Key) -> None:
         await run_own_binding(self, event)

@@ -55,9 +55,9 @@ class FormDialog(Dialog[ScreenResultType]):
     FormDialog > .dialog { width: 100%; height: 100%; max-width: 190; max-height: 52; }
     FormDialog.-normal > .dialog, FormDialog.-wide > .dialog { width: 96%; height: 92%; padding: 1 2 0 2; }
     FormDialog.-wide .field-help { display: block; }
-    FormDialog.-wide Field.-option .field-row > TextField { width: 22; }
-    FormDialog.-wide Field.-option .field-row > Choice { width: 22; }
-    FormDialog.-wide Field.-option .field-row > Toggle { width: 22; margin: 0; }
+    FormDialog.-wide Field.-option .field-row > TextField { width: 28; }
+    FormDialog.-wide Field.-option .field-row > Choice { width: 28; }
+    FormDialog.-wide Field.-option .field-row > Toggle { width: 28; margin: 0; }
     FormDialog .form-body { layout: horizontal; height: 1fr; }
     FormDialog .form-left { width: 11fr; height: 1fr; padding-right: 1; }
     FormDialog .form-fields { height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; }

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from protocol.errors import InvalidValue, NetdeckError, NotFound
-from protocol.model import DriverInfo, Network, OptionInfo
+from protocol.model import DHCP, DriverInfo, Network, OptionInfo
 from protocol.names import display_text
 from tui.screens.forms.fields import Choice, Field, TextField, Toggle
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
@@ -21,6 +21,8 @@ from tui.text import plain
 
 if TYPE_CHECKING:
     from tui.workstation import Workstation
+_BY_LEASE = "the site's DHCP server says what it is"
+_BY_ADDRESS = "the addresses and routes of containers were made from it"
 
 
 async def open_form(app: Workstation, arguments: str = "") -> None:
@@ -49,6 +51,23 @@ def control_of(option: OptionInfo, value: str) -> Widget:
     if option.kind == "choice":
         return Choice(option.choices, value, id=ident)
     return TextField(value, placeholder=f"default: {option.default}" if option.default else "not set", id=ident)
+
+
+def unchangeable(network: Network, info: DriverInfo) -> list[tuple[str, str]]:
+    """What of every network stays as it was made, each with its value and the reason."""
+    families = " and ".join(word for word, on in (("IPv4", network.ipv4), ("IPv6", network.ipv6)) if on) or "none"
+    found = [
+        ("name", f"{network.name}  (can't be changed: containers, scripts and files know the network by it)"),
+        ("driver", f"{network.driver}  (can't be changed: it decides what the network is made of)"),
+    ]
+    if info.subnets:
+        giver = "DHCP" if network.ipam == DHCP else "netdeck"
+        found += [("addresses", f"{families}  (follow the subnets)"),
+                  ("given by", f"{giver}  (can't be changed: the addresses that containers have come from there)")]
+    if "internal" not in info.changeable:
+        why = "its links lead out or not since it was made" if info.internal else "this driver has no such networks"
+        found.append(("internal", f"{'yes' if network.internal else 'no'}  (can't be changed: {why})"))
+    return found
 
 
 def _fixed(text: str) -> Static:
@@ -93,16 +112,21 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
         self._key = secrets.token_hex(16)
 
     def compose_fields(self) -> ComposeResult:
-        yield Field("driver", _fixed(f"{self._network.driver}  (can't be changed: it decides what the network is made of)"), place="driver")
+        for label, text in unchangeable(self._network, self._info):
+            yield Field(label, _fixed(text), place=f"fixed:{label}")
         yield from self._shown
         if self._info.subnets:
             yield heading("Subnets")
             for subnet in self._network.subnets:
-                yield _fixed(f"{subnet.subnet}  gateway {subnet.gateway or 'none'}")
+                yield _fixed(f"{subnet.subnet}  gateway {subnet.gateway or 'none'}  ({self._subnet_words()})")
             yield from (*self._added, *self._pools)
         if self._options:
             yield heading(f"Options of {self._info.name}")
             yield from self._options
+
+    def _subnet_words(self) -> str:
+        return ("one without containers goes by netdeck network update --subnet-rm" if self._added else
+                f"can't be changed: {_BY_LEASE if self._network.ipam == DHCP else _BY_ADDRESS}")
 
     def on_mount(self) -> None:
         self._labels.focus()
