@@ -169,7 +169,7 @@ class Core:
             "network.host-access": self.host_access.switch,
             "network.connect": endpoints.connect, "network.disconnect": endpoints.disconnect,
             "container.run": runs.run, "container.exec": runs.execute, "container.logs": self.logs.logs,
-            "container.stop": runs.stop, "container.remove": runs.remove, "container.list": views.containers,
+            "container.stop": runs.stop, "container.kill": runs.kill, "container.remove": runs.remove, "container.list": views.containers,
             "container.inspect": views.inspect, "port.list": self.ports.listing, "port.publish": self.ports.publish,
             "port.withdraw": self.ports.withdraw, "interface.list": views.interfaces, "event.list": views.events,
             "address.list": self.addresses.listing, "address.release": self.addresses.release,

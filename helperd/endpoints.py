@@ -18,6 +18,7 @@ from helperd.containers_known import Inside, KnownContainers
 from helperd.dhcp.leases import Leases
 from helperd.host_facts import HostFacts
 from helperd.ipam import allocate, check_address, pool_of
+from helperd.joined import PREFIX
 from helperd.names.advice import names_advice
 from helperd.networks import Networks
 from helperd.ports import Ports
@@ -197,6 +198,10 @@ class Endpoints:
     async def _able(self, name: str) -> tuple[Container, Inside]:
         """A container that can be on networks, and what it has."""
         container = await self._known.running(name)
+        if container.mode.startswith(PREFIX):
+            other = container.networks[0].removeprefix(PREFIX)
+            raise InvalidValue(f"container {container.ref} shares the network of container {other}: connect {other}", field="container",
+                               value=container.ref)
         if container.mode in ("host", "none"):
             raise InvalidValue(f"container {container.ref} runs on the network {container.mode!r}, which goes with no other: "
                                "start it without --network " + container.mode, field="container", value=container.ref)

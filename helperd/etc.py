@@ -24,6 +24,11 @@ class EtcFiles(msgspec.Struct, frozen=True):
     hostname: str
 
 
+def etc_files_of(directory: Path) -> EtcFiles:
+    """Where the three files of the container with that directory are."""
+    return EtcFiles(*(str(directory / name) for name in ("hosts", "resolv.conf", "hostname")))
+
+
 def write_etc_files(directory: Path, container: Container, endpoints: Iterable[Endpoint], networks: Mapping[str, Network],
                     host_resolv: str, linked: Mapping[str, Iterable[str]] | None = None) -> EtcFiles:
     """Write the three files in place (they may be bind-mounted already). `host_resolv` is the text of the host's resolv.conf, `linked` are
@@ -31,7 +36,7 @@ def write_etc_files(directory: Path, container: Container, endpoints: Iterable[E
     """
     attached = list(endpoints)
     ipv6 = any(networks[item.network].ipv6 for item in attached)
-    files = EtcFiles(*(str(directory / name) for name in ("hosts", "resolv.conf", "hostname")))
+    files = etc_files_of(directory)
     addresses = [lease_address(prefix) for item in attached for prefix in item.addresses]
     etc_files.write_in_place(files.hosts, etc_files.hosts(container.hostname, addresses, _further(container, linked or {}), ipv6=ipv6))
     if not _edited(Path(files.resolv)):

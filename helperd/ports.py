@@ -14,6 +14,7 @@ from drivers.objects import HOST, PortSocket
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import KnownContainers
 from helperd.host_facts import HostFacts
+from helperd.joined import PREFIX
 from helperd.kernel.port_sockets import PortSockets, probe
 from helperd.networks import Networks
 from helperd.port_choice import Pairs, chosen, placed
@@ -118,6 +119,10 @@ class Ports:
             if container.mode == "host":
                 raise InvalidValue(f"{DISCARDED}: those of container {container.ref} are the host's own", field="container",
                                    value=container.ref)
+            if container.mode.startswith(PREFIX):
+                other = container.networks[0].removeprefix(PREFIX)
+                raise InvalidValue(f"container {container.ref} shares the network of container {other}: publish its ports at {other}",
+                                   field="container", value=container.ref)
             pairs = self._pairs(container)
             ports = self.choose(wishes, container, pairs)
             have = [port for _, item in pairs for port in item.ports]

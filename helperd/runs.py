@@ -8,6 +8,7 @@ import contextvars
 import logging
 import secrets
 import shutil
+import signal as signals
 import socket
 import time
 from collections import Counter
@@ -19,12 +20,14 @@ import msgspec
 
 from helperd.changes import CALL, CallContext, Changes
 from helperd.container_user import account, environment, inside_user
-from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all
+from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all, signal_number
 from helperd.containers.spec import ExecTarget, Join, SandboxSpec, Terminal
 from helperd.containers_known import NEW, KnownContainers
 from helperd.endpoints import Endpoints, Wish
-from helperd.etc import write_etc_files
+from helperd.etc import etc_files_of, write_etc_files
+from helperd.given_names import free_name
 from helperd.host_facts import HostFacts
+from helperd.joined import PREFIX, joined, joined_name, way_in
 from helperd.links import Links
 from helperd.names.wishes import name_fields
 from helperd.networks import Networks
@@ -32,17 +35,13 @@ from helperd.ports import DISCARDED, Ports, exposed_ports, wanted_ports
 from helperd.store import Change
 from helperd.streaming import pump
 from helperd.streams import Stream
-from protocol.errors import Conflict, Forbidden, InUse, InvalidValue, KernelRefused, NetdeckError, NotFound, TooMuch
+from protocol.errors import Conflict, Forbidden, Gone, InUse, InvalidValue, KernelRefused, NetdeckError, NotFound, TooMuch
 from protocol.model import Container, Endpoint, Network
 from protocol.names import container_name, display_text, label_key
 from protocol.ports import PortWish
-from protocol.requests import ContainerExec, ContainerRemove, ContainerRun, ContainerStop
+from protocol.requests import ContainerExec, ContainerKill, ContainerRemove, ContainerRun, ContainerStop
 
 log = logging.getLogger("netdeck.runs")
-_ADJECTIVES = ("amber", "brisk", "calm", "clever", "copper", "eager", "fair", "green", "keen", "lucid", "mild", "noble", "plain",
-               "quick", "quiet", "rapid", "silver", "steady", "swift", "vivid")
-_NOUNS = ("arp", "bridge", "cable", "frame", "gateway", "hop", "lease", "link", "mesh", "packet", "port", "prefix", "probe",
-          "relay", "route", "socket", "subnet", "tap", "trunk", "vlan")
 RETRY_SECONDS = 5.0  # until the end of a container that could not be written down is tried again
 # Of one user but root, of containers and of commands in them: each has a process of root's beside it, which no limit of the user's counts.
 MAX_OF_USER = 128
@@ -102,23 +101,18 @@ class Runs:
                                field="networks", value=special[0].name)
         return special[0].driver, []
 
-    def _free_name(self) -> str:
+    def _new_container(self, request: ContainerRun, mode: str, call: CallContext, shared: Container | None) -> Container:
         names = {item.name for item in self._records.containers.values()}
-        for _ in range(100):
-            name = f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}"
-            if name not in names:
-                return name
-        return f"sandbox-{secrets.token_hex(6)}"
-
-    def _new_container(self, request: ContainerRun, mode: str, call: CallContext) -> Container:
-        name = container_name(request.name) if request.name else self._free_name()
-        if any(item.name == name for item in self._records.containers.values()):
+        name = container_name(request.name) if request.name else free_name(names)
+        if name in names:
             raise Conflict(f"a container with the name {name} exists already: remove it first, or choose another name",
                            name=name, with_=name)
         for key in request.labels:
             label_key(key)
         ident = secrets.token_hex(32)
         own = socket.gethostname() if mode == "host" else ident[:12]  # on the host's stack with the host's name, as docker does
+        if shared is not None and shared.runtime == "netdeck":
+            own = shared.hostname
         hostname = container_name(request.hostname) if request.hostname else own
         return Container(id=ident, name=name, ref=name, runtime="netdeck", status="created", created=time.time(),
                          command=tuple(display_text(item) for item in request.command), uid=call.uid, hostname=hostname, mode=mode,
@@ -132,8 +126,10 @@ class Runs:
                 zip(networks, [True] + [False] * len(networks), strict=False)]
 
     async def run(self, request: ContainerRun, call: CallContext, stream: Stream) -> Any:
-        mode, networks = self._chosen_networks(request)
-        container = self._new_container(request, mode, call)
+        name = joined_name(request)
+        shared = await joined(name, self._known, call) if name else None
+        mode, networks = (f"{PREFIX}{shared.id}", []) if shared is not None else self._chosen_networks(request)
+        container = self._new_container(request, mode, call, shared)
         container = self._links.added(container, request.links, networks)
         wishes = self._wishes(request, networks)
         ports = wanted_ports(request)
@@ -149,9 +145,9 @@ class Runs:
         self._changes.store.put(Change("container.create", call.uid, containers=(container,)))
         self._records.apply(Change("container.create", call.uid, containers=(container,)), {})
         try:
-            sandbox = await self._start(request, container, call)
+            sandbox = await self._start(request, container, call, shared)
             try:
-                running = await self._attach(container, sandbox, wishes, ports, call)
+                running = await self._attach(container, sandbox, wishes, ports, call, shared)
                 output = sandbox.attach()
                 await sandbox.go()
             except BaseException:
@@ -180,24 +176,26 @@ class Runs:
         await self._settled(container.id)  # whoever is told of the end finds its address free and, with auto_remove, its name
         return {**answer, "exit_code": status.shell_code}
 
-    async def _start(self, request: ContainerRun, container: Container, call: CallContext) -> Sandbox:
+    async def _start(self, request: ContainerRun, container: Container, call: CallContext, shared: Container | None) -> Sandbox:
         directory = self.directory(container.id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._links.keep_environment(container, request.env)
         given = self._links.environment(container, call.uid) | request.env
         files = write_etc_files(directory, container, (), {}, self._facts.resolv_conf())
+        if shared is not None and shared.runtime == "netdeck":
+            files = etc_files_of(self.directory(shared.id))
         spec = SandboxSpec(id=container.id[:12], run_dir=str(directory), argv=request.command, hostname=container.hostname,
                            **account(call), env=environment(given, call, container.hostname, tty=request.tty),
                            cwd=request.workdir or "/", terminal=Terminal(request.rows, request.columns) if request.tty else None,
                            interactive=request.interactive, rootfs=request.rootfs,
-                           network=_NETWORK_MODES[container.mode],
+                           network=way_in(shared) if shared is not None else _NETWORK_MODES[container.mode],
                            hosts_file=files.hosts, resolv_file=files.resolv, hostname_file=files.hostname)
         return await Sandbox.start(spec)
 
     async def _attach(self, container: Container, sandbox: Sandbox, wishes: list[Wish], ports: Sequence[PortWish],
-                      call: CallContext) -> Container:
-        """Connect the sandbox to its networks and write it down as running."""
-        names = tuple(wish.network.name for wish in wishes) or (container.mode,)
+                      call: CallContext, shared: Container | None) -> Container:
+        """Connect the sandbox to its networks and write it down as running. One that shares another's has no namespace of its own."""
+        names = tuple(wish.network.name for wish in wishes) or (f"{PREFIX}{shared.ref}" if shared is not None else container.mode,)
         async with self._endpoints.leased(container, wishes, NEW) as wishes, self._changes.lock:
             for wish in wishes:
                 if wish.network.id not in self._records.networks:
@@ -205,7 +203,7 @@ class Runs:
                 await self._networks.health.ready(wish.network)
             running = msgspec.structs.replace(
                 container, status="running", pid=sandbox.pid, starttime=sandbox.starttime, networks=names, attached=bool(wishes),
-                inode=0 if container.mode == "host" else sandbox.netns_inode)
+                inode=0 if container.mode == "host" or shared is not None else sandbox.netns_inode)
             endpoints, last = self._endpoints.wanted(running, wishes, NEW)
             endpoints = self._ports.with_ports(endpoints, ports if wishes else (), running)
             await self._changes.carry_out(Change("container.run", call.uid, containers=(running,), endpoints=endpoints), last)
@@ -339,6 +337,21 @@ class Runs:
         status = await sandbox.stop(request.timeout)
         await self._settled(container.id)
         return {"container": self._records.containers.get(container.id, container), "exit_code": status.shell_code}
+
+    async def kill(self, request: ContainerKill, call: CallContext, stream: Stream) -> Any:
+        container = self._mine(request.name, call)
+        try:
+            number = signal_number(request.signal)
+        except ValueError:
+            raise InvalidValue(f"no signal is called {display_text(request.signal)!r}: expected a name like TERM or a number",
+                               field="signal", value=display_text(request.signal)) from None
+        sandbox = self._sandboxes.get(container.id)
+        if sandbox is None:
+            raise Gone(f"container {container.ref} is not running (it has {container.status})", name=container.ref)
+        sandbox.signal(number)
+        if number == signals.SIGKILL:
+            await self._settled(container.id)
+        return {"container": self._records.containers.get(container.id, container)}
 
     async def _settled(self, ident: str) -> None:
         """Wait until the end of a container has been written down."""

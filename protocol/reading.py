@@ -28,6 +28,7 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "container.run name": ("container name", NAME_RULE),
     "container.run hostname": ("host name", NAME_RULE),
     "container.stop name": ("container name", "the name or the id of a container"),
+    "container.kill name": ("container name", "the name or the id of a container"),
     "container.remove name": ("container name", "the name or the id of a container"),
     "network.inspect names": ("network name", "the name or the id of a network"),
     "container.inspect names": ("container name", "the name or the id of a container"),

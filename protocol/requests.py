@@ -134,7 +134,7 @@ class ContainerRun(Request, frozen=True):
 
     command: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=1024)]
     name: Name | None = None
-    networks: Names = ()
+    networks: Names = ()  # or one container:NAME, whose network namespace is shared
     ip: Text | None = None
     ip6: Text | None = None
     mac_address: Text | None = None
@@ -203,6 +203,14 @@ class ContainerStop(Request, frozen=True):
 
     name: Name
     timeout: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 10.0
+
+
+class ContainerKill(Request, frozen=True):
+    """Send a signal to the first process of a container of ours: ``KILL``, ``SIGHUP``, ``15``. After KILL its addresses are free. Result:
+    ``{container}``."""
+
+    name: Name
+    signal: Name = "KILL"
 
 
 class ContainerRemove(Request, frozen=True):
@@ -324,6 +332,7 @@ OPERATIONS: Mapping[str, tuple[type[Request], str, bool]] = {
     "container.list": (ContainerList, "view", False),
     "container.inspect": (ContainerInspect, "view", False),
     "container.stop": (ContainerStop, "operate", False),
+    "container.kill": (ContainerKill, "operate", False),
     "container.remove": (ContainerRemove, "operate", False),
     "port.list": (PortList, "view", False),
     "port.publish": (PortPublish, "operate", False),

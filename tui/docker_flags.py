@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from protocol.errors import NetdeckError
 from protocol.names import display_text
+
+if TYPE_CHECKING:
+    from tui.templates import Template
 
 F = TypeVar("F", bound=Callable[..., Any])
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})  # Go's strconv.ParseBool, which docker uses
@@ -21,6 +25,7 @@ class Session:
 
     socket: str | None = None
     format: str = "table"
+    template: Template | None = None  # where --format gave one
 
 
 pass_session = click.make_pass_decorator(Session)
@@ -102,6 +107,33 @@ def format_option(command: F) -> F:
     return click.option("--format", type=click.Choice(["table", "json"]), default="table", show_default=True,
                         expose_value=False, is_eager=True, callback=_keep_format,
                         help="A table for people or JSON for programs.")(command)
+
+
+def _keep_template(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    session = ctx.ensure_object(Session)
+    if value in ("table", "json", ""):
+        session.format = value or "table"
+        return value
+    from tui.templates import is_template, parse
+
+    if not is_template(value):
+        raise click.BadParameter(f"{display_text(value)!r} is not one of table, json, or a template such as '{{{{.Name}}}}'", ctx, param)
+    try:
+        session.template = parse(value)
+    except NetdeckError as error:
+        raise click.BadParameter(error.message, ctx, param) from error
+    return value
+
+
+def template_option(*names: str) -> Callable[[F], F]:
+    """``--format`` as `format_option`, and with a template as docker has it. `names`: short ones beside it."""
+    def decorate(command: F) -> F:
+        return click.option(*names, "--format", metavar="table|json|TEMPLATE", default="table", show_default=True, expose_value=False,
+                            is_eager=True, callback=_keep_template,
+                            help="A table for people, JSON for programs, or a template such as '{{.Name}}', '{{json .}}', "
+                            "'table {{.ID}}\\t{{.Name}}'.")(command)
+
+    return decorate
 
 
 def dry_run_option(command: F) -> F:

@@ -11,41 +11,100 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _AGAIN: Final = "a container that has ended stays ended, and its addresses and ports are free: netdeck run makes a new one"
 _IMAGES: Final = "netdeck has no images: a container has this host's files, or a directory of yours with run --rootfs DIR"
+_OVER_HOSTS: Final = "netdeck knows this host only: macvlan, ipvlan or a bridge with -o uplink=LINK reach the others by a link they share"
+_FILE_COPY: Final = "a container has this host's files, or those of its --rootfs DIR: copy them there"
+_ONE_BY_ONE: Final = "a container is started by netdeck run with all it needs; netdeck network connect and port publish change it later"
 
 COMMANDS: Final[Mapping[str, str]] = {
     "start": _AGAIN, "restart": _AGAIN,
-    "images": _IMAGES, "image": _IMAGES, "pull": _IMAGES, "push": _IMAGES, "build": _IMAGES,
-    "kill": "netdeck stop -t 0 CONTAINER does it",
+    **dict.fromkeys(("images", "image", "pull", "push", "build", "rmi", "tag", "save", "load", "import", "export", "commit", "history",
+                     "search", "login", "logout", "buildx", "builder", "manifest"), _IMAGES),
     "create": "networks are made by netdeck network create, containers by netdeck run -d",
-    "container": "containers are netdeck run, ps, exec, logs, stop, rm and inspect",
+    "container": "containers are netdeck run, ps, exec, logs, stop, kill, rm and inspect",
+    "attach": "netdeck logs -f CONTAINER shows what it prints from now on; netdeck run without -d stays attached (ctrl-p ctrl-q leaves)",
+    "top": "netdeck exec CONTAINER ps -ef lists what runs in it",
     "stats": "the workstation shows what each container carries: netdeck, key 2; netdeck interfaces prints it",
     "volume": "a container has this host's files, or a directory of yours with run --rootfs DIR: there are no volumes",
+    "cp": _FILE_COPY, "diff": _FILE_COPY,
+    "wait": "netdeck run without -d ends with the container's exit code; netdeck ps -a shows it of one that has ended",
+    "pause": "netdeck kill -s STOP CONTAINER stops its first process", "unpause": "netdeck kill -s CONT CONTAINER lets it go on",
+    "rename": "a container keeps the name it was started with: netdeck run --name NAME",
+    "update": "a network is changed by netdeck network update",
+    "compose": _ONE_BY_ONE,
+    **dict.fromkeys(("swarm", "service", "stack", "node", "secret"), _OVER_HOSTS),
+    "system": "netdeck info shows what there is, netdeck network prune removes networks that nobody uses, netdeck events what happens",
+    "context": "netdeck --socket PATH, or NETDECK_SOCKET, chooses the helper",
+    "plugin": "drivers are Python packages: netdeck call driver.list shows those that are there",
+    "dockerd": "netdeck helper runs the process that does the work", "daemon": "netdeck helper runs the process that does the work",
 }
 _FILES: Final = "a container has this host's files as you have them, so nothing needs to be mounted; --rootfs DIR gives it another /"
 _USER: Final = "a container runs as you, with no privilege gained"
+_LIMITS: Final = "netdeck separates networks and limits nothing else: sh -c 'ulimit -v KILOBYTES; exec COMMAND' limits a command"
+_BESIDE: Final = "netdeck run -d --network container:NAME COMMAND runs one in the background, in the same network"
 
 RUN_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
     ("-v", "--volume", "--mount"): _FILES,
-    ("-u", "--user", "--privileged", "--cap-add"): _USER,
+    ("--volumes-from", "--tmpfs"): _FILES,
+    ("-u", "--user", "--cap-add"): _USER,
+    ("--cap-drop", "--security-opt", "--userns", "--group-add"): _USER,
     ("--restart",): _AGAIN,
+    ("-m", "--memory", "--cpus", "--pids-limit", "--ulimit", "--shm-size", "--cpu-shares", "--cpuset-cpus"): _LIMITS,
+    ("--pull", "--platform"): _IMAGES,
+    ("--env-file",): "give each with -e NAME=VALUE, or take it from your own environment with -e NAME",
+    ("-a", "--attach"): "without -d the output is shown; -i gives it your input",
+    ("--ip-range", "--subnet"): "these belong to the network: netdeck network create",
+    ("--sysctl",): "as root, while it runs: nsenter --net=$(netdeck inspect -f '{{.NetworkSettings.SandboxKey}}' NAME) sysctl -w KEY=VALUE",
+    ("--ipc", "--pid", "--uts"): "a container has these to itself, as docker gives it without the option: leave it out",
+}
+#: Flags of docker's, which take no value.
+RUN_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
+    ("--privileged",): _USER,
+    ("--read-only",): _FILES,
+    ("--init",): "the command is process 1 of its container: sh -c 'COMMAND; exit $?' puts a shell there, which reaps",
+}
+EXEC_FLAGS: Final[Mapping[tuple[str, ...], str]] = {("-d", "--detach"): _BESIDE, ("--privileged",): _USER}
+EXEC_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
+    ("-u", "--user"): _USER,
+    ("-w", "--workdir"): "sh -c 'cd DIR && exec COMMAND' does it",
+    ("--env-file",): "give each with -e NAME=VALUE",
+}
+LOGS_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
+    ("--since", "--until"): "output is kept without times: --tail N shows the last lines, netdeck events --since what happened",
+}
+LOGS_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
+    ("-t", "--timestamps", "--details"): "output is kept without times: netdeck logs -f CONTAINER | ts adds them as it comes",
+}
+RM_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
+    ("-v", "--volumes"): "there are no volumes: nothing more is to be removed",
+    ("-l", "--link"): "a link goes with the container that has it",
+}
+CREATE_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
+    ("--scope", "--config-from"): _OVER_HOSTS,
+    ("--ipam-opt",): "--ipam-driver is default or dhcp, which have no options",
+}
+CREATE_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
+    ("--attachable",): "every container may join every network of netdeck's: leave it out",
+    ("--ingress", "--config-only"): _OVER_HOSTS,
 }
 
 
-def refuse(options: Mapping[tuple[str, ...], str]) -> Callable[[F], F]:
-    """Let a command say why it does not take these options, which its help does not show."""
+def refuse(options: Mapping[tuple[str, ...], str], flags: Mapping[tuple[str, ...], str] | None = None) -> Callable[[F], F]:
+    """Let a command say why it does not take these options, which its help does not show. `flags` are those without a value."""
 
     def decorate(command: F) -> F:
-        for number, (names, why) in enumerate(options.items()):
-            told = _refusal(names, why)
-            command = click.option(*names, f"refused_{number}", multiple=True, hidden=True, expose_value=False, callback=told)(command)
+        for is_flag, refused in ((False, options), (True, flags or {})):
+            for number, (names, why) in enumerate(refused.items()):
+                kind: dict[str, Any] = {"count": True} if is_flag else {"multiple": True}
+                command = click.option(*names, f"refused_{'flag' if is_flag else 'option'}_{number}", hidden=True, expose_value=False,
+                                       callback=_refusal(names, why), **kind)(command)
         return command
 
     return decorate
 
 
-def _refusal(names: Sequence[str], why: str) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], None]:
-    def tell(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> None:
-        if values:
+def _refusal(names: Sequence[str], why: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def tell(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value:
             ctx.fail(f"no option {' or '.join(names)}: {why}")
 
     return tell

@@ -36,6 +36,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "container.logs": {"name": "nothere"},
     "container.inspect": {"names": ["nothere"]},
     "container.stop": {"name": "nothere"},
+    "container.kill": {"name": "nothere"},
     "port.publish": {"container": "nothere", "ports": ["80"]},
     "port.withdraw": {"container": "nothere", "all": True},
     "container.remove": {"name": "nothere"},
@@ -119,7 +120,7 @@ def test_a_containers_owner_and_root_alone_reach_into_it(helper: RunningHelper) 
     assert helper.call("container.list")[-1]["uid"] == OPERATE
     reach: dict[str, dict[str, Any]] = {
         "container.exec": {"container": "mine", "command": ["true"]}, "container.logs": {"name": "mine"},
-        "container.stop": {"name": "mine", "timeout": 0.1},
+        "container.kill": {"name": "mine", "signal": "WINCH"}, "container.stop": {"name": "mine", "timeout": 0.1},
         "container.remove": {"name": "mine", "force": True}}
     told = ask(helper, ADMIN, reach)
     assert {told[name][0] for name in reach} == {"forbidden"}

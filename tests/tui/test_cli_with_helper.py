@@ -147,6 +147,30 @@ def test_completion_knows_networks_and_containers(module_lab: Lab) -> None:
     module_lab.netdeck("network", "rm", "completed")
 
 
+@pytest.mark.req("W8")
+def test_the_words_of_docker_that_look(module_lab: Lab) -> None:
+    network = module_lab.netdeck("network", "create", "--subnet", "10.77.0.0/24", "looked-at").stdout.strip()
+    module_lab.netdeck("run", "-d", "--name", "looker", "--network", "looked-at", "--entrypoint", "sleep", "600")
+    assert module_lab.netdeck("network", "ls", "-f", "name=looked", "--format", "{{.ID}} {{.Name}} {{.Scope}}", "--no-trunc").stdout == (
+        f"{network} looked-at local\n")
+    assert module_lab.netdeck("ps", "-f", "name=looker", "--format", "table {{.Names}}\\t{{.Networks}}").stdout.splitlines() == [
+        "NAMES    NETWORKS", "looker   looked-at"]
+    assert len(module_lab.netdeck("ps", "-q", "--no-trunc", "-f", "network=looked-at").stdout.strip()) == 64
+    told = module_lab.netdeck("inspect", "-f", "{{.Name}}", "nothing", "looked-at", "looker", code=1)
+    assert (told.stdout, "no container and no network 'nothing'" in told.stderr) == ("looked-at\nlooker\n", True)
+    path = "{{.NetworkSettings.Networks.looked-at.Gateway}}"
+    assert module_lab.netdeck("inspect", "--type", "container", "-f", path, "looker").stdout == "10.77.0.1\n"
+    assert "no field 'nmae'" in module_lab.netdeck("network", "inspect", "-f", "{{.nmae}}", "looked-at", code=2).stderr
+    assert module_lab.ask("version", "--format", "json")["Server"]["Protocol"] == 1
+    assert module_lab.ask("info", "--format", "json")["ContainersRunning"] >= 1
+    refused = module_lab.netdeck("network", "create", "-d", "overlay", "o", code=1).stderr
+    assert "overlay (one network on several hosts) is not there yet" in refused
+    assert module_lab.netdeck("kill", "looker").stdout == "looker\n"
+    module_lab.netdeck("rm", "looker")
+    module_lab.netdeck("network", "rm", "looked-at")
+    assert module_lab.netdeck("network", "rm", "-f", "looked-at").stdout == ""
+
+
 def test_call_is_what_a_script_gets(module_lab: Lab) -> None:
     assert [row["name"] for row in module_lab.ask("call", "network.list")][:3] == ["bridge", "host", "none"]
     made = json.loads(module_lab.netdeck("call", "network.create", "-", input='{"name": "piped"}').stdout)

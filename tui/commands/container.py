@@ -1,9 +1,8 @@
-"""``netdeck run``, ``logs``, ``ps``, ``exec``, ``stop``, ``rm``, ``inspect``: containers."""
+"""``netdeck run``, ``logs``, ``ps``, ``exec``, ``stop``, ``kill``, ``rm``: containers."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +11,13 @@ import click
 from protocol.model import Port
 from protocol.names import display_text
 from protocol.ports import summary
-from tui.commands.names import complete_container, complete_network, complete_own_container, each
+from tui.commands.listing import CONTAINER_FILTERS, HEADERS, check_filters, container_fields, container_matches, show_template
+from tui.commands.names import complete_network, complete_own_container, each
 from tui.commands.port import port_of
 from tui.connection import call
-from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs_or_keys, pass_session
-from tui.not_docker import RUN_OPTIONS, refuse
-from tui.tables import as_json, plan_text, short_id, table, terminal_width
+from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session, template_option
+from tui.not_docker import EXEC_FLAGS, EXEC_OPTIONS, LOGS_FLAGS, LOGS_OPTIONS, RM_FLAGS, RUN_FLAGS, RUN_OPTIONS, refuse
+from tui.tables import as_json, plan_text, table, terminal_width
 
 _COMMAND = {"ignore_unknown_options": False, "allow_interspersed_args": False, "help_option_names": ["--help"]}
 
@@ -42,20 +42,22 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("-i", "--interactive", is_flag=True, help="Give it standard input.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal. ctrl-p ctrl-q leaves it running.")
 @click.option("--name", metavar="NAME", help="Its name. [default: one is made]")
-@click.option("--hostname", metavar="NAME", help="Its host name. [default: its short id]")
+@click.option("--entrypoint", metavar="PROGRAM", help="A program that gets COMMAND as its arguments.")
+@click.option("-h", "--hostname", metavar="NAME", help="Its host name. [default: its short id]")
 @click.option("--dns", "dns", multiple=True, metavar="IP", help="A name server, in place of the host's.")
 @click.option("--dns-search", "dns_search", multiple=True, metavar="DOMAIN", help="A domain that names are looked for in.")
 @click.option("--dns-option", "--dns-opt", "dns_options", multiple=True, metavar="OPTION", help="An option of resolv.conf, like ndots:2.")
 @click.option("--add-host", "extra_hosts", multiple=True, metavar="NAME:IP",
               help="A line of its /etc/hosts; the IP host-gateway is this host's address on the default bridge.")
 @click.option("--network", "--net", "networks", multiple=True, metavar="NET", shell_complete=complete_network,
-              help="A network: bridge, host, none or one of yours; can be given again. [default: bridge]")
+              help="A network: bridge, host, none or one of yours; can be given again; or container:NAME, to share that one's. "
+              "[default: bridge]")
 @click.option("--ip", metavar="IP", help="Its IPv4 address on the first network.")
 @click.option("--ip6", metavar="IP", help="Its IPv6 address on the first network.")
 @click.option("--mac-address", metavar="MAC", help="Its MAC address on the first network.")
 @click.option("--vlan", "vlans", multiple=True, metavar="VLANS", help="Its VLANs on the first network, a bridge with vlan_filtering.")
 @click.option("--untagged", type=click.IntRange(1, 4094), metavar="VLAN", help="The VLAN of its frames without a tag there.")
-@click.option("--network-alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in its networks.")
+@click.option("--network-alias", "--net-alias", "aliases", multiple=True, metavar="NAME", help="Another name of it in its networks.")
 @click.option("--link", "links", multiple=True, metavar="C[:ALIAS]",
               help="Know another container by name and alias; on the default bridge by variables too.")
 @click.option("-p", "--publish", "publish", multiple=True, metavar="[[IP:][HOST-PORT]:]PORT[/PROTO]",
@@ -67,10 +69,10 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("-w", "--workdir", metavar="DIR", help="Its working directory.")
 @click.option("--rootfs", metavar="DIR", help="The directory that it has as /. [default: the host's files]")
 @click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to it. [default: on]")
-@refuse(RUN_OPTIONS)
+@refuse(RUN_OPTIONS, RUN_FLAGS)
 @dry_run_option
 @format_option
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @pass_session
 def run(
     session: Session, detach: bool, auto_remove: bool, interactive: bool, tty: bool, name: str | None, hostname: str | None,
@@ -79,9 +81,13 @@ def run(
     untagged: int | None, aliases: tuple[str, ...],
     links: tuple[str, ...], publish: tuple[str, ...], publish_all: bool, expose: tuple[str, ...], env: tuple[str, ...],
     labels: tuple[tuple[str, str], ...], workdir: str | None,
-    rootfs: str | None, sig_proxy: bool, dry_run: bool, command: tuple[str, ...],
+    rootfs: str | None, sig_proxy: bool, entrypoint: str | None, dry_run: bool, command: tuple[str, ...],
 ) -> int:
     """Run COMMAND in a container of its own, as you, with no privilege gained."""
+    if entrypoint:
+        command = (entrypoint, *command)
+    if not command:
+        raise click.UsageError("Missing argument 'COMMAND...'", click.get_current_context())
     arguments: dict[str, Any] = {
         "command": command, "name": name, "networks": networks, "ip": ip, "ip6": ip6, "mac_address": mac_address,
         "vlans": vlans, "untagged": untagged,
@@ -111,6 +117,7 @@ def run(
 @click.option("-i", "--interactive", is_flag=True, help="Give it standard input.")
 @click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
 @click.option("-e", "--env", "env", multiple=True, metavar="K=V", help="A variable of its environment.")
+@refuse(EXEC_OPTIONS, EXEC_FLAGS)
 @click.argument("name", shell_complete=complete_own_container)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_session
@@ -128,6 +135,7 @@ def exec_(session: Session, interactive: bool, tty: bool, env: tuple[str, ...], 
 @click.command(cls=DockerCommand)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it prints from now on.")
 @click.option("-n", "--tail", "tail", metavar="N", default="all", help="So many lines at most of what is kept. [default: all]")
+@refuse(LOGS_OPTIONS, LOGS_FLAGS)
 @click.argument("name", shell_complete=complete_own_container)
 @pass_session
 def logs(session: Session, follow: bool, tail: str, name: str) -> None:
@@ -144,47 +152,33 @@ def logs(session: Session, follow: bool, tail: str, name: str) -> None:
 @click.option("--discovered", is_flag=True, help="Also those of other runtimes that are on no network of ours.")
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")
 @click.option("--no-trunc", is_flag=True, help="Whole ids and commands.")
-@format_option
+@click.option("-f", "--filter", "filters", multiple=True, callback=pairs, metavar="KEY=VALUE",
+              help="name=PART, id=PREFIX, status=running|exited, label=KEY[=VALUE], network=NAME, runtime=NAME.")
+@template_option()
 @pass_session
-def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bool) -> None:
+def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bool, filters: tuple[tuple[str, str], ...]) -> None:
     """List containers: ours, and those of other runtimes that are connected to a network of ours."""
-    found = [row for row in call(session.socket, "container.list", {"all": all_, "foreign": True})
-             if discovered or row["runtime"] == "netdeck" or row["attached"]]
+    check_filters(filters, CONTAINER_FILTERS, {})
+    ended = all_ or any(key == "status" for key, _ in filters)  # as docker: who asks for a state wants it shown
+    found = [row for row in call(session.socket, "container.list", {"all": ended, "foreign": True})
+             if (discovered or row["runtime"] == "netdeck" or row["attached"]) and container_matches(row, filters)]
     ports: dict[str, list[Port]] = {}
     if not quiet and any(row["attached"] for row in found):
         for item in call(session.socket, "port.list", {}):
             ports.setdefault(item["container_id"], []).append(port_of(item))
+    told = [summary(ports.get(row["id"], ()), row["exposed"]) for row in found]
     if session.format == "json":
-        click.echo(as_json([{**row, "ports": summary(ports.get(row["id"], ()), row["exposed"])} for row in found]), nl=False)
+        click.echo(as_json([{**row, "ports": text} for row, text in zip(found, told, strict=True)]), nl=False)
         return
-    ids = [row["id"] if no_trunc else short_id(row["id"]) for row in found]
+    fields = [container_fields(row, text, whole=no_trunc) for row, text in zip(found, told, strict=True)]
     if quiet:
-        click.echo("".join(f"{id_}\n" for id_ in ids), nl=False)
+        click.echo("".join(f"{row['ID']}\n" for row in fields), nl=False)
         return
-    rows = [(id_, row["ref"], row["runtime"], _status(row), ",".join(row["networks"]) or "-",
-             summary(ports.get(row["id"], ()), row["exposed"]) or "-", _command(row, no_trunc))
-            for id_, row in zip(ids, found, strict=True)]
+    if show_template(session, fields, {**HEADERS, "ID": "CONTAINER ID"}):
+        return
+    rows = [(row["ID"], row["Names"], row["Runtime"], row["Status"], row["Networks"] or "-", row["Ports"] or "-", row["Command"] or "-")
+            for row in fields]
     click.echo(table(("CONTAINER ID", "NAME", "RUNTIME", "STATUS", "NETWORKS", "PORTS", "COMMAND"), rows, terminal_width()), nl=False)
-
-
-def _status(row: Mapping[str, Any]) -> str:
-    if row["status"] == "exited":
-        return "exited" if row["exit_code"] is None else f"exited ({row['exit_code']})"
-    if row["status"] == "running" and row["created"]:
-        return f"up {_age(time.time() - row['created'])}"
-    return str(row["status"])
-
-
-def _age(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f}{unit}"
-    return f"{max(0, seconds):.0f}s"
-
-
-def _command(row: Mapping[str, Any], whole: bool) -> str:
-    text = " ".join(row["command"]) or "-"
-    return text if whole or len(text) <= 40 else text[:39] + "…"
 
 
 @click.command(cls=DockerCommand)
@@ -199,7 +193,18 @@ def stop(session: Session, timeout: float, names: tuple[str, ...]) -> int:
 
 
 @click.command(cls=DockerCommand)
+@click.option("-s", "--signal", default="KILL", show_default=True, metavar="SIGNAL", help="By its name or number.")
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_own_container)
+@format_option
+@pass_session
+def kill(session: Session, signal: str, names: tuple[str, ...]) -> int:
+    """Send a signal to the first process of containers; one that has no handler for it may overlook it, but for KILL."""
+    return each(names, lambda name: _act(session, "container.kill", {"name": name, "signal": signal}, name), session)
+
+
+@click.command(cls=DockerCommand)
 @click.option("-f", "--force", is_flag=True, help="Kill one that still runs.")
+@refuse({}, RM_FLAGS)
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_own_container)
 @format_option
 @pass_session
@@ -211,12 +216,3 @@ def rm(session: Session, force: bool, names: tuple[str, ...]) -> int:
 def _act(session: Session, operation: str, arguments: Mapping[str, Any], name: str) -> None:
     result = call(session.socket, operation, arguments, title=f"{operation.split('.')[1]} {name}")
     click.echo(as_json(result) if session.format == "json" else f"{name}\n", nl=False)
-
-
-@click.command(cls=DockerCommand)
-@click.argument("names", nargs=-1, required=True, shell_complete=complete_container)
-@format_option
-@pass_session
-def inspect(session: Session, names: tuple[str, ...]) -> None:
-    """Show everything about containers as JSON: state, endpoints, and the links, addresses and routes inside."""
-    click.echo(as_json(call(session.socket, "container.inspect", {"names": names})), nl=False)

@@ -66,6 +66,11 @@ def complete_container(ctx: click.Context, param: click.Parameter, incomplete: s
     return _safe([row["ref"] for row in _ask(ctx, "container.list", {"all": True, "foreign": True})], incomplete)
 
 
+def complete_anything(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of containers of any runtime, and of networks."""
+    return sorted({*complete_container(ctx, param, incomplete), *complete_network(ctx, param, incomplete)})
+
+
 def complete_own_container(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of containers of ours."""
     return _safe([row["ref"] for row in _ask(ctx, "container.list", {"all": True, "foreign": False})], incomplete)

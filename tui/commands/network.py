@@ -9,16 +9,18 @@ from typing import Any
 import click
 import msgspec
 
-from protocol.errors import InvalidValue
+from protocol.errors import InvalidValue, NotFound
 from protocol.model import ParentLink
 from protocol.names import display_text
+from tui.commands.listing import HEADERS, check_filters, label_matches, network_fields, show_template
 from tui.commands.names import complete_container, complete_driver, complete_network, each
 from tui.commands.outcome import show_change
 from tui.connection import call
-from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session
+from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session, template_option
+from tui.not_docker import CREATE_FLAGS, CREATE_OPTIONS, refuse
 from tui.parent_words import about, reason
 from tui.subnets import pair
-from tui.tables import as_json, short_id, size, table, terminal_width
+from tui.tables import as_json, size, table, terminal_width
 
 
 @click.group()
@@ -41,6 +43,7 @@ def network() -> None:
 @click.option("--ipam-driver", "ipam", default="default", metavar="NAME", help="Where addresses come from: default, or dhcp for the "
               "site's DHCP server (macvlan, ipvlan l2, a bridge with an uplink).")
 @click.option("--label", "labels", multiple=True, callback=pairs_or_keys, metavar="K=V", help="A label.")
+@refuse(CREATE_OPTIONS, CREATE_FLAGS)
 @dry_run_option
 @format_option
 @pass_session
@@ -101,7 +104,8 @@ def update(
     show_change(session, result, dry_run and bool(result["changes"]), "")
 
 
-_FILTERS = ("name", "id", "driver", "label", "type")
+_FILTERS = ("name", "id", "driver", "label", "type", "scope")
+_FILTER_VALUES = {"type": ("builtin", "custom"), "scope": ("local", "global", "swarm")}
 
 
 def matches(found: Mapping[str, Any], filters: Sequence[tuple[str, str]]) -> bool:
@@ -112,53 +116,39 @@ def matches(found: Mapping[str, Any], filters: Sequence[tuple[str, str]]) -> boo
         "id": lambda value: found["id"].startswith(value),
         "driver": lambda value: value == found["driver"],
         "type": lambda value: value == ("builtin" if found["predefined"] else "custom"),
+        "scope": lambda value: value == "local",
     }
     for key, value in filters:
         if key == "label":
-            label, equals, wanted = value.partition("=")
-            if label not in found["labels"] or (equals and found["labels"][label] != wanted):
+            if not label_matches(found["labels"], value):
                 return False
         elif not any(tests[key](other) for other_key, other in filters if other_key == key):
             return False
     return True
 
 
-def _checked_filters(filters: Sequence[tuple[str, str]]) -> None:
-    from protocol.names import suggestion
-
-    for key, value in filters:
-        if key not in _FILTERS:
-            raise click.UsageError(f"no filter {key!r}{suggestion(key, _FILTERS)}: there are {', '.join(_FILTERS)}",
-                                   click.get_current_context())
-        if key == "type" and value not in ("builtin", "custom"):
-            raise click.UsageError(f"the filter type is builtin or custom, not {value!r}", click.get_current_context())
-
-
 @network.command("ls", cls=DockerCommand)
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")
 @click.option("-f", "--filter", "filters", multiple=True, callback=pairs, metavar="KEY=VALUE",
-              help="name=PART, driver=NAME, label=KEY[=VALUE], id=PREFIX, type=builtin|custom.")
+              help="name=PART, driver=NAME, label=KEY[=VALUE], id=PREFIX, type=builtin|custom, scope=local.")
 @click.option("--no-trunc", is_flag=True, help="Whole ids.")
-@format_option
+@template_option()
 @pass_session
 def list_(session: Session, quiet: bool, filters: tuple[tuple[str, str], ...], no_trunc: bool) -> None:
     """List networks."""
-    _checked_filters(filters)
+    check_filters(filters, _FILTERS, _FILTER_VALUES)
     found = [row for row in call(session.socket, "network.list", {}) if matches(row, filters)]
     if session.format == "json":
         click.echo(as_json(found), nl=False)
         return
-    ids = [row["id"] if no_trunc else short_id(row["id"]) for row in found]
+    fields = [network_fields(row, _traits(row), whole=no_trunc) for row in found]
     if quiet:
-        click.echo("".join(f"{id_}\n" for id_ in ids), nl=False)
+        click.echo("".join(f"{row['ID']}\n" for row in fields), nl=False)
         return
-    rows = [
-        (id_, row["name"], row["driver"],
-         ", ".join(subnet["subnet"] for subnet in row["subnets"]) or ("dhcp" if row.get("ipam") == "dhcp" else "-"),
-         ",".join(_traits(row)) or "-")
-        for id_, row in zip(ids, found, strict=True)
-    ]
-    click.echo(table(("NETWORK ID", "NAME", "DRIVER", "SUBNETS", "TRAITS"), rows, terminal_width()), nl=False)
+    if show_template(session, fields, {**HEADERS, "ID": "NETWORK ID"}):
+        return
+    rows = [(row["ID"], row["Name"], row["Driver"], row["Scope"], row["Subnets"] or "-", row["Traits"] or "-") for row in fields]
+    click.echo(table(("NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNETS", "TRAITS"), rows, terminal_width()), nl=False)
 
 
 def _traits(row: Mapping[str, Any]) -> list[str]:
@@ -170,7 +160,8 @@ def _traits(row: Mapping[str, Any]) -> list[str]:
 @network.command(cls=DockerCommand)
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_network)
 @click.option("--firewall", is_flag=True, help="Show its firewall rules instead, with what each has counted.")
-@format_option
+@click.option("-v", "--verbose", is_flag=True, hidden=True, expose_value=False)
+@template_option("-f")
 @pass_session
 def inspect(session: Session, names: tuple[str, ...], firewall: bool) -> None:
     """Show networks as JSON, in docker's shape with ours added."""
@@ -180,19 +171,27 @@ def inspect(session: Session, names: tuple[str, ...], firewall: bool) -> None:
         click.echo(as_json(rules) if session.format == "json" else
                    table(("CHAIN", "PACKETS", "BYTES", "RULE"), rows, terminal_width(), numbers=("PACKETS", "BYTES")), nl=False)
         return
-    click.echo(as_json(call(session.socket, "network.inspect", {"names": names})), nl=False)
+    found = call(session.socket, "network.inspect", {"names": names})
+    if not show_template(session, found):
+        click.echo(as_json(found), nl=False)
 
 
 @network.command(cls=DockerCommand)
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_network)
+@click.option("-f", "--force", is_flag=True, help="One that does not exist is no error. One that is in use stays.")
 @dry_run_option
 @format_option
 @pass_session
-def rm(session: Session, names: tuple[str, ...], dry_run: bool) -> int:
+def rm(session: Session, names: tuple[str, ...], force: bool, dry_run: bool) -> int:
     """Remove networks that no container uses."""
 
     def remove(name: str) -> None:
-        result = call(session.socket, "network.remove", {"name": name, "dry_run": dry_run}, title=f"network rm {name}")
+        try:
+            result = call(session.socket, "network.remove", {"name": name, "dry_run": dry_run}, title=f"network rm {name}")
+        except NotFound:
+            if not force:
+                raise
+            return
         show_change(session, result, dry_run, name)
 
     return each(names, remove, session)

@@ -1,0 +1,61 @@
+"""``--network container:NAME``: a container in another's network namespace, with what is in it and its names (docker run(1))."""
+
+from __future__ import annotations
+
+from helperd.changes import CallContext
+from helperd.containers.spec import Join
+from helperd.containers_known import KnownContainers
+from protocol.errors import Forbidden, InvalidValue
+from protocol.model import Container
+from protocol.names import display_text
+from protocol.requests import ContainerRun
+
+PREFIX = "container:"  # of a network that is asked for, and of a container's mode, then with the id of the other
+
+
+def joined_name(request: ContainerRun) -> str:
+    """Which container's namespace is asked for, "" for a network. Raises InvalidValue where something else is asked for beside it."""
+    asked = [name for name in request.networks if name.startswith(PREFIX)]
+    if not asked:
+        return ""
+    name = asked[0].removeprefix(PREFIX)
+    if len(request.networks) > 1:
+        raise InvalidValue(f"--network {display_text(asked[0])} goes with no other network: the container has those of the other",
+                           field="networks", value=display_text(asked[0]))
+    if not name:
+        raise InvalidValue(f"--network {PREFIX} names no container: expected {PREFIX}NAME", field="networks", value=PREFIX)
+    settled = {
+        "publish": request.publish or request.publish_all or request.expose, "ip": request.ip or request.ip6,
+        "mac_address": request.mac_address, "vlans": request.vlans or request.untagged, "aliases": request.aliases, "links": request.links,
+        "hostname": request.hostname, "dns": request.dns or request.dns_search or request.dns_options, "extra_hosts": request.extra_hosts,
+    }
+    for field, given in settled.items():
+        if given:
+            raise InvalidValue(f"{_WORDS[field]} can't be chosen with --network {display_text(asked[0])}: the container shares what "
+                               f"{display_text(name)} has. Leave it out, or choose it for {display_text(name)}", field=field,
+                               value=display_text(asked[0]))
+    return name
+
+
+_WORDS = {
+    "publish": "ports", "ip": "an address", "mac_address": "a MAC address", "vlans": "VLANs", "aliases": "an alias", "links": "a link",
+    "hostname": "a host name", "dns": "name servers", "extra_hosts": "lines of /etc/hosts",
+}
+
+
+async def joined(name: str, known: KnownContainers, call: CallContext) -> Container:
+    """The container of that name, whose namespace the caller may enter: its owner, or root. Raises NotFound, Gone, Forbidden."""
+    target = await known.running(name)
+    if call.uid not in (0, target.uid) or (target.runtime != "netdeck" and call.uid != 0):
+        raise Forbidden(f"container {target.ref} is not yours: only its owner and root share its network", name=target.ref)
+    if target.mode == "host":
+        raise InvalidValue(f"container {target.ref} is on the host's network: use --network host", field="networks", value=target.ref)
+    if target.mode.startswith(PREFIX):
+        raise InvalidValue(f"container {target.ref} has another's network itself ({' '.join(target.networks)}): name that one",
+                           field="networks", value=target.ref)
+    return target
+
+
+def way_in(target: Container) -> Join:
+    """Its network namespace, for the sandbox."""
+    return Join(target.inode, path=target.path) if target.path else Join(target.inode, pid=target.pid)

@@ -1,0 +1,99 @@
+"""``--format`` with a template: what people type of Go's, as docker takes it: fields, ``json``, ``table``. Pure.
+
+``{{.Name}}``, ``{{ .State.Status }}``, ``{{json .}}``, ``{{json .Labels}}``, and ``table {{.ID}}\\t{{.Name}}`` with headers. ``\\t`` and
+``\\n`` stand for a tab and a line feed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from protocol.errors import InvalidValue
+from protocol.names import display_text, suggestion
+from tui.tables import table
+
+_BRACES: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_FIELD: Final = re.compile(r"\s*(json\s+)?\.([\w-]+(?:\.[\w-]+)*)?\s*\Z", re.ASCII)
+_TABLE: Final = "table "
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One pair of braces: the way to a value, () for all of the row."""
+
+    path: tuple[str, ...]
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Texts and fields in order; `headed`: as a table with headers, its columns divided by tabs."""
+
+    parts: tuple[str | Field, ...]
+    headed: bool
+
+
+def parse(text: str) -> Template:
+    """Raises InvalidValue where something between braces is not understood."""
+    headed = text.startswith(_TABLE)
+    body = text.removeprefix(_TABLE).replace("\\t", "\t").replace("\\n", "\n")
+    parts: list[str | Field] = []
+    at = 0
+    for found in _BRACES.finditer(body):
+        inner = _FIELD.match(found.group(1))
+        if inner is None:
+            raise InvalidValue(f"{display_text(found.group(0))!r} is not understood: expected {{{{.Field}}}}, {{{{.Field.Part}}}}, "
+                               "{{json .Field}} or {{json .}} (jq takes --format json apart)", field="format", value=display_text(text))
+        parts += [body[at:found.start()], Field(tuple((inner.group(2) or "").split(".")) if inner.group(2) else (), bool(inner.group(1)))]
+        at = found.end()
+    rest = body[at:]
+    if "{{" in rest or "}}" in rest:
+        raise InvalidValue(f"{display_text(text)!r} has a brace that is not closed", field="format", value=display_text(text))
+    return Template(tuple(part for part in (*parts, rest) if part != ""), headed)
+
+
+def is_template(text: str) -> bool:
+    """Whether it is meant for one, be it right or wrong."""
+    return "{{" in text or text.startswith(_TABLE)
+
+
+def render(template: Template, rows: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None,
+           width: int | None = None) -> str:
+    """A line for each row, with `headers` of fields in a table. Raises InvalidValue for a field that a row has not."""
+    lines = ["".join(part if isinstance(part, str) else _text(_value(row, part.path), part) for part in template.parts) for row in rows]
+    if not template.headed:
+        return "".join(f"{line}\n" for line in lines)
+    titles = "".join(part if isinstance(part, str) else (headers or {}).get(part.path[-1], part.path[-1].upper()) if part.path else ""
+                     for part in template.parts)
+    cells = [line.split("\t") for line in (titles, *lines)]
+    columns = max(map(len, cells))
+    padded = [[*row, *[""] * (columns - len(row))] for row in cells]
+    return table(padded[0], padded[1:], width)
+
+
+def _value(row: Mapping[str, Any], path: Sequence[str]) -> Any:
+    value: Any = row
+    for index, name in enumerate(path):
+        if isinstance(value, Mapping) and name in value:
+            value = value[name]
+            continue
+        known = sorted(map(str, value)) if isinstance(value, Mapping) else []
+        below = f" in .{'.'.join(path[:index])}" if index else ""
+        near = next((other for other in known if other.lower() == name.lower()), "")
+        hint = f" (did you mean '{display_text(near)}'?)" if near else suggestion(name, known)
+        raise InvalidValue(f"no field {display_text(name)!r}{below}{hint}: "
+                           + (f"known are {', '.join(map(display_text, known))}" if known else "nothing is below it"),
+                           field="format", value=display_text(name))
+    return value
+
+
+def _text(value: Any, field: Field) -> str:
+    if field.as_json or isinstance(value, Mapping | list | tuple):
+        return json.dumps(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else display_text(str(value))
