@@ -15,6 +15,7 @@ import msgspec
 
 from helperd.bridge_settings import BridgeSettings, check_bridge, rests_on
 from helperd.configuration_keys import IN_POOL, IN_ROLES, KEYS, POOLS, ROLES, TOP
+from helperd.docker_json import SAME, as_docker, lines_of, words
 from helperd.prefixes import parse_address, parse_prefix
 from helperd.roles import Role, Roles
 from helperd.subnets import Cut, check_usable
@@ -82,6 +83,13 @@ def parse_configuration(raw: bytes) -> tuple[Configuration, list[Problem]]:
         text = raw.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         return Configuration(), [Problem(raw.count(b"\n", 0, error.start) + 1, "", "is not UTF-8 text")]
+    docker = as_docker(text)
+    if docker is not None:
+        reader = _Reader(lines_of(text))
+        for name, said in words(docker):
+            reader.wrong((name,), said)
+        reader.read({name: value for name, value in docker.items() if name in SAME})
+        return Configuration(), sorted(reader.problems, key=lambda problem: problem.line)
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -126,7 +134,9 @@ class _Reader:
 
     def read(self, data: Mapping[str, Any]) -> Configuration:
         for name in data:
-            if name not in TOP:
+            if name in ("default-bridge", "bridge") and isinstance(data[name], dict):
+                self.wrong((name,), "is no table: the keys of the network bridge (bip, fixed-cidr, mtu …) stand at the top of the file")
+            elif name not in TOP:
                 self.wrong((name,), f"is not known{suggestion(name, TOP)}")
         values = {name: self._value((name,), kind, data[name]) for (name, *rest), kind in _kinds() if not rest and name in data}
         pools = self._pools(data.get(POOLS, []))
@@ -206,7 +216,8 @@ class _Reader:
             if name in TOP:
                 self.wrong(path, f"is a key of the top level: move it above the line [{ROLES}]")
             elif name not in IN_ROLES:
-                self.wrong(path, f"is not known{suggestion(name, IN_ROLES)}")
+                self.wrong(path, f"is not known{suggestion(name, IN_ROLES)}: [{ROLES}] has default = \"view\", "
+                                 "uids = { 1000 = \"operate\" } and groups = { netops = \"admin\" }")
             elif name == "default":
                 self.attempt(path, partial(Role.from_word, value))
             elif not isinstance(value, dict):

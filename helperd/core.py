@@ -195,10 +195,10 @@ class Core:
             # Sockets went with the last process, those of name servers and those that hold ports: to open them again is no repair.
             steps = [step for step in await self.repair.reconcile() if not isinstance(step.object, NameServer | PortSocket)]
         for entry in self.cut_off:
-            self.live.world.log("helper", "recovered", entry.kind, text="a change that was cut off was taken back or finished",
-                                level="notice")
+            self.live.world.log("helper", "recovered", entry.kind.replace(".", " "), level="notice",
+                                text="a change that was cut off was taken back or finished")
         if steps:
-            self.live.world.log("helper", "repaired", f"{len(steps)} objects", level="notice")
+            self.repair.tell(steps)
         made = await self.networks.ensure_predefined()
         self._tell_unusable()
         for text in self.front.listener.warnings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shlex
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,9 +28,9 @@ from helperd.site_addresses import NAME_SERVER, known, reserved, taken
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue, NotFound
-from protocol.model import DHCP, Container, Endpoint, Lease, Network
+from protocol.model import DHCP, Container, Endpoint, Lease, Network, Port
 from protocol.names import alias_name, display_text, mac_address
-from protocol.ports import summary
+from protocol.ports import exact_ranges, summary
 from protocol.requests import NetworkConnect, NetworkDisconnect
 
 Last = dict[tuple[str, str], str]
@@ -220,14 +221,15 @@ class Endpoints:
             names = (*container.networks, network.name)
             change = Change("network.connect", call.uid, endpoints=endpoints,
                             containers=(msgspec.structs.replace(container, networks=names, attached=True),))
-            change, _ = self._ports.moved(change, container)
+            taken = self._ports.taken(container)
+            change, _ = self._ports.moved(change, container, taken)
             steps = self._changes.steps(change)
             plan = self._networks.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, last, steps)
-        warnings = [*mended, *self._facts.warnings(network), *_kept(container, network, endpoints[0]),
+        warnings = [*mended, *await self._facts.warnings_now(network), *_kept(container, network, endpoints[0]),
                     *await names_advice(container, network, endpoints[0], self._facts.resolv_conf),
-                    *_of_lease(network, endpoints[0], dry_run=request.dry_run)]
+                    *_of_lease(network, endpoints[0], dry_run=request.dry_run), *_still_taken(container, taken)]
         return {"endpoint": endpoints[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
                 "dry_run": request.dry_run}
 
@@ -265,12 +267,32 @@ class Endpoints:
             plan = self._networks.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
-        warnings = [f"published ports are withdrawn, no other network of {container.ref} leads to them: {summary(lost)}"] if lost else []
-        return {"endpoint": found[0], "container": container.ref, "network": network.name, "warnings": warnings, "withdrawn": lost,
-                "plan": plan, "dry_run": request.dry_run}
+        waiting = lost if container.runtime == "netdeck" else []
+        return {"endpoint": found[0], "container": container.ref, "network": network.name, "warnings": _withdrawn(container, lost),
+                "withdrawn": lost, "waiting": waiting, "plan": plan, "dry_run": request.dry_run}
 
     @staticmethod
     def _refuse_fixed(network: Network) -> None:
         if network.driver in ("host", "none"):
             raise InvalidValue(f"network {network.name} is chosen when a container starts (--network {network.name}): nothing is "
                                "connected to it or disconnected from it later", field="network", value=network.name)
+
+
+def _withdrawn(container: Container, lost: Sequence[Port]) -> list[str]:
+    """What becomes of published ports that no network leads to any more."""
+    if not lost:
+        return []
+    said = f"published ports are withdrawn, no other network of {container.ref} leads to them: {summary(lost)}"
+    if container.runtime == "netdeck":
+        return [f"{said}. They come back with the next that does"]
+    return [f"{said}. To publish them again once one does: {_publish_again(container, lost)}"]
+
+
+def _publish_again(container: Container, ports: Iterable[Port]) -> str:
+    return shlex.join(["netdeck", "port", "publish", container.ref, *exact_ranges(ports)])
+
+
+def _still_taken(container: Container, taken: Mapping[Port, str]) -> list[str]:
+    """Ports that should have come back with a network and can't."""
+    return [f"{why}. To publish it for {container.ref} once it is free: {_publish_again(container, (port,))}"
+            for port, why in taken.items()]

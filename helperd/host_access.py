@@ -43,7 +43,7 @@ class HostAccess:
             plan = self._networks.plan(change, steps) if changed else Plan()
             if changed and not request.dry_run:
                 await self._changes.carry_out(change, last, steps)
-        warnings = [*mended, *(self._facts.warnings(after) if request.on else ())]
+        warnings = [*mended, *(await self._facts.warnings_now(after) if request.on else ())]
         return {"network": after, "changes": changed, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
 
     def _on(self, network: Network, request: NetworkHostAccess) -> tuple[Network, Last]:

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from drivers.driver import HostLink, HostView
@@ -32,6 +32,7 @@ class HostFacts:
         self._world, self._inode, self._dns = world, inode, tuple(dns)
         self._resolv: tuple[tuple[tuple[int, ...], ...], str] = ((), "")  # what the files were when they were read, and the text
         self.hindrances: Callable[[Network], list[str]] = lambda network: []  # what of others stops a network, in words
+        self.look_again: Callable[[], Awaitable[None]] = _nothing  # reads anew what that is known by
 
     def _links(self) -> dict[int, Link]:
         return {row.ifindex: row for row in self._world.rows("links") if isinstance(row, Link) and row.inode == self._inode}
@@ -150,6 +151,12 @@ class HostFacts:
                     found[link.name] = min(found.get(link.name, rank), rank)
         return tuple(sorted(found, key=lambda name: found[name]))
 
+    async def warnings_now(self, *networks: Network) -> list[str]:
+        """`warnings` of all of them. Before one is told it is made sure that its cause is still there."""
+        if any(self.hindrances(network) for network in networks):
+            await self.look_again()
+        return list(dict.fromkeys(text for network in networks for text in self.warnings(network)))
+
     def warnings(self, network: Network) -> list[str]:
         """What of the host stops traffic of `network`, each with its remedy."""
         if network.options.get("parent") and not network.made_link:
@@ -165,6 +172,10 @@ class HostFacts:
                             f"host, but nothing outside. Switch it on with: netdeck doctor --fix forwarding-ipv{family} (which sets "
                             f"{_FORWARDING_SYSCTL[family]}=1, and keeps it over a restart)")
         return told + self.hindrances(network)
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _state(path: Path) -> tuple[int, ...]:

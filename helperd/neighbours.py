@@ -28,6 +28,7 @@ _NOTE = "docker-user"  # in the store: the families for which the operator allow
 _PAUSE = 0.5  # seconds between two readings; a long reading makes it longer
 _SHARE = 20  # of the time, one part in so many may be spent reading
 _LEGACY = 5.0  # seconds between two looks at tables of iptables-legacy
+_FRESH = 2.0  # seconds for which a reading is good enough to warn by
 _UPLINKS = 4  # that are looked at
 
 OUT, BACK, WITHIN = "to the outside", "answers from the outside", "between its containers"
@@ -78,11 +79,12 @@ class Neighbours:
         self._uplinks: dict[int, tuple[str, ...]] = {}
         self._within: dict[int, bool] = {}
         self._wake = asyncio.Event()
+        self._read_at = 0.0
         self._found: dict[str, tuple[Network, list[Hindrance]]] = {}  # by the network's id, since the last reading
         self._told: dict[str, str] = {}  # network → what was told of it
         self._lock = asyncio.Lock()
         changes.listeners.append(self)
-        facts.hindrances = self.warnings
+        facts.hindrances, facts.look_again = self.warnings, self.look_again
         world.subscribe(self._routes_changed)
 
     def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None:
@@ -130,12 +132,22 @@ class Neighbours:
             return False
         return True
 
+    async def look_again(self) -> None:
+        """Read now, if something was heard since the last reading, or that is too long ago to tell somebody of what it saw."""
+        loop = asyncio.get_running_loop()
+        if self._wake.is_set() or loop.time() - self._read_at > _FRESH:
+            try:
+                await self.refresh()
+            except NetdeckError as error:
+                log.warning("reading the firewall of others: %s", error.message)
+
     async def refresh(self) -> None:
         """Read now, and keep our rules in Docker's chain in step where they were allowed."""
         async with self._lock:
             if self.allowed() and await self._ruleset.keep_accepts(self.accepts(), self._mark):
                 self._world.log("helper", "changed", f"chain {HOOK} of Docker", text="rules of our networks, as it was allowed",
                                 level="notice")
+            self._read_at = asyncio.get_running_loop().time()
             self.bases, self.unread = await self._ruleset.forward()
             self._uplinks = {family: self._facts.uplinks(family) for family in (4, 6)}
             self._within = {family: bridge_filter(family) for family in (4, 6)}

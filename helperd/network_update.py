@@ -38,7 +38,8 @@ class NetworkUpdates:
             steps = self._changes.steps(change) if changed else ()
             plan = self._networks.plan(change, steps) if changed else Plan()
             mended = await self._networks.health.ready(before, dry_run=request.dry_run) if plan.steps else []
-            warnings = [*mended, *self._facts.warnings(after), *self._without_address(before, after), *_until_the_file(after, changed)]
+            warnings = [*mended, *await self._facts.warnings_now(after),
+                        *self._without_address(before, after), *_until_the_file(after, changed)]
             if changed and not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
         return {"network": after, "changes": changed, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}

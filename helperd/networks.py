@@ -146,7 +146,7 @@ class Networks:
             if network.driver in ON_A_PARENT:  # nothing of that kind is made yet, so the plan would not tell
                 await asyncio.to_thread(require_kind, network.driver, f"network {network.name} can't be made")
             change = Change("network.create", call.uid, networks=(network,))
-            warnings = [*_without_effect(request, network), *self._facts.warnings(network)]
+            warnings = [*_without_effect(request, network), *await self._facts.warnings_now(network)]
             steps = self._changes.steps(change)
             plan = self.plan(change, steps)
             if not request.dry_run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -83,18 +83,31 @@ class Ports:
         fresh = {item.id: item for item in changed}
         return tuple(fresh.get(item.id, item) for item in endpoints)
 
-    def moved(self, change: Change, container: Container) -> tuple[Change, tuple[Port, ...]]:
+    def moved(self, change: Change, container: Container, taken: Collection[Port] = ()) -> tuple[Change, tuple[Port, ...]]:
         """`change`, which attaches or detaches `container`, with its ports led through the networks that it will be on; and the
-        ports that no network is left for."""
+        ports that no network is left for. Of a container of ours those wait for one, as in docker; so do those that are `taken`."""
         before = self._records.endpoints_of(container=container.id)
-        ports = [port for item in before for port in item.ports]
+        ports = [port for item in before for port in item.ports] + [port for port in container.waiting if port not in taken]
         if not ports:
             return change, ()
         after = {item.id: item for item in (*before, *change.endpoints) if item.id not in change.drop_endpoints}
         pairs = [(self._records.networks[item.network], item) for item in after.values()]
         changed, lost = placed(ports, pairs, self._records.drivers)
         fresh = {item.id: item for item in (*change.endpoints, *changed)}
-        return msgspec.structs.replace(change, endpoints=tuple(fresh.values())), lost
+        waiting = tuple(dict.fromkeys((*taken, *lost))) if container.runtime == "netdeck" else ()
+        containers = tuple(msgspec.structs.replace(item, waiting=waiting) if item.id == container.id else item
+                           for item in change.containers)
+        return msgspec.structs.replace(change, endpoints=tuple(fresh.values()), containers=containers), lost
+
+    def taken(self, container: Container) -> dict[Port, str]:
+        """Which of the ports that wait for a network somebody else has meanwhile, and who, in words."""
+        found: dict[Port, str] = {}
+        for port in container.waiting:
+            try:
+                self._free((port,), True)
+            except NetdeckError as error:
+                found[port] = error.message
+        return found
 
     def _pairs(self, container: Container) -> Pairs:
         found = self._records.endpoints_of(container=container.id)
@@ -127,13 +140,13 @@ class Ports:
             ports = self.choose(wishes, container, pairs)
             have = [port for _, item in pairs for port in item.ports]
             changed, _ = placed((*have, *ports), pairs, self._records.drivers)
-            change = Change("port.publish", call.uid, endpoints=changed)
+            change = Change("port.publish", call.uid, endpoints=changed, containers=_without_waiting(container, ports))
             steps = self._changes.steps(change)
             plan = self._networks.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
-        warnings = [text for network in dict.fromkeys(network.id for network, item in pairs)
-                    for text in self._facts.warnings(self._records.networks[network])] if ports else []
+        joined = {network.id: network for network, _ in pairs}
+        warnings = await self._facts.warnings_now(*joined.values()) if ports else []
         return {"container": container.ref, "ports": ports, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
 
     async def withdraw(self, request: PortWithdraw, call: CallContext, stream: Stream) -> Any:
@@ -144,14 +157,14 @@ class Ports:
         async with self._changes.lock:
             container = await self._known.stored(request.container)
             endpoints = self._records.endpoints_of(container=container.id)
-            have = [port for item in endpoints for port in item.ports]
+            have = [*(port for item in endpoints for port in item.ports), *container.waiting]
             gone = set(have) if request.all else _meant(wishes, have, container)
             changed = [msgspec.structs.replace(item, ports=tuple(port for port in item.ports if port not in gone))
                        for item in endpoints if gone.intersection(item.ports)]
-            change = Change("port.withdraw", call.uid, endpoints=tuple(changed))
+            change = Change("port.withdraw", call.uid, endpoints=tuple(changed), containers=_without_waiting(container, gone))
             steps = self._changes.steps(change)
             plan = self._networks.plan(change, steps)
-            if changed and not request.dry_run:
+            if (changed or change.containers) and not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
         return {"container": container.ref, "ports": sorted(gone, key=order), "plan": plan, "dry_run": request.dry_run}
 
@@ -171,6 +184,12 @@ class Ports:
                              "address": target_of(network, endpoint, port), **msgspec.structs.asdict(port),
                              "held": socket_of(port).key in held})
         return rows
+
+
+def _without_waiting(container: Container, ports: Collection[Port]) -> tuple[Container, ...]:
+    """The container with these of its ports waiting no more; () where none of them was."""
+    left = tuple(port for port in container.waiting if port not in ports)
+    return () if left == container.waiting else (msgspec.structs.replace(container, waiting=left),)
 
 
 def _meant(wishes: Sequence[PortWish], have: Sequence[Port], container: Container) -> set[Port]:

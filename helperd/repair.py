@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from drivers.commands import describe
 from drivers.objects import HOST, LINK_KINDS, AnyObject, Ipvlan, Macvlan, Route, TableItem, Veth, Vlan
 from helperd.changes import Changes, place_of
 from helperd.kernel.firewall import Firewall
@@ -23,6 +24,7 @@ from protocol.model import Container
 log = logging.getLogger("netdeck.repair")
 RETRY_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between two restorations of the table
+_TOLD = 4  # objects that an event names
 CALM_SECONDS = 5.0  # without a change by others, until a restoration waits for nothing again
 
 
@@ -134,13 +136,23 @@ class Repair:
                 break
             except StepFailed as failed:
                 log.error("repair: %s", failed.message)
-                self._world.log("helper", "repair failed", str(failed.step.object.key), text=failed.message, level="error")
+                self._world.log("helper", "repair failed", self._said(failed.step.object), text=failed.message, level="error")
                 tried.extend(steps[:failed.index + 1])
                 whole = False
                 steps = _possible(steps[failed.index:], missing, failed.cause)
         if whole:
             self._changes.suspects.clear()
         return tuple(tried)
+
+    def _said(self, item: AnyObject) -> str:
+        return describe(item, {ident: container.ref for ident, container in self._changes.records.containers.items()})
+
+    def tell(self, steps: Sequence[Step]) -> None:
+        """Say what was put right."""
+        done = [f"{step.action} {self._said(step.object)}" for step in steps[:_TOLD]]
+        more = [f"and {len(steps) - _TOLD} more"] if len(steps) > _TOLD else []
+        self._world.log("helper", "repaired", "1 object" if len(steps) == 1 else f"{len(steps)} objects", text="; ".join([*done, *more]),
+                        level="notice")
 
     async def run(self) -> None:
         """Repair whenever a change asked for it."""
@@ -149,8 +161,7 @@ class Repair:
             self._changes.needs_repair.clear()
             async with self._changes.lock:
                 try:
-                    steps = await self.reconcile()
-                    self._world.log("helper", "repaired", f"{len(steps)} objects", level="notice")
+                    self.tell(await self.reconcile())
                     continue
                 except NetdeckError as error:
                     log.error("repair: %s", error.message)

@@ -159,7 +159,7 @@ class Runs:
                 raise _refused(error) from error
             raise
         self._watch(running, sandbox)
-        warnings = [text for network in networks for text in self._facts.warnings(network)] + list(sandbox.warnings)
+        warnings = await self._facts.warnings_now(*networks) + list(sandbox.warnings)
         warnings += self._links.warnings(running, networks)
         if mode == "host" and (request.publish or request.publish_all):
             warnings.append(DISCARDED)
@@ -261,7 +261,8 @@ class Runs:
                 shutil.rmtree(self.directory(ident), ignore_errors=True)
                 return
             code = status.shell_code if status is not None else None
-            exited = msgspec.structs.replace(container, status="exited", exit_code=code, pid=0, inode=0, starttime=0, attached=False)
+            exited = msgspec.structs.replace(container, status="exited", exit_code=code, pid=0, inode=0, starttime=0, attached=False,
+                                             waiting=())
             await self._changes.carry_out(Change("container.exit", container.uid, drop_endpoints=drop, containers=(exited,)))
 
     async def _forget_whole(self, container: Container, call: CallContext) -> None:

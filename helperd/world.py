@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import cast
 
+from helperd.departed import Departed
 from helperd.event_log import EventLog
 from helperd.kernel.observations import (
     EventsLost,
@@ -29,7 +30,7 @@ from helperd.kernel.rtnetlink import Inner, Record
 from helperd.kernel_news import news
 from helperd.link_relations import LinkId, LinkRelations
 from protocol.messages import QUERIES, TOPICS
-from protocol.model import Container, Endpoint, Link, LogEntry, Model, Namespace, Network
+from protocol.model import Container, Endpoint, Link, LogEntry, Model, Namespace, Neighbour, Network
 from protocol.names import display_text
 
 GATHER = 0.03  # seconds
@@ -57,6 +58,7 @@ class World:
         self._warned: dict[tuple[int, str], float] = {}  # → when
         self._relations = LinkRelations(host)
         self._log = EventLog()
+        self._departed = Departed()
         self._pending: dict[tuple[str, str], tuple[int, Model | None]] = {}  # → namespace, value that was handed out
         self._entries: list[Change] = []
         self._subscribers: list[Callable[[list[Change]], None]] = []
@@ -134,12 +136,17 @@ class World:
 
     def put(self, topic: str, key: str, value: Model) -> None:
         """Set a network, endpoint or container."""
+        if isinstance(value, Endpoint):
+            self._departed.came(value.addresses)
         self._flat_set(topic, key, value)
         self._relate(topic, key, value)
 
     def delete(self, topic: str, key: str) -> None:
         """Remove a network, endpoint or container; nothing happens where it isn't."""
         if key in self._flat[topic]:
+            gone = self._flat[topic][key]
+            if isinstance(gone, Endpoint):
+                self._departed.left(gone.addresses)
             self._flat_set(topic, key, None)
             self._relate(topic, key, None)
 
@@ -370,6 +377,8 @@ class World:
         return f"netns:{display_text(seen.names[0])}" if seen is not None and seen.names else f"namespace {inode}"
 
     def _tell(self, inode: int, before: Inner | None, after: Inner | None) -> None:
+        if isinstance(after, Neighbour) and self._departed.lately(after.address):
+            return
         for line in news(before, after, lambda index: self._link_name(inode, index)):
             self.log(line.kind, line.action, line.subject, self.place(inode), line.text, line.level)
 

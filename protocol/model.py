@@ -141,6 +141,7 @@ class Container(Model, frozen=True):
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     extra_hosts: tuple[str, ...] = ()  # NAME:ADDRESS, for its /etc/hosts
+    waiting: tuple[Port, ...] = ()  # published ports of ours that no network of it leads to now: the next that does gets them
 
 
 class Namespace(Model, frozen=True):

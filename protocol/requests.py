@@ -117,7 +117,8 @@ class NetworkConnect(Request, frozen=True):
 
 class NetworkDisconnect(Request, frozen=True):
     """Detach a container. With `force` a container that is gone or unknown to its runtime is detached too.
-    Result: ``{endpoint, withdrawn, plan}``: `withdrawn` are its published ports that no other network leads to."""
+    Result: ``{endpoint, withdrawn, waiting, plan}``: `withdrawn` are its published ports that no other network leads to, `waiting` those
+    of them that come back with the next network that does: all of a container of ours, none of another runtime's."""
 
     network: Name
     container: Name

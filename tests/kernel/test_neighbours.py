@@ -84,6 +84,8 @@ def test_what_is_said_to_drop_does_drop(helper: RunningHelper, table: str, ident
     assert rules_of_others(helper.host) == rules
     # By hand, the commands help, and only as much as they should.
     carried_out(helper, finding["commands"])
+    said = helper.call("network.update", name="a", labels={"mended": "yes"})["warnings"]
+    assert not any(finding["id"] in text for text in said)  # nobody is warned of what is gone
     assert reaches(helper, "c1", "192.0.2.1")
     assert not [row for row in findings(helper).values() if "a" in row["networks"]]
     until(lambda: any(entry["action"] == "unblocked" and entry["subject"] == "network a" for entry in helper.call("event.list")))

@@ -28,7 +28,7 @@ WRONG: list[tuple[str, list[tuple[int, str, str]]]] = [
     ("\n\nbip = '10.1.0.1/16'\nbip = '10.1.0.1/16'", [(4, "", "not TOML")]),
     ("mtu = [", [(1, "", "not TOML")]),
     ("bib = '10.1.0.1/16'", [(1, "bib", "did you mean 'bip'?")]),
-    ("[bridge]\nmtu = 3", [(1, "bridge", "not known")]),
+    ("[bridge]\nmtu = 3", [(1, "bridge", "stand at the top of the file")]),
     ("bip = 10", [(1, "bip", "expected an address with its prefix length in quotes")]),
     ("bip = '10.1.0.1'", [(1, "bip", "expected one like 10.1.0.1/24")]),
     ("bip = ''", [(1, "bip", "not an address with its prefix length")]),
@@ -113,6 +113,28 @@ base = 2
 [roles.groups]
 a.b = 1
 """
+
+
+@pytest.mark.req("B8")
+def test_dockers_own_file_is_told_key_by_key() -> None:
+    text = """{
+  "bip": "10.20.0.1/16", "fixed-cidr": "10.21.5.0/24",
+  "mtu": "1450",
+  "default-address-pools": [{"base": "10.64.0.0/12", "size": 24}],
+  "log-driver": "journald",
+  "dns-search": ["x.example"]
+}"""
+    _, problems = parse_configuration(text.encode())
+    said = [(item.line, item.key, item.message) for item in problems]
+    assert said[0][:2] == (0, "") and "docker's daemon.json" in said[0][2] and "bip" in said[0][2] and "default-address-pools" in said[0][2]
+    assert (2, "bip", 'is a key here too, written: bip = "10.20.0.1/16"') in said
+    assert (2, "fixed-cidr", "ip-range 10.21.5.0/24 is not inside the subnet 10.20.0.0/16") in said
+    assert any(key == "mtu" and line == 3 and "without quotes" in words for line, key, words in said)
+    assert any(key == "dns-search" and line == 6 and "netdeck run --dns-search" in words for line, key, words in said)
+    assert any(key == "log-driver" and "Leave it out" in words for _, key, words in said)
+    # What is proposed is right as it stands.
+    pools = next(words.partition("written: ")[2] for _, key, words in said if key == "default-address-pools")
+    assert parse_configuration(pools.encode())[1] == []
 
 
 def test_the_lines_of_keys() -> None:

@@ -6,12 +6,13 @@ import random
 
 import pytest
 
+from helperd.departed import KEPT, MOST, Departed
 from helperd.event_log import EventLog
 from helperd.kernel.observations import NamespaceEnded, NamespaceRead, NamespaceSeen, Observation, PeersKnown
 from helperd.kernel.rtnetlink import Record
 from helperd.kernel_news import news
 from helperd.world import Change, World
-from protocol.model import Address, Link, Neighbour, Route
+from protocol.model import Address, Endpoint, Link, Neighbour, Route
 
 HOST, INNER = 10, 20
 
@@ -138,3 +139,33 @@ def test_news_in_words() -> None:
     neighbour = Neighbour(HOST, 1, "10.0.0.9", state="stale")
     assert news(None, neighbour, name) == []
     assert news(neighbour, Neighbour(HOST, 1, "10.0.0.9", state="failed"), name)[0].level == "warning"
+
+
+@pytest.mark.req("W4")
+async def test_that_nobody_answers_where_a_container_was_is_no_news() -> None:
+    world, _ = _world()
+    world.put("endpoints", "e1", Endpoint("e1", "n", "c", addresses=("10.0.0.9/24", "fd00::9/64")))
+
+    def failed(address: str) -> list[str]:
+        key = f"{INNER}/1 {address}"
+        for state in ("reachable", "failed"):
+            world.apply([Record("neighbours", key, True, Neighbour(INNER, 1, address, state=state))])
+        return [entry.subject for entry in world.events() if entry.kind == "neighbour"]
+
+    assert failed("10.0.0.9") == ["10.0.0.9"]  # it should answer
+    world.delete("endpoints", "e1")
+    assert failed("10.0.0.9") == failed("fd00::9") == ["10.0.0.9"]
+    assert failed("10.0.0.8") == ["10.0.0.9", "10.0.0.8"]  # nobody of ours was there
+    world.put("endpoints", "e2", Endpoint("e2", "n", "c", addresses=("10.0.0.9/24",)))
+    assert failed("10.0.0.9") == ["10.0.0.9", "10.0.0.8", "10.0.0.9"]
+
+
+def test_what_departed_long_ago_or_before_many_others_is_forgotten() -> None:
+    now = 0.0
+    departed = Departed(lambda: now)
+    departed.left(["10.0.0.1/24"])
+    assert departed.lately("10.0.0.1") and not departed.lately("10.0.0.2")
+    now = KEPT + 1
+    assert not departed.lately("10.0.0.1")
+    departed.left(f"10.1.{number // 256}.{number % 256}/16" for number in range(MOST + 1))
+    assert not departed.lately("10.1.0.0") and departed.lately("10.1.0.1")

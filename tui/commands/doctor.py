@@ -75,5 +75,14 @@ def _change(session: Session, request: Mapping[str, Any], yes: bool) -> int:
     if not shown:
         click.echo(as_json(result), nl=False)
     else:
-        click.echo(display_text(finding["id"]))
+        click.echo("\n".join(_done(finding, undo=bool(request["undo"]))))
     return 0
+
+
+def _done(finding: Mapping[str, Any], *, undo: bool) -> list[str]:
+    """What was changed, once it has been."""
+    lines = [f"{display_text(finding['id'])} {'taken back' if undo else 'mended'}: {display_text(finding['what'])}"]
+    lines += [f"  done  {display_text(detail)}" for detail in finding["details"] if not finding["commands"]]
+    lines += [f"  done  $ {display_text(command)}" for command in finding["undo" if undo else "commands"]]
+    lines += [f"  undo  $ {display_text(command)}" for command in finding["undo"] if not undo]
+    return lines

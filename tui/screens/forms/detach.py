@@ -95,7 +95,8 @@ async def detach(app: Workstation, endpoints: Sequence[Endpoint]) -> None:
             outcomes.append((container, None))
             networks.add(network)
             back.append((container, "network.connect", connect_again(endpoint, network, container)))
-            ports = exact_ranges(msgspec.convert(answer["withdrawn"], tuple[Port, ...]))
+            come_back = msgspec.convert(answer["waiting"], tuple[Port, ...])
+            ports = exact_ranges(port for port in msgspec.convert(answer["withdrawn"], tuple[Port, ...]) if port not in come_back)
             if ports:
                 back.append((container, "port.publish", {"container": container, "ports": ports}))
     if back:
