@@ -78,7 +78,7 @@ def test_forwarding_is_switched_on_and_stays_on(helper: RunningHelper, kept: Pat
         helper.call("doctor.fix", id=ident, commands=["something else"])
     assert setting(helper, name) == "0" and not list(kept.iterdir())
     out = helper.command("doctor", "--fix", ident, "--yes")
-    assert f"{ident} mended: " in out and f"  done  $ {finding['commands'][0]}" in out
+    assert f"{ident} mended\n  was   {finding['what']}\n" in out and f"  done  $ {finding['commands'][0]}" in out
     assert setting(helper, name) == "1" and reaches(helper, "c1", outside)
     assert f"{name} = 1" in (kept / "90-netdeck.conf").read_text().splitlines()
     assert findings(helper) == {}

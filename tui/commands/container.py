@@ -12,7 +12,7 @@ from protocol.model import Port
 from protocol.names import display_text
 from protocol.ports import summary
 from tui.commands.listing import CONTAINER_FILTERS, HEADERS, check_filters, container_fields, container_matches, show_template
-from tui.commands.names import complete_network, complete_own_container, each
+from tui.commands.names import complete_own_container, complete_run_network, each
 from tui.commands.port import port_of
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session, template_option
@@ -49,7 +49,7 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
 @click.option("--dns-option", "--dns-opt", "dns_options", multiple=True, metavar="OPTION", help="An option of resolv.conf, like ndots:2.")
 @click.option("--add-host", "extra_hosts", multiple=True, metavar="NAME:IP",
               help="A line of its /etc/hosts; the IP host-gateway is this host's address on the default bridge.")
-@click.option("--network", "--net", "networks", multiple=True, metavar="NET", shell_complete=complete_network,
+@click.option("--network", "--net", "networks", multiple=True, metavar="NET", shell_complete=complete_run_network,
               help="A network: bridge, host, none or one of yours; can be given again; or container:NAME, to share that one's. "
               "[default: bridge]")
 @click.option("--ip", metavar="IP", help="Its IPv4 address on the first network.")

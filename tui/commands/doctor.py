@@ -81,7 +81,8 @@ def _change(session: Session, request: Mapping[str, Any], yes: bool) -> int:
 
 def _done(finding: Mapping[str, Any], *, undo: bool) -> list[str]:
     """What was changed, once it has been."""
-    lines = [f"{display_text(finding['id'])} {'taken back' if undo else 'mended'}: {display_text(finding['what'])}"]
+    lines = [f"{display_text(finding['id'])} {'taken back' if undo else 'mended'}"]
+    lines += [f"  was   {display_text(finding['what'])}"] if not undo else []
     lines += [f"  done  {display_text(detail)}" for detail in finding["details"] if not finding["commands"]]
     lines += [f"  done  $ {display_text(command)}" for command in finding["undo" if undo else "commands"]]
     lines += [f"  undo  $ {display_text(command)}" for command in finding["undo"] if not undo]

@@ -61,6 +61,14 @@ def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str
     return _safe([row["name"] for row in _ask(ctx, "network.list", {})], incomplete)
 
 
+def complete_run_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of networks, and behind ``container:`` those of containers."""
+    if incomplete.startswith("container:"):
+        found = _ask(ctx, "container.list", {"all": False, "foreign": True})
+        return _safe([f"container:{row['ref']}" for row in found], incomplete)
+    return [*complete_network(ctx, param, incomplete), *_safe(["container:"], incomplete)]
+
+
 def complete_container(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """What an operator types for a container of any runtime."""
     return _safe([row["ref"] for row in _ask(ctx, "container.list", {"all": True, "foreign": True})], incomplete)
