@@ -23,6 +23,16 @@ from protocol.names import display_text, link_name, suggestion
 GROUP = "netdeck.drivers"
 
 
+class Hung(msgspec.Struct, frozen=True):
+    """A link that hangs on one of the host and that this helper did not make. `where` is its namespace in words, ``host`` for the host's;
+    `name` as it may be shown."""
+
+    name: str
+    kind: str
+    mode: str  # of a macvlan or ipvlan; with its flag, where that is not "bridge": ``l3 private``
+    where: str
+
+
 class HostLink(msgspec.Struct, frozen=True):
     """A link of the host as a driver may look at it while checking."""
 
@@ -38,6 +48,7 @@ class HostLink(msgspec.Struct, frozen=True):
     lower: str = ""  # name of the link that it is made on, in the same namespace
     routed: bool = False  # the host has routes by it
     vlan: int = 0  # 802.1Q id of a sub-interface
+    hung: tuple[Hung, ...] = ()  # links of others that hang on it, in every namespace that is seen
 
 
 class HostView(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from drivers.beside import require_room
 from drivers.driver import HostView
 from drivers.host_access import host_link, network_part, ways_to
 from drivers.objects import HOST, Address, AnyObject, Ipvlan, Route, Up, mark
@@ -46,7 +47,8 @@ class IpvlanDriver:
             "Modes l3 and l3s: no broadcast and no multicast; --gateway has no effect, the default route is the link itself. Other hosts "
             "need a route to the subnets by this host's address on the parent.",
             "Modes l3 and l3s: subnets on one parent reach each other; in mode l2 they need a router.",
-            "Mode and flag belong to the parent: all networks on it have the same.",
+            "Mode and flag belong to the parent: all networks on it have the same, and so must other programs' links there. Links in "
+            "namespaces that netdeck does not see can't be asked for theirs, and would be changed.",
             "Published ports have no effect: containers have addresses of the site's network.",
         ),
     )
@@ -62,6 +64,7 @@ class IpvlanDriver:
             network = msgspec.structs.replace(
                 network, subnets=tuple(msgspec.structs.replace(item, gateway=None) for item in network.subnets))
         network = on_parent(network, host, DUMMY)
+        require_room(network, host.links.get(network.link))
         link_name(network.options.get("container_iface_prefix", "eth") + "0", "option container_iface_prefix, with a number,")
         if routed and network.link in host.links:
             _check_apart(network, host.links[network.link].addresses)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from drivers.beside import require_room
 from drivers.bridge import derived_mac
 from drivers.driver import HostView
 from drivers.host_access import host_link, network_part, ways_to
@@ -49,8 +50,8 @@ class MacvlanDriver:
             "The parent must be able to go into promiscuous mode once it has more addresses than its hardware filters.",
             "Mode vepa: containers on one parent reach each other only if the switch sends frames back where they came from "
             "(hairpin, 802.1Qbg). Mode private: they don't reach each other at all.",
-            "Mode passthru: one network and one container on the parent, with the parent's own MAC address; the parent is then in "
-            "promiscuous mode.",
+            "Mode passthru: one network and one container on the parent, with the parent's own MAC address, and no macvlan link of "
+            "another program; the parent is then in promiscuous mode.",
             "Published ports have no effect: containers have addresses of the site's network.",
         ),
     )
@@ -58,6 +59,7 @@ class MacvlanDriver:
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
         """`network` with its parent, or NotFound, InvalidValue or Conflict."""
         network = on_parent(network, host, DUMMY)
+        require_room(network, host.links.get(network.link))
         link_name(network.options.get("container_iface_prefix", "eth") + "0", "option container_iface_prefix, with a number,")
         for other in sharers(network, others):
             if other.driver != self.name:

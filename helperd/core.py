@@ -65,7 +65,7 @@ from helperd.parent_watch import ParentWatch
 from helperd.ports import Ports
 from helperd.publish import Publisher, Watcher
 from helperd.records import Records
-from helperd.repair import Repair, left_over
+from helperd.repair import Repair, left_over, left_uplinks
 from helperd.roles import Roles
 from helperd.rule_counts import RuleCounts
 from helperd.runs import Runs
@@ -102,6 +102,7 @@ class Core:
         self.settings = settings
         self.store = Store(settings.state_dir)
         before = {item.id: item for item in self.store.containers()}
+        networks = {item.id: item for item in self.store.networks()}
         self.cut_off = self.store.recover()
         self.records = Records(self.store, registry())
         self.firewall = Firewall()
@@ -116,7 +117,8 @@ class Core:
         self.known = KnownContainers(self.records, scanner, self.threads, self.name_sockets)
         self.live = Live(lambda: namespace_refs(scanner.scan().values()), self._firewall_changed)
         self.facts = HostFacts(self.live.world, own_inode(), settings.configuration.dns)
-        self.repair = Repair(self.changes, self.firewall, self.live.world, left_over(self.cut_off, before))
+        self.repair = Repair(self.changes, self.firewall, self.live.world, left_over(self.cut_off, before),
+                             left_uplinks(self.cut_off, networks, self.records))
         self.health = NetworkHealth(self.changes, self.repair, self.live.world)
         bridge, pools = settings.configuration.bridge, pools_with(self.store.instance, settings.configuration.pools)
         self.ruleset = Ruleset()

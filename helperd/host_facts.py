@@ -9,9 +9,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from drivers.driver import HostLink, HostView
+from drivers.driver import HostLink, HostView, Hung
 from drivers.objects import parse_mark
-from helperd.kernel.host_links import look_up
+from helperd.hung import hung, strangers
+from helperd.kernel.host_links import is_down, look_up
 from helperd.subnets import HostAddress, HostRanges, HostRoute
 from helperd.world import World
 from protocol.model import Address, Link, Network, Route
@@ -57,7 +58,8 @@ class HostFacts:
                                         ours=mark is not None and mark[0] == instance, master=master.name if master else "",
                                         addresses=tuple(by_link.get(link.ifindex, ())), up=bool(link.flags & _IFF_UP),
                                         loopback=bool(link.flags & _IFF_LOOPBACK), mac=link.mac, vlan=link.vlan,
-                                        routed=link.name in routed, lower=links[link.lower].name if link.lower in links else "")
+                                        routed=link.name in routed, lower=links[link.lower].name if link.lower in links else "",
+                                        hung=self._hung(link.ifindex, instance))
         for name in names:
             found.pop(name, None)
             now = look_up(name)
@@ -67,8 +69,11 @@ class HostFacts:
                 ours = now.ours and (mark is None or mark[0] == instance)
                 found[name] = HostLink(name=name, kind=now.kind, mtu=now.mtu, ours=ours, master=_link_name(now.master),
                                        addresses=now.addresses, up=now.up, loopback=now.loopback, mac=now.mac, vlan=now.vlan,
-                                       routed=name in routed, lower=_link_name(now.lower))
+                                       routed=name in routed, lower=_link_name(now.lower), hung=self._hung(now.index, instance))
         return HostView(instance=instance, links=found)
+
+    def _hung(self, ifindex: int, instance: str) -> tuple[Hung, ...]:
+        return hung(self._world, strangers(self._world, instance, ifindex))
 
     def ranges(self, ours: frozenset[str]) -> HostRanges:
         """All routes and addresses of the host but those on the links `ours`, and its nameservers.
@@ -160,9 +165,8 @@ class HostFacts:
     def warnings(self, network: Network) -> list[str]:
         """What of the host stops traffic of `network`, each with its remedy."""
         if network.options.get("parent") and not network.made_link:
-            state = look_up(network.link)
             return [f"{network.link} is down, so nothing leaves by it: bring it up with ip link set {network.link} up"
-                    ] if state is not None and not state.up else []
+                    ] if is_down(network.link) else []
         if network.driver != "bridge":
             return []
         told = []

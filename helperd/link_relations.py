@@ -25,6 +25,8 @@ class LinkRelations:
         self.host = host
         self.refs: dict[int, str] = {}  # inode → ref of the container in it
         self._peer: dict[LinkId, LinkId] = {}
+        # Index of a link → instance of a mark, "" for none → links that hang on one with that index, in whatever namespace.
+        self._on: dict[int, dict[str, set[LinkId]]] = {}
         self._far: dict[int, dict[int, int]] = {}  # inode → index of a link there → namespace id of its other end
         self._inodes: dict[int, Mapping[int, int]] = {}  # inode → namespace id there → inode
         self._marked: dict[str, set[LinkId]] = {}  # id in a mark → links that bear it
@@ -63,6 +65,11 @@ class LinkRelations:
                 self._unmark(before)
             if (mark := parse_mark(link.alias)) is not None:
                 self._marked.setdefault(mark[2], set()).add(this)
+        if link.kind not in PAIRED and (before is None or (before.lower, before.alias) != (link.lower, link.alias)):
+            if before is not None:
+                self._lift(before)
+            if link.lower:
+                self._on.setdefault(link.lower, {}).setdefault(_instance(link), set()).add(this)
         if nsid is not None:
             self._far.setdefault(link.inode, {})[link.ifindex] = nsid
         elif link.inode in self._far:
@@ -75,6 +82,7 @@ class LinkRelations:
     def remove(self, link: Link) -> set[LinkId]:
         """A link is gone. Returns other links that change by it."""
         self._unmark(link)
+        self._lift(link)
         if link.inode in self._far:
             self._far[link.inode].pop(link.ifindex, None)
         return self._part((link.inode, link.ifindex)) - {(link.inode, link.ifindex)}
@@ -121,6 +129,20 @@ class LinkRelations:
         if self._peer.get(other) == one:
             del self._peer[other]
         return {one, other}
+
+    def on(self, ifindex: int, instance: str) -> list[LinkId]:
+        """The links without the mark of `instance` that hang on a link with this index, in whatever namespace that is: see
+        `Link.lower_inode`. No walk over all of ours, of which a parent may have a thousand."""
+        return [this for owner, links in self._on.get(ifindex, {}).items() if owner != instance for this in links]
+
+    def _lift(self, link: Link) -> None:
+        owners = self._on.get(link.lower, {})
+        links = owners.get(_instance(link), set())
+        links.discard((link.inode, link.ifindex))
+        if not links:
+            owners.pop(_instance(link), None)
+        if not owners:
+            self._on.pop(link.lower, None)
 
     def _unmark(self, link: Link) -> None:
         mark = parse_mark(link.alias)
@@ -192,3 +214,8 @@ class LinkRelations:
                 return ""
         network = self._networks.get(endpoint.network)
         return "" if network is None else network.name
+
+
+def _instance(link: Link) -> str:
+    mark = parse_mark(link.alias) if link.alias else None
+    return "" if mark is None else mark[0]

@@ -13,19 +13,23 @@ from typing import NamedTuple
 
 import msgspec
 
+from drivers.beside import own_mode, rival, told
 from drivers.driver import find
 from drivers.host_access import host_link
 from drivers.objects import LINK_GROUP, Bridge, Veth
 from drivers.unusable import problem as driver_problem
 from drivers.unusable import require_usable
 from helperd.changes import Changes
+from helperd.hung import hung, is_strange, strangers
 from helperd.kernel.host_links import look_up
+from helperd.kernel.link_kinds import ON_A_PARENT
 from helperd.repair import Repair
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.errors import Conflict
 from protocol.model import Link, Network
 
+_ON_PARENTS = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 SETTLE = 0.2  # seconds in which further changes of links are waited for
 
 
@@ -80,6 +84,7 @@ class NetworkHealth:
     def __init__(self, changes: Changes, repair: Repair, world: World) -> None:
         self._changes, self._repair, self._world = changes, repair, world
         self._wake = asyncio.Event()
+        self._rivals: set[str] = set()  # keys of links that others hung on parents of our networks
         world.subscribe(self._heard)
 
     def problem(self, network: Network) -> str:
@@ -112,9 +117,25 @@ class NetworkHealth:
         if not network.link or carriers.get(network.link, network) is None:
             return ""
         if self._changes.records.drivers[network.driver].info.parents:
-            return parent_damage(network, carriers.get(network.link))
+            return parent_damage(network, carriers.get(network.link)) or self._crowded(network)
         wanted = self._changes.records.carrier(network)
         return "" if wanted is None and network.made_link else damage(network, wanted, carriers.get(network.link))
+
+    def _crowded(self, network: Network) -> str:
+        """What others hung on its parent beside which its links can't be, in words."""
+        found = rival(network.driver, own_mode(network), hung(self._world, self._strangers(network)))
+        if found is None:
+            return ""
+        other, why = found
+        return (f"{told(other)}, hangs on {network.link} too, which netdeck did not make, and {why}. No container is connected, and "
+                "nothing is made again, until that link is gone")
+
+    def _strangers(self, network: Network) -> list[Link]:
+        try:
+            index = socket.if_nametoindex(network.link)
+        except OSError:
+            return []
+        return strangers(self._world, self._changes.store.instance, index)
 
     async def _now(self, network: Network) -> str:
         """As `problem`, by a look at the kernel."""
@@ -158,11 +179,16 @@ class NetworkHealth:
 
     def _heard(self, changes: list[WorldChange]) -> None:
         host = f"{self._world.host}/"
-        news = [value for topic, _, key, value in changes if topic == "links" and key.startswith(host)]
+        news = [(key, value) for topic, _, key, value in changes if topic == "links"]
         if news:
             links = {item.link for item in self._changes.records.networks.values()}
-            if any(not isinstance(value, Link) or value.name in links for value in news):
+            if any((key.startswith(host) and (not isinstance(value, Link) or value.name in links)) or key in self._rivals
+                   or (isinstance(value, Link) and self._hangs_here(value)) for key, value in news):
                 self._wake.set()
+
+    def _hangs_here(self, link: Link) -> bool:
+        """Whether a link may be in the way of those of our networks on its parent."""
+        return link.lower_inode == self._world.host and link.kind in _ON_PARENTS and is_strange(link, self._changes.store.instance)
 
     async def run(self) -> None:
         """Look at the networks whenever a link of the host came or went."""
@@ -175,6 +201,8 @@ class NetworkHealth:
     async def look(self) -> None:
         """Bring what clients see of each network's problem up to date."""
         records = self._changes.records
+        self._rivals = {f"{link.inode}/{link.ifindex}" for item in records.networks.values()
+                        if item.link and item.driver in ON_A_PARENT for link in self._strangers(item)}
         carriers = self._carriers(item.link for item in records.networks.values())
         for network in list(records.networks.values()):
             if self._judged(network, carriers) == self._told(network):
@@ -184,6 +212,8 @@ class NetworkHealth:
                     continue
                 found = await self._now(network) if network.link else self.problem(network)
             if found != self._told(network):
+                if not found and network.driver in ON_A_PARENT and records.endpoint_count(network.id):
+                    self._changes.needs_repair.set()  # what could not be made again can now
                 shown = self._world.get("networks", network.id)
                 state = shown.state if isinstance(shown, Network) else network.state
                 self._world.put("networks", network.id, msgspec.structs.replace(network, problem=found, state=state))

@@ -11,15 +11,16 @@ from typing import Any
 
 import msgspec
 
+from drivers.beside import told
 from drivers.commands import planned
-from drivers.driver import find, parse_options
+from drivers.driver import Hung, find, parse_options
 from drivers.objects import HOST
-from drivers.parents import parent_names
+from drivers.parents import parent_names, sharers
 from drivers.unusable import problem, require_usable
 from helperd.changes import NO_STRAYS, CallContext, Changes, Strays, place_of, way_into
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
-from helperd.kernel.link_kinds import ON_A_PARENT, require_kind
+from helperd.kernel.link_kinds import MAY_BE_MISSING, ON_A_PARENT, require_kind
 from helperd.network_health import NetworkHealth
 from helperd.plan import Step
 from helperd.store import Change
@@ -143,11 +144,13 @@ class Networks:
     async def create(self, request: NetworkCreate, call: CallContext, stream: Stream) -> Any:
         async with self._changes.lock:
             network = self._wanted(request, call.uid)
-            if network.driver in ON_A_PARENT:  # nothing of that kind is made yet, so the plan would not tell
-                await asyncio.to_thread(require_kind, network.driver, f"network {network.name} can't be made")
             change = Change("network.create", call.uid, networks=(network,))
-            warnings = [*_without_effect(request, network), *await self._facts.warnings_now(network)]
             steps = self._changes.steps(change)
+            # Of the driver's own kind nothing is made yet, so the plan would not tell, and a dry run carries nothing out.
+            kinds = {network.driver, *(str(step.object.__struct_config__.tag) for step in steps)} & MAY_BE_MISSING
+            for kind in sorted(kinds, key=lambda kind: kind != network.driver):
+                await asyncio.to_thread(require_kind, kind, f"network {network.name} can't be made")
+            warnings = [*_without_effect(request, network), *await self._facts.warnings_now(network)]
             plan = self.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
@@ -202,7 +205,19 @@ class Networks:
             shown = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
             raise InUse(f"network {network.name} has containers connected: {shown}. Disconnect them first",
                         name=network.name, users=members)
+        others = self._would_go_along(network, (network,))
+        if others:
+            raise InUse(f"network {network.name} can't be removed: {', '.join(map(told, others[:8]))}, which netdeck did not make, would "
+                        f"go with {network.link}. Delete that first", name=network.name, users=[item.name for item in others])
         return Change("network.remove", uid, drop_networks=(network.id,))
+
+    def _would_go_along(self, network: Network, going: Sequence[Network]) -> tuple[Hung, ...]:
+        """The links of others on the network's parent, where that goes with the networks `going`."""
+        rest = [item for item in self._records.networks.values() if item not in going]
+        if network.driver not in ON_A_PARENT or not network.made_link or sharers(network, rest):
+            return ()
+        found = self._facts.view(self._records.instance, (network.link,)).links.get(network.link)
+        return found.hung if found is not None else ()
 
     async def remove(self, request: NetworkRemove, call: CallContext, stream: Stream) -> Any:
         async with self._changes.lock:
@@ -217,6 +232,7 @@ class Networks:
         async with self._changes.lock:
             unused = [item for item in self._records.networks.values() if not item.predefined and not self._members(item)
                       and not problem(self._records.drivers, item.driver)]
+            unused = [item for item in unused if not self._would_go_along(item, unused)]
             change = Change("network.prune", call.uid, drop_networks=tuple(item.id for item in unused))
             plan = self.plan(change)
             if change.drop_networks and not request.dry_run:

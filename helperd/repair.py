@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from drivers.beside import ipvlan_mode, rival, told
 from drivers.commands import describe
-from drivers.objects import HOST, LINK_KINDS, AnyObject, Ipvlan, Macvlan, Route, TableItem, Veth, Vlan
+from drivers.driver import Hung
+from drivers.objects import HOST, LINK_KINDS, AnyObject, Ipvlan, Macvlan, Route, TableItem, Uplink, Veth, Vlan
+from drivers.unusable import problem
 from helperd.changes import Changes, place_of
+from helperd.hung import hung, strangers
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
 from helperd.kernel.namespaces import NamespaceRef
 from helperd.kernel.writer import StepFailed
 from helperd.plan import Step, first_routes, plan
+from helperd.records import Records
 from helperd.store import Journalled
 from helperd.unusable_networks import without_theirs
 from helperd.world import World
 from protocol.errors import NetdeckError, NotFound
-from protocol.model import Container
+from protocol.model import Container, Network
 
 log = logging.getLogger("netdeck.repair")
 RETRY_SECONDS = 1.0
@@ -45,6 +51,29 @@ def _possible(steps: Sequence[Step], missing: set[tuple[str, str]], cause: Netde
         elif step.action == "delete" or item.on not in missing:
             found.append(step)
     return tuple(found)
+
+
+def apart(steps: tuple[Step, ...], hung: Callable[[str], Sequence[Hung]]) -> tuple[tuple[Step, ...], list[str]]:
+    """`steps` without what would change, or can't be beside, the links that others hung on a parent; and what was left out, in words, once
+    for each parent."""
+    held: dict[str, str] = {}
+    links: set[tuple[str, str]] = set()
+    for item in (step.object for step in steps if step.action != "delete"):
+        if isinstance(item, Macvlan | Ipvlan):
+            kind, mode = ("ipvlan", ipvlan_mode(item.mode, item.flag)) if isinstance(item, Ipvlan) else ("macvlan", item.mode)
+            found = rival(kind, mode, hung(item.parent))
+            if found is not None:
+                held[item.parent] = (f"links on {item.parent} can't be made again: {told(found[0])}, hangs there, which netdeck did not "
+                                     f"make, and {found[1]}")
+                links.add((item.place, item.name))
+    if not links:
+        return steps, []
+
+    def rests(step: Step) -> bool:
+        return (isinstance(step.object, Macvlan | Ipvlan) and (step.object.place, step.object.name) in links) \
+            or (step.action != "delete" and step.object.on in links)
+
+    return tuple(step for step in steps if not rests(step)), list(held.values())
 
 
 def _ends(item: AnyObject) -> set[tuple[str, str]]:
@@ -78,11 +107,22 @@ def left_over(cut_off: Iterable[Journalled], containers: Mapping[str, Container]
     return found
 
 
+def left_uplinks(cut_off: Iterable[Journalled], networks: Mapping[str, Network], records: Records) -> tuple[Uplink, ...]:
+    """The links of the host that networks had as ports which changes that were cut off made or removed. They bear no mark, so nothing else
+    would show that they are to be given back as they were. `networks` are those that were stored before."""
+    gone = {item.id: item for entry in cut_off for item in (
+        *entry.change.networks, *(networks[ident] for ident in entry.change.drop_networks if ident in networks))
+        if item.id not in records.networks and not problem(records.drivers, item.driver)}
+    return tuple(item for network in gone.values() for item in records.network_objects(network) if isinstance(item, Uplink))
+
+
 class Repair:
     """Plans with the same function as every change, from what is stored to what is seen."""
 
-    def __init__(self, changes: Changes, firewall: Firewall, world: World, left_over: Mapping[str, NamespaceRef] | None = None) -> None:
+    def __init__(self, changes: Changes, firewall: Firewall, world: World, left_over: Mapping[str, NamespaceRef] | None = None,
+                 left_uplinks: Sequence[Uplink] = ()) -> None:
         self._changes, self._firewall, self._world = changes, firewall, world
+        self._left_uplinks = tuple(left_uplinks)
         self._left_over = dict(left_over or {})  # looked at once, too: a change that was cut off may have left something there
         self._taken: FirewallChange | None = None  # what somebody else did to the table since it was loaded
         self._guard: asyncio.Task[None] | None = None
@@ -107,9 +147,10 @@ class Repair:
 
     async def _look(self, places: Mapping[str, NamespaceRef]) -> Differences:
         desired, doubled = first_routes(self._changes.records.desired())
-        observed = await self._changes.observer.observe(places, desired)
-        steps = plan(desired, without_theirs(self._changes.records, observed, desired))
         wanted = {item.key for item in desired}
+        left = [item for item in self._left_uplinks if item.key not in wanted]
+        observed = await self._changes.observer.observe(places, [*desired, *left])
+        steps = plan(desired, without_theirs(self._changes.records, observed, desired))
 
         def orphan(step: Step) -> bool:
             return step.action == "delete" and step.object.key not in wanted  # what goes to be made anew is wanted
@@ -129,6 +170,11 @@ class Repair:
             self._world.log("helper", "left out", f"the host's route to {route.destination}", level="error",
                             text=f"it leads to another network than {route.link} already, where a container has the same address")
         steps: tuple[Step, ...] = getattr(found, part)
+        steps, held = apart(steps, self._hung)
+        whole &= not held
+        for text in held:
+            log.error("repair: %s", text)
+            self._world.log("helper", "repair failed", "links on a parent", text=text, level="error")
         while steps:
             try:
                 await self._changes.writer.apply(steps, places)
@@ -142,6 +188,7 @@ class Repair:
                 steps = _possible(steps[failed.index:], missing, failed.cause)
         if whole:
             self._changes.suspects.clear()
+            self._left_uplinks = ()
         return tuple(tried)
 
     def _said(self, item: AnyObject) -> str:
@@ -153,6 +200,13 @@ class Repair:
         more = [f"and {len(steps) - _TOLD} more"] if len(steps) > _TOLD else []
         self._world.log("helper", "repaired", "1 object" if len(steps) == 1 else f"{len(steps)} objects", text="; ".join([*done, *more]),
                         level="notice")
+
+    def _hung(self, parent: str) -> tuple[Hung, ...]:
+        try:
+            index = socket.if_nametoindex(parent)
+        except OSError:
+            return ()
+        return hung(self._world, strangers(self._world, self._changes.store.instance, index))
 
     async def run(self) -> None:
         """Repair whenever a change asked for it."""

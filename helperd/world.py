@@ -92,6 +92,11 @@ class World:
         """Iterate over all links, or those of a namespace."""
         return (link for link in self.rows("links", inode) if isinstance(link, Link))
 
+    def hanging(self, inode: int, ifindex: int, instance: str) -> list[Link]:
+        """The links, of every namespace, that hang on a link and lack the mark of `instance`: VLANs, macvlan, ipvlan and the like."""
+        found = (self.link(*this) for this in self._relations.on(ifindex, instance))
+        return [link for link in found if link is not None and link.lower_inode == inode]
+
     def links_by_namespace(self) -> Iterator[tuple[int, list[Link]]]:
         """All links, those of a namespace together."""
         for inode, table in self._inner["links"].items():

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import socket
+import struct
 from dataclasses import dataclass
 
 from helperd.kernel.link_state import LinkState, all_addresses, read_link
 from helperd.kernel.namespaces import netlink_socket
+
+_SIOCGIFFLAGS, _IFF_UP = 0x8913, 1  # netdevice(7)
 
 
 @dataclass(frozen=True, slots=True)
 class HostLinkNow:
     """As `LinkState`, with the link's addresses. `ours`: of our group."""
 
+    index: int
     kind: str
     up: bool
     mtu: int
@@ -33,5 +39,18 @@ def look_up(name: str) -> HostLinkNow | None:
             return None
         addresses = tuple(item.prefix for item in all_addresses(sock, state.index) if item.index == state.index)
     lower = state.peer if state.peer_nsid is None else 0
-    return HostLinkNow(state.kind, state.up, state.mtu, state.mac, state.alias, state.ours, state.master, lower, state.loopback, state.vlan,
-                       addresses)
+    return HostLinkNow(state.index, state.kind, state.up, state.mtu, state.mac, state.alias, state.ours, state.master, lower,
+                       state.loopback, state.vlan, addresses)
+
+
+def is_down(name: str) -> bool:
+    """Whether the link `name` of the process's own namespace is there and switched off. Every attach asks: 10 µs, where `look_up` takes a
+    hundred times that with many addresses."""
+    if len(name.encode()) >= 16:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            answer = fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, struct.pack("=16s24x", name.encode()))
+        except OSError:
+            return False
+    return not struct.unpack_from("=H", answer, 16)[0] & _IFF_UP

@@ -141,8 +141,9 @@ def new_child(item: Macvlan | Ipvlan, parent: int, namespace: int) -> bytes:
 
 
 def new_kind(kind: str) -> bytes:
-    """Ask for a link of a kind that needs a parent, without one: never made, but the kernel says whether it knows the kind."""
-    return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, (), _info(kind))
+    """Ask for a link without the parent that its kind needs, and with a MAC address that no link has: never made, but the kernel says
+    whether it knows the kind."""
+    return encode(ifinfmsg, RTM_NEWLINK, _FRESH, {}, (("IFLA_ADDRESS", "ff:ff:ff:ff:ff:ff"),), _info(kind))
 
 
 def _info(kind: str, data: bytes = b"") -> bytes:

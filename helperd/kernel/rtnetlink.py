@@ -41,6 +41,7 @@ VLAN_AWARE = "vlan-filtering"  # `detail` of a bridge that looks at tags
 _OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 _MACVLAN_MODES: Mapping[int, str] = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru", 16: "source"}
 _IPVLAN_MODES: Mapping[int, str] = {0: "l2", 1: "l3", 2: "l3s"}
+_IPVLAN_FLAGS: Mapping[int, str] = {1: "private", 2: "vepa"}  # 0, bridge, goes without saying
 _SCOPES: Mapping[int, str] = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 _ROUTE_KINDS: Mapping[int, str] = {
     1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable",
@@ -169,8 +170,11 @@ def _macvlan_detail(found: Mapping[int, bytes]) -> tuple[int, str]:
 
 
 def _ipvlan_detail(found: Mapping[int, bytes]) -> tuple[int, str]:
-    raw = found.get(1)  # IFLA_IPVLAN_MODE
-    return 0, "" if raw is None else _IPVLAN_MODES.get(int(_U16.unpack_from(raw)[0]), "")
+    raw, flags = found.get(1), found.get(2)  # IFLA_IPVLAN_MODE, IFLA_IPVLAN_FLAGS
+    if raw is None:
+        return 0, ""
+    flag = 0 if flags is None else int(_U16.unpack_from(flags)[0])
+    return 0, f"{_IPVLAN_MODES.get(int(_U16.unpack_from(raw)[0]), '')} {_IPVLAN_FLAGS.get(flag, '')}".strip()
 
 
 def _bridge_detail(found: Mapping[int, bytes]) -> tuple[int, str]:
@@ -179,7 +183,7 @@ def _bridge_detail(found: Mapping[int, bytes]) -> tuple[int, str]:
 
 _DETAILS: Mapping[str, Callable[[Mapping[int, bytes]], tuple[int, str]]] = {
     "vlan": _vlan_detail, "vxlan": _vxlan_detail, "macvlan": _macvlan_detail, "macvtap": _macvlan_detail,
-    "ipvlan": _ipvlan_detail, "bridge": _bridge_detail,
+    "ipvlan": _ipvlan_detail, "ipvtap": _ipvlan_detail, "bridge": _bridge_detail,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from drivers.objects import Uplink
 from helperd.kernel.netlink_batch import one
 from helperd.plan import Step
 from helperd.repair import Repair
-from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, SubnetRequest
+from helperd.store import Change
+from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, NetworkRemove, SubnetRequest
 from tests.kernel.core_in_host import core_in, do
 from tests.simulated_host import HostError, SimulatedHost
 
@@ -78,3 +81,41 @@ def test_killed_at_each_step(host: SimulatedHost, tmp_path: Path, monkeypatch: p
         endpoints, _ = host.call(whole)
         inside = host.run("ip -br link", netns="c1").splitlines()
         assert len(inside) == 1 + endpoints, (number, inside)
+
+
+@pytest.mark.req("W3", "B7", "B2")
+@pytest.mark.parametrize("change", ["create", "remove"])
+def test_an_uplink_is_given_back_as_it_was_when_killed_at_a_step(host: SimulatedHost, tmp_path: Path, change: str) -> None:
+    """It is not netdeck's and bears no mark: after a kill only the journal knows that it was brought up."""
+    host.run("ip link add up0 type veth peer name far0 && ip link set far0 up")
+    site = NetworkCreate(name="site", options={"uplink": "up0"}, subnets=(SubnetRequest(subnet="10.6.0.0/24"),))
+
+    async def killed(number: int) -> None:
+        async with core_in(tmp_path) as core:
+            if change == "remove":
+                await do(core, site)
+            core.writer.fault = lambda index, step: die() if index == number else None
+            await do(core, site if change == "create" else NetworkRemove(name="site"))
+
+    async def started() -> list[str]:
+        async with core_in(tmp_path) as core:
+            return [item.name for item in core.records.networks.values()]
+
+    async def steps() -> list[Step]:
+        async with core_in(tmp_path) as core:
+            making = Change("network.create", 0, networks=(core.networks._wanted(site, 0),))
+            if change == "create":
+                return list(core.changes.steps(making))
+            await do(core, site)
+            going = core.changes.steps(core.networks._removal(core.records.network("site"), 0))
+            await do(core, NetworkRemove(name="site"))
+            return list(going)
+
+    planned = host.call(steps)
+    at = next(number for number, step in enumerate(planned) if isinstance(step.object, Uplink))
+    for number in (at, at + 1):
+        with pytest.raises(HostError, match="ended without an answer"):
+            host.call(killed, number)
+        assert "site" not in host.call(started)
+        (row,) = json.loads(host.run("ip -j link show up0"))
+        assert "UP" not in row["flags"] and "master" not in row, (number, row)

@@ -114,6 +114,50 @@ def test_passthru_gives_one_container_the_parent_with_its_address(lan: RunningHe
         create(lan, "whole", subnets=[{"subnet": "10.7.0.0/24"}], options={"macvlan_mode": "passthru"})
 
 
+@pytest.mark.req("I8", "M1")
+def test_macvlan_links_of_others_on_the_parent(lan: RunningHelper) -> None:
+    """Modes go beside each other, but passthru is for one. All modes of ipvlan are in tests/vm/test_beside_others.py."""
+    def passthru(name: str = "whole") -> dict[str, Any]:
+        return create(lan, name, "eth1", subnets=[{"subnet": "10.5.0.0/24"}], options={"macvlan_mode": "passthru"})
+
+    def known(link: str) -> bool:
+        return any(row["link"]["name"] == link and row["link"]["lower_inode"] for row in lan.call("interface.list"))
+
+    lan.host.add_namespace("x")
+    lan.host.run("ip link add link eth1 name theirs netns x type macvlan mode private")
+    until(lambda: known("theirs"))
+    with pytest.raises(Conflict, match="can't hang on eth1 in mode passthru: the macvlan link theirs in netns:x, in mode private, hangs"):
+        passthru()
+    why = {row["name"]: row["why"] for row in lan.call("driver.parents", driver="macvlan", options={"macvlan_mode": "passthru"})}
+    assert "theirs in netns:x" in why["eth1"] and why["eth0"] == ""
+    create(lan, "shared", "eth1", subnets=[{"subnet": "10.6.0.0/24"}])
+    attach(lan, "shared", "c1")
+    lan.call("network.disconnect", network="shared", container="netns:c1")
+    lan.call("network.remove", name="shared")
+    lan.host.run("ip -n x link del theirs")
+    until(lambda: not known("theirs"))
+    passthru()
+    lan.host.run("ip link add link eth1 name theirs netns x type macvlan mode passthru")
+    problem = "damaged: the macvlan link theirs in netns:x, in mode passthru, hangs on eth1 too, .*only one"
+    until(lambda: any(row["problem"] for row in lan.call("network.list")))
+    with pytest.raises(Conflict, match=problem):
+        attach(lan, "whole", "c1")
+    lan.host.run("ip -n x link del theirs")
+    until(lambda: not any(row["problem"] for row in lan.call("network.list")))
+    attach(lan, "whole", "c1")
+
+
+@pytest.mark.req("M4")
+def test_a_parent_that_is_switched_off_is_told(lan: RunningHelper) -> None:
+    def warnings() -> list[str]:
+        answer = lan.call("network.create", name="pub", driver="macvlan", options={"parent": "eth1"}, subnets=[LAN], dry_run=True)
+        return list(answer["warnings"])
+
+    assert warnings() == []
+    lan.host.run("ip link set eth1 down")
+    assert warnings() == ["eth1 is down, so nothing leaves by it: bring it up with ip link set eth1 up"]
+
+
 @pytest.mark.req("M3", "M5")
 def test_ranges_reserved_addresses_several_subnets_and_both_families(lan: RunningHelper) -> None:
     create(lan, ipv6=True, subnets=[
@@ -299,15 +343,16 @@ def test_a_kernel_without_a_module_is_told(lan: RunningHelper) -> None:
                                       ("dummy", {}, "dummy", "no parent was given, .* this kernel has none: name one with -o parent=LINK")):
         probe = f"ip link add link eth0 name probe type {kind} && ip link del probe && echo made"
         if "made" not in lan.host.run(probe, check=False):
-            with pytest.raises(NetdeckError, match=f"{words}.* module {module} .*linux-image-amd64"):
-                lan.call("network.create", name="n", driver="macvlan", options=args)
+            for dry_run in (True, False):
+                with pytest.raises(NetdeckError, match=f"{words}.* module {module} .*linux-image-amd64"):
+                    lan.call("network.create", name="n", driver="macvlan", options=args, dry_run=dry_run)
         else:
             lan.call("network.create", name="n", driver="macvlan", options=args)
             lan.call("network.remove", name="n")
         assert [row["name"] for row in lan.call("network.list")] == ["bridge", "host", "none"]
     if "made" not in lan.host.run("ip link add link eth0 name probe type ipvlan && ip link del probe && echo made", check=False):
         with pytest.raises(NetdeckError, match=r"network n can't be made: this kernel has no ipvlan.* module ipvlan .*linux-image-amd64"):
-            lan.call("network.create", name="n", driver="ipvlan", options={"parent": "eth0"})
+            lan.call("network.create", name="n", driver="ipvlan", options={"parent": "eth0"}, dry_run=True)
         assert [row["name"] for row in lan.call("network.list")] == ["bridge", "host", "none"]
     else:
         lan.call("network.create", name="n", driver="ipvlan", options={"parent": "eth0"})

@@ -153,11 +153,11 @@ class Site:
                 raise AssertionError(f"it did not happen in {seconds:.0f} s: {what}\n{self.lab.helper_log()[-2000:]}")
             time.sleep(0.2)
 
-    def lose_helper(self) -> None:
-        """End the helper at once, as a crash does; the lab starts it again. Returns when it answers."""
+    def lose_helper(self, meanwhile: str = "true") -> None:
+        """End the helper at once, as a crash does, and run a shell line; the lab starts it again. Returns when it answers."""
         pid = self.call("info")["pid"]
         self.client.close()
-        self.sh(f"kill -9 {pid}")
+        self.sh(f"kill -9 {pid}; {meanwhile}")
         self.connect_again(pid)
 
     def connect_again(self, before: int) -> None:

@@ -1,0 +1,27 @@
+"""What other programs hung on a link of the host: as far as their namespaces are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from drivers.driver import Hung
+from drivers.objects import LINK_GROUP, MARK_VERSION
+from helperd.world import World
+from protocol.model import Link
+from protocol.names import display_text
+
+
+def strangers(world: World, instance: str, ifindex: int) -> list[Link]:
+    """The links on the host's link `ifindex` that do not bear this helper's mark, those of the host first."""
+    found = [link for link in world.hanging(world.host, ifindex, instance) if is_strange(link, instance)]
+    return sorted(found, key=lambda link: (link.inode != world.host, link.inode, link.ifindex))
+
+
+def is_strange(link: Link, instance: str) -> bool:
+    """Whether a link bears another mark than this helper's, or none (and is none that is just being made)."""
+    return not link.alias.startswith(f"{MARK_VERSION}:{instance}:") and (bool(link.alias) or link.group != LINK_GROUP)
+
+
+def hung(world: World, links: Iterable[Link]) -> tuple[Hung, ...]:
+    """The same as drivers look at them."""
+    return tuple(Hung(display_text(link.name), link.kind, link.detail, world.place(link.inode)) for link in links)
