@@ -116,7 +116,7 @@ def ip_batch(count: int) -> Iterator[Peer]:
                       f"address add {address} dev eth0\nlink set dev eth0 up\n"
                       "route add default via 10.97.0.1 dev eth0 proto 171\n")
 
-            return host.call(_batches, program, name, outside, inside)
+            return host.call(batches, program, name, outside, inside)
 
         yield Peer("ip -batch (the floor)", attach, lambda number: addresses(host, number))
 
@@ -172,7 +172,7 @@ def attach_by_netlink(name: str, bridge: str, address: str) -> float:
     return taken * 1000
 
 
-def _batches(program: str, name: str, outside: str, inside: str) -> float:
+def batches(program: str, name: str, outside: str, inside: str) -> float:
     return command_ms([program, "-batch", "-"], outside) + command_ms([program, "-n", name, "-batch", "-"], inside)
 
 

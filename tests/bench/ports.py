@@ -229,7 +229,7 @@ def _bare_bridge() -> Iterator[Path]:
         yield Path(host, "/run/netns/c1", "/run/netns/c2", "10.9.0.2", (5201, 5301))
 
 
-def _traffic(what: str, ours: Callable[[], contextlib.AbstractContextManager[Path]],
+def traffic(what: str, ours: Callable[[], contextlib.AbstractContextManager[Path]],
              theirs: Callable[[], contextlib.AbstractContextManager[Path]], name: str, aim: float) -> Iterator[Row]:
     if shutil.which("iperf3") is None:
         yield Row(what, None, "ms/GB", name, None, aim, "iperf3 is not installed (Debian: iperf3)")
@@ -255,5 +255,5 @@ def _traffic(what: str, ours: Callable[[], contextlib.AbstractContextManager[Pat
 
 def rows(run: Run) -> Iterator[Row]:
     yield from _programming()
-    yield from _traffic("throughput through a published port", _our_port, _dockers_port, "docker's port", 1.0)
-    yield from _traffic("throughput between two containers", _our_bridge, _bare_bridge, "a bare bridge", SAME)
+    yield from traffic("throughput through a published port", _our_port, _dockers_port, "docker's port", 1.0)
+    yield from traffic("throughput between two containers", _our_bridge, _bare_bridge, "a bare bridge", SAME)
