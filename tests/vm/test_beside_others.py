@@ -26,7 +26,7 @@ link add link p0 name t0 netns x1 type ipvlan mode l3 private
 link add link p0 name t1 netns x2 type ipvlan mode l3 private
 link add link p1 name t2 netns x1 type macvlan mode private
 link add link p1 name t3 group 28260 type macvlan mode bridge
-link set t3 alias netdeck:1:0badcafe:endpoint:1
+link set t3 up alias netdeck:1:0badcafe:endpoint:1
 link add link p2 name t4 netns x2 type macvlan mode passthru
 link add link site77 name t5 netns x1 group 28260 type ipvlan mode l2 vepa
 link add link eth0 name t6 netns x2 group 28260 type macvlan mode bridge
@@ -62,7 +62,7 @@ def mode(site: Site, link: str, netns: str) -> str:
 @pytest.mark.req("I8", "I1", "M1", "I15", "W3")
 def test_nothing_of_others_is_changed_and_what_is_in_the_way_is_named(site: Site) -> None:
     site.sh("ip netns add x1 && ip netns add x2 && ip -batch - <<END" + HAND + "END")
-    site.sh("ip -n x1 link set t5 alias netdeck:1:0badcafe:endpoint:2 && ip -n x2 link set t6 alias netdeck:1:0badcafe:endpoint:3")
+    site.sh("ip -n x1 link set t5 up alias netdeck:1:0badcafe:endpoint:2 && ip -n x2 link set t6 up alias netdeck:1:0badcafe:endpoint:3")
     try:
         site.until(lambda: seen(site, *(f"t{number}" for number in range(8))), "the links of others are seen")
         before = theirs(site)
@@ -94,7 +94,7 @@ def refused(site: Site) -> None:
         driver, parent, *more = name.split()
         options: dict[str, Any] = {"macvlan_mode": more[0]} if more else {}
         with pytest.raises(Conflict, match=words):
-            site.create("n", driver, "10.5.0.0/24", parent=parent, **options)
+            pytest.fail(f"{name} was made: {site.create('n', driver, '10.5.0.0/24', parent=parent, **options)}")
     why = {row["name"]: row["why"] for row in site.call("driver.parents", driver="ipvlan")}
     assert "t6 in netns:x2" in why["eth0"] and "t0 in netns:x1" in why["p0"]
 
