@@ -15,7 +15,7 @@ from drivers.beside import require_room
 from drivers.driver import HostView
 from drivers.host_access import host_link, network_part, ways_to
 from drivers.objects import HOST, Address, AnyObject, Ipvlan, Route, Up, mark
-from drivers.parents import OPTIONS, check_families, gateway_routes, inner_settings, on_parent, parent_objects, sharers
+from drivers.parents import NO_SLAAC, OPTIONS, check_families, gateway_routes, inner_settings, on_parent, parent_objects, sharers
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DHCP, DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import link_name
@@ -50,6 +50,7 @@ class IpvlanDriver:
             "Mode and flag belong to the parent: all networks on it have the same, and so must other programs' links there. Links in "
             "namespaces that netdeck does not see can't be asked for theirs, and would be changed.",
             "Published ports have no effect: containers have addresses of the site's network.",
+            NO_SLAAC,
         ),
     )
 

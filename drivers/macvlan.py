@@ -14,7 +14,7 @@ from drivers.bridge import derived_mac
 from drivers.driver import HostView
 from drivers.host_access import host_link, network_part, ways_to
 from drivers.objects import HOST, Address, AnyObject, Macvlan, Up, mark
-from drivers.parents import OPTIONS, check_families, gateway_routes, inner_settings, on_parent, parent_objects, sharers
+from drivers.parents import NO_SLAAC, OPTIONS, check_families, gateway_routes, inner_settings, on_parent, parent_objects, sharers
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import link_name, mac_address
@@ -53,6 +53,7 @@ class MacvlanDriver:
             "Mode passthru: one network and one container on the parent, with the parent's own MAC address, and no macvlan link of "
             "another program; the parent is then in promiscuous mode.",
             "Published ports have no effect: containers have addresses of the site's network.",
+            NO_SLAAC,
         ),
     )
 

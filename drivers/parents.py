@@ -22,6 +22,10 @@ from protocol.names import display_text, suggestion
 _MADE_ON_LINKS = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 DEFAULT_MTU = 1500
 
+NO_SLAAC = ("IPv6 addresses and routes are those that netdeck gives, from an IPv6 --subnet and its --gateway: router advertisements of the "
+            "site (SLAAC) are not followed, and there is no DHCPv6.")
+PROBE = OptionInfo("address_probe", "bool", "true", "on the site's wire, ask whether somebody has an address before a container gets it",
+                   changeable=True)
 OPTIONS = (
     OptionInfo("parent", "link", "", "the host's link that containers hang on; a missing eth0.20 is made as VLAN 20 of eth0; "
                "none: a network that leads nowhere", fixed="every container hangs on it"),
@@ -29,6 +33,7 @@ OPTIONS = (
                maximum=65535, long_names=("com.docker.network.driver.mtu",), fixed="every container's link was made with it"),
     OptionInfo("container_iface_prefix", "text", "eth", "what interfaces in containers are called, before their number",
                long_names=("com.docker.network.container_iface_prefix",), fixed="the links of its containers have their names already"),
+    PROBE,
 )
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from drivers.objects import HOST, AnyObject, PortVlans
 from protocol.errors import InvalidValue
-from protocol.model import Endpoint, Network, OptionInfo
+from protocol.model import DHCP, Endpoint, Network, OptionInfo
 from protocol.names import display_text
 
 FIRST, LAST, NATIVE = 1, 4094, 1  # NATIVE: the VLAN of frames without a tag where nothing else was said
@@ -20,7 +20,7 @@ OPTIONS = (
     OptionInfo("vlan_filtering", "bool", "false", "the bridge keeps 802.1Q VLANs apart; containers get theirs with --vlan and --untagged, "
                "the uplink is a trunk", fixed="the ports of containers were made for it"),
     OptionInfo("uplink_vlans", "text", "", "the VLANs that the uplink carries tagged, as 10,20-30; all but 1 if not given; 1 comes "
-               "untagged", fixed="the uplink was made for it"),
+               "untagged", fixed="the uplink was made for it", needs="uplink"),
 )
 _ALL = ("2-4094",)
 _EXPECTED = f"VLAN ids from {FIRST} to {LAST} and ranges of them, as 10 or 20,30-40"
@@ -63,7 +63,7 @@ def numbers(ranges: Iterable[str]) -> frozenset[int]:
 def with_vlans(endpoint: Endpoint, network: Network, vlans: Sequence[str], untagged: int | None) -> Endpoint:
     """`endpoint` with the VLANs that were asked for. Raises InvalidValue."""
     if not vlans and untagged is None:
-        return endpoint
+        return _require_server(endpoint, network)
     if not filters(network):
         raise InvalidValue(f"network {network.name} is not aware of VLANs: create it with -o vlan_filtering=1 (driver bridge), or use "
                            "-o parent=LINK.VLAN with macvlan or ipvlan", field="vlan", value=", ".join(map(display_text, vlans)))
@@ -77,7 +77,7 @@ def with_vlans(endpoint: Endpoint, network: Network, vlans: Sequence[str], untag
     if native in numbers(tagged):
         raise InvalidValue(f"VLAN {native} can't be both tagged (--vlan {','.join(tagged)}) and untagged: leave it out of one of them",
                            field="untagged", value=str(native))
-    return msgspec.structs.replace(endpoint, vlans=tagged, untagged=native)
+    return _require_server(msgspec.structs.replace(endpoint, vlans=tagged, untagged=native), network)
 
 
 def check_options(network: Network) -> Network:
@@ -91,15 +91,21 @@ def check_options(network: Network) -> Network:
     return msgspec.structs.replace(network, options={**network.options, "uplink_vlans": ",".join(parsed((text,), "uplink_vlans"))})
 
 
+def site_vlan(network: Network, endpoint: Endpoint) -> int | None:
+    """The tag that the uplink gives what a container sends without one, 0 for none; None where that does not leave by the uplink."""
+    if not filters(network):
+        return 0
+    own = endpoint.untagged or (0 if endpoint.vlans else NATIVE)
+    ranges, native = _uplink_vlans(network)
+    return 0 if own and own == native else own if own in numbers(ranges) else None
+
+
 def uplink_port(network: Network) -> tuple[AnyObject, ...]:
     """The VLANs of the uplink, where the bridge is aware of them."""
     name = network.options.get("uplink")
     if not name or not filters(network):
         return ()
-    text = network.options.get("uplink_vlans", "")
-    ranges = tuple(text.split(",")) if text else _ALL
-    native = 0 if NATIVE in numbers(ranges) else NATIVE
-    return (PortVlans(HOST, name, ranges, native),)
+    return (PortVlans(HOST, name, *_uplink_vlans(network)),)
 
 
 def endpoint_port(endpoint: Endpoint) -> tuple[AnyObject, ...]:
@@ -117,6 +123,27 @@ def words(network: Network, endpoint: Endpoint) -> str:
         return f"{NATIVE} untagged"
     parts = [f"{endpoint.untagged} untagged"] if endpoint.untagged else []
     return ", ".join([*parts, *([f"{','.join(endpoint.vlans)} tagged"] if endpoint.vlans else [])])
+
+
+def _uplink_vlans(network: Network) -> tuple[tuple[str, ...], int]:
+    """What the uplink carries tagged, and without a tag (0: nothing)."""
+    text = network.options.get("uplink_vlans", "")
+    ranges = tuple(text.split(",")) if text else _ALL
+    return ranges, 0 if NATIVE in numbers(ranges) else NATIVE
+
+
+def _require_server(endpoint: Endpoint, network: Network) -> Endpoint:
+    """Raises InvalidValue where no DHCP server of the site could hear the container."""
+    if network.ipam != DHCP or site_vlan(network, endpoint) is not None:
+        return endpoint
+    link = network.options.get("uplink", "")
+    if endpoint.vlans and not endpoint.untagged:
+        raise InvalidValue(f"addresses on network {network.name} come from the site's DHCP server, which is asked without a tag: say "
+                           "with --untagged in which VLAN that is", field="untagged", value="")
+    own = endpoint.untagged or NATIVE
+    carried = ",".join(_uplink_vlans(network)[0])
+    raise InvalidValue(f"VLAN {own} does not leave by {link}, the uplink of network {network.name}, so no DHCP server is reached: "
+                       f"expected one of {carried}", field="untagged" if endpoint.vlans else "vlan", value=str(own), expected=carried)
 
 
 def _number(text: str, whole: str, field: str) -> int:

@@ -69,6 +69,7 @@ from helperd.repair import Repair, left_over, left_uplinks
 from helperd.roles import Roles
 from helperd.rule_counts import RuleCounts
 from helperd.runs import Runs
+from helperd.site_probes import SiteProbes
 from helperd.store import Store
 from helperd.streams import Stream
 from helperd.subscriptions import Subscriptions
@@ -131,8 +132,9 @@ class Core:
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
         self.host_access = HostAccess(self.changes, self.networks, self.facts)
         self.ports = Ports(self.changes, self.networks, self.known, self.facts, self.sockets)
-        self.leases = Leases(self.changes, self.facts, self.live.world)
-        self.endpoints = Endpoints(self.changes, self.networks, self.ports, self.known, self.facts, self.leases)
+        self.probes = SiteProbes(self.records, self.live.world)
+        self.leases = Leases(self.changes, self.facts, self.live.world, self.probes)
+        self.endpoints = Endpoints(self.changes, self.networks, self.ports, self.known, self.facts, self.leases, self.probes)
         self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.ports, self.known, self.facts, settings.run_dir)

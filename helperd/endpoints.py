@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import shlex
@@ -24,7 +25,8 @@ from helperd.names.advice import names_advice
 from helperd.networks import Networks
 from helperd.ports import Ports
 from helperd.records import Records
-from helperd.site_addresses import NAME_SERVER, known, reserved, taken
+from helperd.site_addresses import NAME_SERVER, known, reserved, taken, wire_of
+from helperd.site_probes import OPTION, SiteProbes, asks
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue, NotFound
@@ -34,6 +36,7 @@ from protocol.ports import exact_ranges, summary
 from protocol.requests import NetworkConnect, NetworkDisconnect
 
 Last = dict[tuple[str, str], str]
+_TRIES = 16  # times that other addresses are taken, each with eight that are asked for, until it is enough
 _ETHERNET, _BESIDE_ENGINES = "eth", "nd"
 _ENGINES = frozenset({"docker", "podman", "containerd", "kubernetes"})
 
@@ -58,10 +61,12 @@ def random_mac() -> str:
     return ":".join(f"{byte:02x}" for byte in (first, *secrets.token_bytes(5)))
 
 
-def chosen_addresses(records: Records, wish: Wish, elsewhere: Mapping[str, str] | None = None) -> tuple[tuple[str, ...], Last]:
+def chosen_addresses(records: Records, wish: Wish, elsewhere: Mapping[str, str] | None = None,
+                     held: Mapping[str, str] | None = None) -> tuple[tuple[str, ...], Last]:
     """The prefixes that the endpoint gets, one a family, and what was handed out last. `elsewhere` says of addresses what they are: not
-    those of this endpoint. Raises InvalidValue, Conflict, Exhausted."""
-    network, elsewhere = wish.network, elsewhere or {}
+    those of this endpoint. `held` says who on the network's wire answers for them. Raises InvalidValue, Conflict, Exhausted."""
+    network, held = wish.network, held or {}
+    elsewhere = {**{address: f"answered for by {who}" for address, who in held.items()}, **(elsewhere or {})}
     if network.ipam == DHCP:
         if wish.ip or wish.ip6:
             unwanted = display_text(str(wish.ip or wish.ip6))
@@ -76,6 +81,12 @@ def chosen_addresses(records: Records, wish: Wish, elsewhere: Mapping[str, str] 
     for family, asked in ((4, wish.ip), (6, wish.ip6)):
         if asked is not None:
             pool, address = check_address(network.name, pools, asked, family, lambda text: records.owner(leases[text]))
+            if address in held:
+                link = wire_of(network)
+                raise Conflict(f"address {address} can't be used on network {network.name}: {held[address]} answers for it on {link}, and "
+                               "would be cut off. Choose another, or have that one changed first. Where a router answers for addresses "
+                               f"that are free: netdeck network update -o {OPTION}=false {network.name}",
+                               field="ip" if family == 4 else "ip6", value=address, with_=held[address])
             if elsewhere.get(address, NAME_SERVER) != NAME_SERVER:  # that may well be a container, which the host is to reach
                 raise Conflict(f"address {address} can't be used on network {network.name}, to which the host has access: it is "
                                f"{elsewhere[address]}", field="ip" if family == 4 else "ip6", value=address, with_=elsewhere[address])
@@ -118,16 +129,28 @@ def _of_lease(network: Network, endpoint: Endpoint, *, dry_run: bool) -> list[st
     return [f"{lease.prefix} is leased by {lease.server}: {display_text(lease.note)}"] if lease is not None and lease.note else []
 
 
+def needs_others(network: Network) -> bool:
+    """Whether others on the network's site have a say in what a container gets: its DHCP server, or whoever has addresses there."""
+    return network.ipam == DHCP or asks(network)
+
+
+def _draft(wish: Wish) -> Endpoint:
+    """As much of the endpoint as its VLANs. Raises InvalidValue."""
+    return with_vlans(Endpoint(id="", network=wish.network.id, container=""), wish.network, wish.vlans, wish.untagged)
+
+
 class Endpoints:
     """The operations on endpoints, and the planning of attachments that `run` shares with them."""
 
     def __init__(self, changes: Changes, networks: Networks, ports: Ports, known: KnownContainers, facts: HostFacts,
-                 leases: Leases) -> None:
+                 leases: Leases, probes: SiteProbes) -> None:
         self._changes, self._records, self._networks, self._ports = changes, changes.records, networks, ports
-        self._known, self._facts, self._leases = known, facts, leases
+        self._known, self._facts, self._leases, self._probes = known, facts, leases, probes
 
-    def wanted(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> tuple[tuple[Endpoint, ...], Last]:
-        """The endpoints for `wishes`, checked and with addresses chosen."""
+    def wanted(self, container: Container, wishes: Sequence[Wish], inside: Inside, *, anew: bool = False
+               ) -> tuple[tuple[Endpoint, ...], Last]:
+        """The endpoints for `wishes`, checked and with addresses chosen. `anew`: they are asked for on their sites after this, whoever
+        had them a moment ago."""
         records = self._records
         present = records.endpoints_of(container=container.id)
         order = max((item.order for item in present), default=-1) + 1
@@ -145,7 +168,8 @@ class Endpoints:
             if wish.lease is not None:
                 self._leases.require_free(records.networks.get(network.id, network), wish.ident, container, wish.lease)
             elsewhere = taken(network, known(records, self._facts)) if network.host_addresses and network.ipam != DHCP else {}
-            prefixes, moved = chosen_addresses(records, wish, elsewhere)
+            held = {} if anew and (wish.ip or wish.ip6) else self._probes.held(network, _draft(wish))
+            prefixes, moved = chosen_addresses(records, wish, elsewhere, {key: self._probes.whose(mac) for key, mac in held.items()})
             ifname = free_ifname(ifname_prefix(network, container), names)
             names.add(ifname)
             # A link on a parent may have no address of its own to choose.
@@ -166,15 +190,16 @@ class Endpoints:
         return tuple(endpoints), last
 
     @contextlib.asynccontextmanager
-    async def leased(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> AsyncIterator[list[Wish]]:
-        """`wishes` with what DHCP servers give for those that need it. What has become no endpoint by the end of the block is given back.
+    async def ready(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> AsyncIterator[list[Wish]]:
+        """`wishes` with what DHCP servers give for those that need it, once nobody on a site was found to have their addresses. What has
+        become no endpoint by the end of the block is given back.
 
-        Not under the lock of changes: a server may take its time. Raises Unavailable where none answers."""
-        if not any(wish.network.ipam == DHCP for wish in wishes):
+        Not under the lock of changes: others may take their time. Raises Unavailable where no server answers, Conflict for an address
+        that somebody has."""
+        if not any(needs_others(wish.network) for wish in wishes):
             yield list(wishes)
             return
-        async with self._changes.lock:
-            drafts, _ = self.wanted(container, wishes, inside)
+        drafts = await self._free_drafts(container, wishes, inside)
         found: list[Wish] = []
         try:
             for wish, draft in zip(wishes, drafts, strict=True):
@@ -187,13 +212,36 @@ class Endpoints:
             for draft in drafts:
                 self._leases.settle(draft.id)
 
+    async def _free_drafts(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> tuple[Endpoint, ...]:
+        """The endpoints that `wishes` would be, with addresses that nobody on their sites answered for."""
+        async with self._changes.lock:
+            drafts, _ = self.wanted(container, wishes, inside, anew=True)
+        another: list[bool] = []
+        for _ in range(_TRIES):
+            pairs = list(zip(wishes, drafts, strict=True))
+            another = await asyncio.gather(*(self._held_by_others(wish, draft) for wish, draft in pairs))
+            if not any(another):
+                return drafts
+            async with self._changes.lock:  # which gives others, or says who has the one that was named
+                drafts, _ = self.wanted(container, wishes, inside)
+        names = ", ".join(wish.network.name for wish, taken in zip(wishes, another, strict=True) if taken)
+        raise Conflict(f"others answer for all of {_TRIES * 8} addresses that {container.ref} could get on {names}: give the network a "
+                       "part of the subnet for itself, with --ip-range, or name a free address with --ip", with_=names)
+
+    async def _held_by_others(self, wish: Wish, draft: Endpoint) -> bool:
+        named = [prefix.partition("/")[0] for prefix in draft.addresses if (wish.ip6 if ":" in prefix else wish.ip)]
+        pools = {family for family, asked in ((4, wish.ip), (6, wish.ip6)) if not asked}
+        found, another = await asyncio.gather(
+            self._probes.named(wish.network, draft, named), self._probes.of_pool(wish.network, draft, pools))
+        return bool(found) or another
+
     async def connect(self, request: NetworkConnect, call: CallContext, stream: Stream) -> Any:
         network = self._records.network(request.network)
         wish = Wish(network, request.ip, request.ip6, request.aliases, request.mac_address, request.vlans, request.untagged)
-        if network.ipam != DHCP or request.dry_run:
+        if request.dry_run or not needs_others(network):
             return await self._connect(request, call, wish)
         container, inside = await self._able(request.container)
-        async with self.leased(container, (wish,), inside) as wishes:
+        async with self.ready(container, (wish,), inside) as wishes:
             return await self._connect(request, call, wishes[0])
 
     async def _able(self, name: str) -> tuple[Container, Inside]:
@@ -217,7 +265,7 @@ class Endpoints:
             self._refuse_fixed(network)
             mended = await self._networks.health.ready(network, dry_run=request.dry_run)
             container, inside = await self._able(request.container)
-            endpoints, last = self.wanted(container, (wish,), inside)
+            endpoints, last = self.wanted(container, (wish,), inside, anew=request.dry_run)
             names = (*container.networks, network.name)
             change = Change("network.connect", call.uid, endpoints=endpoints,
                             containers=(msgspec.structs.replace(container, networks=names, attached=True),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import secrets
 import time
@@ -53,7 +54,8 @@ def _leased(request: NetworkCreate, info: DriverInfo) -> bool:
         return False
     hindrances = (("the networks of driver " + info.name, not info.leases, "it is for macvlan, ipvlan and bridges with an uplink"),
                   ("subnets of your own", bool(request.subnets), "leave --subnet out, the site's server says which it is"),
-                  ("IPv6", request.ipv6, "leave --ipv6 out; only IPv4 addresses are leased"),
+                  ("IPv6", request.ipv6, "leave --ipv6 out: leases are of IPv4 only, and router advertisements of the site (SLAAC) are not "
+                   "followed. For IPv6, connect containers to a second network on the same link too, with an IPv6 --subnet of the site"),
                   ("a network without IPv4", not request.ipv4, "only IPv4 addresses are leased"),
                   ("an internal network", request.internal, "nobody answers there"))
     for words, there, why in hindrances:
@@ -136,6 +138,25 @@ class Networks:
         named = parent_names(parent) if outside else filter(None, (options.get("name"),))
         return _on_the_site(driver.check(network, self._facts.view(records.instance, named), others))
 
+    def _beside_the_site(self, network: Network) -> list[str]:
+        """What a subnet that netdeck chose means on a link which is in another."""
+        link = network.options.get("parent", "")
+        if network.internal or not link or network.options.get("ipvlan_mode", "l2") != "l2":
+            return []  # in l3 other hosts have routes to subnets of its own, which the driver's notes say
+        known = self._facts.view(self._records.instance, (link,)).links.get(link)
+        here = [ipaddress.ip_interface(text) for text in known.addresses if not text.startswith("fe80:")] if known else []
+        found = []
+        for subnet in network.subnets:
+            chosen = ipaddress.ip_network(subnet.subnet)
+            site = [item for item in here if item.version == chosen.version]
+            if not subnet.chosen and site and not any(item.ip in chosen for item in site):
+                found.append(
+                    f"{chosen} was chosen for {network.name}, and {link} is in {site[0].network}: nobody there knows the way to {chosen}, "
+                    "so its containers reach each other and nothing else. To be part of the site: "
+                    f"--subnet {site[0].network}, the router's address as --gateway, and as --ip-range a part that nobody else gives out"
+                    + (", or --ipam-driver dhcp" if chosen.version == 4 else ""))
+        return found
+
     def _adopted(self, link: str) -> str:
         """`link` if it exists on the host and is not ours, else ""."""
         known = self._facts.view(self._records.instance, filter(None, (link,))).links.get(link)
@@ -150,7 +171,7 @@ class Networks:
             kinds = {network.driver, *(str(step.object.__struct_config__.tag) for step in steps)} & MAY_BE_MISSING
             for kind in sorted(kinds, key=lambda kind: kind != network.driver):
                 await asyncio.to_thread(require_kind, kind, f"network {network.name} can't be made")
-            warnings = [*_without_effect(request, network), *await self._facts.warnings_now(network)]
+            warnings = [*_without_effect(request, network), *self._beside_the_site(network), *await self._facts.warnings_now(network)]
             plan = self.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)

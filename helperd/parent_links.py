@@ -1,9 +1,10 @@
-"""Which links of the host can be the parent of a network, and why the others can't: asked of the driver itself, link by link."""
+"""Which links of the host can be the parent or uplink of a network, and why the others can't: asked of the driver itself, link by link."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from drivers.bridge_uplink import UPLINK
 from drivers.driver import HostLink, find, parse_options
 from drivers.unusable import require_usable
 from helperd.changes import CallContext
@@ -28,9 +29,11 @@ class ParentLinks:
         """Those that can serve first. The host's ends of containers of ours are left out: nobody looks for them here."""
         driver = find(self._records.drivers, request.driver)
         require_usable(driver)
-        if not driver.info.parents:
+        option = "parent" if driver.info.parents else UPLINK.name
+        if not any(item.name == option for item in driver.info.options):
             raise InvalidValue(f"networks of driver {driver.name} hang on no link of the host", field="driver", value=driver.name)
         name = network_name(request.name)
+        asked = {key: value for key, value in request.options.items() if key != "name"}  # of a bridge, which is not what is asked about
         view = self._facts.view(self._records.instance)
         others = [item for item in self._records.networks.values() if item.name != name]
         found = []
@@ -39,7 +42,7 @@ class ParentLinks:
                 continue
             why = ""
             try:
-                options = {**parse_options(driver.info, request.options), "parent": link.name}
+                options = {**parse_options(driver.info, asked), option: link.name}
                 driver.check(Network("0" * 64, name, driver.name, 0.0, options=options), view, others)
             except NetdeckError as error:
                 why = error.message

@@ -135,7 +135,7 @@ class Runs:
         ports = wanted_ports(request)
         preview: tuple[Endpoint, ...] = ()
         if request.dry_run or (ports and wishes):  # what stands in the way of a port is told before anything is started
-            preview, _ = self._endpoints.wanted(container, wishes, NEW)
+            preview, _ = self._endpoints.wanted(container, wishes, NEW, anew=True)
             preview = self._ports.with_ports(preview, ports if wishes else (), container)
         if request.dry_run:
             running = msgspec.structs.replace(container, status="running")
@@ -196,7 +196,7 @@ class Runs:
                       call: CallContext, shared: Container | None) -> Container:
         """Connect the sandbox to its networks and write it down as running. One that shares another's has no namespace of its own."""
         names = tuple(wish.network.name for wish in wishes) or (f"{PREFIX}{shared.ref}" if shared is not None else container.mode,)
-        async with self._endpoints.leased(container, wishes, NEW) as wishes, self._changes.lock:
+        async with self._endpoints.ready(container, wishes, NEW) as wishes, self._changes.lock:
             for wish in wishes:
                 if wish.network.id not in self._records.networks:
                     raise NotFound(f"network {wish.network.name} was removed while the container started", name=wish.network.name)

@@ -304,6 +304,7 @@ class OptionInfo(Model, frozen=True):
     long_names: tuple[str, ...] = ()
     changeable: bool = False  # can get another value while the network exists, with containers on it
     fixed: str = ""  # why it can't, where it can't
+    needs: str = ""  # the option without which it has no meaning
 
 
 class DriverInfo(Model, frozen=True):

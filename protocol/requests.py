@@ -302,8 +302,8 @@ class DriverList(Request, frozen=True):
 
 
 class DriverParents(Request, frozen=True):
-    """Which links of the host can be the parent of a network called `name` with these `options`, and why the others can't: list of
-    `protocol.model.ParentLink`."""
+    """Which links of the host can be the parent of a network called `name` with these `options`, or the uplink of a bridge, and why the
+    others can't: list of `protocol.model.ParentLink`."""
 
     driver: Name
     name: Name = "new"

@@ -13,9 +13,10 @@ Why = Annotated[str, msgspec.Meta(max_length=500)]
 
 
 class Wire(ToResolver, frozen=True, tag="wire"):
-    """A network's link; a packet socket on it goes with this. `id` is the network's."""
+    """A network's link, and the VLAN that frames on it are tagged with, 0 for none; a packet socket on it goes with this."""
 
     id: str
+    vlan: int = 0
 
 
 class WireGone(ToResolver, frozen=True, tag="wire_gone"):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,17 +18,17 @@ from helperd.dhcp.frames import (
     LeaseRefused,
     Lessee,
     LesseeGone,
-    Wire,
     WireFailed,
-    WireGone,
     from_dhcp,
 )
 from helperd.dhcp.terms import Terms, checked
+from helperd.dhcp.wires import Wires, wire_id
 from helperd.host_facts import HostFacts
-from helperd.kernel.dhcp_socket import mac_of, open_on
+from helperd.kernel.dhcp_socket import mac_of
 from helperd.names.process import ResolverProcess
 from helperd.plan import Step
 from helperd.site_addresses import hindrance, known, vouches, wire_of
+from helperd.site_probes import SiteProbes
 from helperd.store import Change, lease_address
 from helperd.world import World
 from protocol.errors import Conflict, NetdeckError, NotFound, Unavailable
@@ -38,8 +39,8 @@ log = logging.getLogger("netdeck.dhcp")
 PATIENCE = 12.0  # seconds for a server to answer when a container is connected: it is asked three times
 AFTER_REFUSAL = 4.0  # for another to do so, once one has said what can't be taken
 READY_SECONDS = 60.0  # for the process: a machine in software emulation takes long to import the modules
-RETRY_SECONDS = 1.0  # until a link that is down or gone is tried again
 STORE_SECONDS = 5.0  # until what a lease says is set again, where that failed
+OFFERS = 4  # that are declined in a row when a container is connected: a count is as good against loops as the time between
 DECLINE_SECONDS = 10.0  # until a server is asked again whose address was declined (RFC 2131, 3.1.5)
 TOLD_SECONDS = 60.0  # between two events of one kind about one lease that a server brings about as often as it likes
 _BAD = "lost", "error"
@@ -57,22 +58,31 @@ def _terms(lease: Lease) -> Terms:
                  lease.domain, lease.note)
 
 
+class News(NamedTuple):
+    """What the process said of a lease, and when; why nobody but another can have its address."""
+
+    frame: Leased | LeaseLost
+    moment: float
+    held: str = ""
+
+
 class Leases:
     """All leases of this host. A process without privilege speaks to servers; what it says is checked again here."""
 
-    def __init__(self, changes: Changes, facts: HostFacts, world: World) -> None:
-        self._changes, self._records, self._facts, self._world = changes, changes.records, facts, world
+    def __init__(self, changes: Changes, facts: HostFacts, world: World, probes: SiteProbes) -> None:
+        self._changes, self._records, self._facts, self._world, self._probes = changes, changes.records, facts, world, probes
         self.process = ResolverProcess(self._everything, self._heard, module="helperd.dhcp", what="DHCP client", decode=from_dhcp)
+        self._wires = Wires(self.process, self._records, self._link_is_back)
         self._needed = asyncio.Event()
         self._hopes: dict[str, tuple[Lessee, asyncio.Future[Terms]]] = {}
         self._limits: dict[str, asyncio.Timeout] = {}  # of those that wait
         self._refusals: dict[str, str] = {}
         self._held: set[str] = set()  # ids that the process has been told of
-        self._news: asyncio.Queue[tuple[Leased | LeaseLost, float]] = asyncio.Queue()  # with the time at which it came
-        self._latest: dict[str, tuple[Leased | LeaseLost, float]] = {}  # endpoint → the last of them that does not hold yet
+        self._news: asyncio.Queue[News] = asyncio.Queue()
+        self._latest: dict[str, News] = {}  # endpoint → the last of them that does not hold yet
         self._declined: dict[str, asyncio.TimerHandle] = {}  # endpoint → when it looks for a lease again
+        self._looking: set[asyncio.Task[None]] = set()
         self._told: dict[tuple[str, str], float] = {}  # endpoint, action → when
-        self._reopening: dict[str, asyncio.TimerHandle] = {}
         changes.listeners.append(self)
 
     async def run(self) -> None:
@@ -85,7 +95,28 @@ class Leases:
     # Before a change
 
     async def acquire(self, network: Network, endpoint: Endpoint, container: Container) -> Lease:
-        """A lease for an endpoint that is about to be. Raises Unavailable where no server gives one in time, Conflict, NotFound."""
+        """A lease for an endpoint that is about to be, of an address that nobody on the site answers for. Raises Unavailable where no
+        server gives one in time, Conflict, NotFound."""
+        offers = 0
+        while True:
+            lease = await self._granted_now(network, endpoint, container)
+            self.require_free(self._records.networks.get(network.id, network), endpoint.id, container, lease)
+            why = await self._answered(network, endpoint, lease)
+            if not why:
+                return lease
+            self.drop(endpoint.id, declined=True)
+            offers += 1
+            if offers == OFFERS:
+                raise _cannot_be(lease, container, network, f"{why}. {OFFERS} addresses in a row were declined: look at the server's pool")
+
+    async def _answered(self, network: Network, endpoint: Endpoint, lease: Lease) -> str:
+        """Why nobody but another can have the address (RFC 2131, 3.1.5; 4.4.1), "" where nobody answers for it."""
+        address = lease_address(lease.prefix)
+        mac = (await self._probes.named(network, endpoint, (address,))).get(address)
+        return f"{self._probes.whose(mac)} answers for it on {wire_of(network)}" if mac else ""
+
+    async def _granted_now(self, network: Network, endpoint: Endpoint, container: Container) -> Lease:
+        """What a server gives."""
         link = wire_of(network)
         self._needed.set()
         try:
@@ -98,7 +129,7 @@ class Leases:
         self._hopes[endpoint.id] = lessee, hope
         try:
             await asyncio.wait_for(self.process.ready.wait(), READY_SECONDS)
-            self._open(network)
+            self._wires.open(lessee.wire)
             self._tell(lessee)
             async with asyncio.timeout(PATIENCE) as limit:
                 self._limits[endpoint.id] = limit
@@ -122,7 +153,6 @@ class Leases:
         if problem:
             self.drop(endpoint.id)
             raise _cannot_be(lease, container, network, problem)
-        self.require_free(self._records.networks.get(network.id, network), endpoint.id, container, lease)
         return lease
 
     def require_free(self, network: Network, endpoint: str, container: Container, lease: Lease) -> None:
@@ -165,10 +195,10 @@ class Leases:
         mac = endpoint.mac if endpoint.mac and not shared else mac_of(wire_of(network))
         identity = b"\x00netdeck-" + endpoint.id[:16].encode() if shared else b""
         hostname = container.ref.partition(":")[2] or (container.name if container.hostname == container.id[:12] else container.hostname)
-        lease = endpoint.lease
+        lease, wire = endpoint.lease, wire_id(network, endpoint)
         if lease is None or lease.lost:
-            return Lessee(endpoint.id, network.id, mac, hostname, identity, hint=lease_address(lease.prefix) if lease else "")
-        return Lessee(endpoint.id, network.id, mac, hostname, identity, _terms(lease), max(0.0, time.time() - lease.obtained))
+            return Lessee(endpoint.id, wire, mac, hostname, identity, hint=lease_address(lease.prefix) if lease else "")
+        return Lessee(endpoint.id, wire, mac, hostname, identity, _terms(lease), max(0.0, time.time() - lease.obtained))
 
     def _tell(self, lessee: Lessee) -> None:
         self._held.add(lessee.id)
@@ -176,22 +206,22 @@ class Leases:
 
     def _everything(self) -> None:
         self._held.clear()
-        for network in self._records.networks.values():
-            if network.ipam == DHCP:
-                self._open(network)
+        self._wires.forget()
         self._resume_waiting(self._records.endpoints.values())
         for lessee, _ in self._hopes.values():
+            self._wires.need(lessee.wire)
             self._tell(lessee)
 
     def _resume(self, endpoint: Endpoint) -> None:
         network, container = self._records.networks.get(endpoint.network), self._records.containers.get(endpoint.container)
         if network is not None and container is not None and network.ipam == DHCP:
+            wire = wire_id(network, endpoint)
+            self._wires.need(wire)
             try:
                 self._tell(self._lessee(network, endpoint, container))
             except OSError as error:
                 log.warning("the lease of %s waits for %s: %s", container.ref, wire_of(network), error.strerror)
-                if network.id not in self._reopening:
-                    self._open_later(network.id)
+                self._wires.open_later(wire)
 
     def _resume_waiting(self, endpoints: Iterable[Endpoint]) -> None:
         """Tell the process of those that it does not know."""
@@ -199,27 +229,8 @@ class Leases:
             if endpoint.id not in self._held and endpoint.id not in self._declined:
                 self._resume(endpoint)
 
-    def _open(self, network: Network) -> None:
-        """Give the process a socket on the network's wire; where there is none now, later."""
-        timer = self._reopening.pop(network.id, None)
-        if timer is not None:
-            timer.cancel()
-        try:
-            sock = open_on(wire_of(network))
-        except OSError:
-            self._open_later(network.id)
-            return
-        self.process.post(Wire(network.id), (sock.detach(),))
-
-    def _open_later(self, ident: str) -> None:
-        def again() -> None:
-            network = self._records.networks.get(ident)
-            if network is not None:
-                self._open(network)
-                if ident not in self._reopening:  # it is back, and so are those that waited for it
-                    self._resume_waiting(self._records.endpoints_of(network=ident))
-
-        self._reopening[ident] = asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
+    def _link_is_back(self, network: str) -> None:
+        self._resume_waiting(self._records.endpoints_of(network=network))
 
     def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None:
         """A change was committed."""
@@ -227,15 +238,11 @@ class Leases:
             self.drop(ident)
             self._told = {key: moment for key, moment in self._told.items() if key[0] != ident}
         for lessee, hope in self._hopes.values():
-            if lessee.wire in change.drop_networks and not hope.done():
+            if lessee.wire.partition(".")[0] in change.drop_networks and not hope.done():
                 hope.set_exception(NotFound("the network was removed while a DHCP server was asked for an address; nothing was changed",
                                             name=lessee.wire[:12]))
         for ident in change.drop_networks:
-            timer = self._reopening.pop(ident, None)
-            if timer is not None:
-                timer.cancel()
-            if self._needed.is_set():
-                self.process.post(WireGone(ident))
+            self._wires.gone(ident)
         if any(network.ipam == DHCP for network in change.networks):
             self._needed.set()
 
@@ -248,13 +255,19 @@ class Leases:
                 if not hope.done():
                     hope.set_result(frame.terms)
             case Leased() | LeaseLost():
-                if frame.id in self._records.endpoints:
-                    self._latest[frame.id] = news = frame, time.time()
-                    self._news.put_nowait(news)
+                endpoint = self._records.endpoints.get(frame.id)
+                if endpoint is not None:
+                    self._latest[frame.id] = news = News(frame, time.time())
+                    if isinstance(frame, Leased) and endpoint.addresses != (frame.terms.prefix,) and not checked(frame.terms):
+                        looking = asyncio.create_task(self._look(endpoint, news))
+                        self._looking.add(looking)
+                        looking.add_done_callback(self._looking.discard)
+                    else:
+                        self._news.put_nowait(news)
             case LeaseRefused():
                 self._refused(frame)
             case WireFailed():
-                self._open_later(frame.id)
+                self._wires.open_later(frame.id)
             case _:
                 pass
 
@@ -271,9 +284,9 @@ class Leases:
     async def _follow(self) -> None:
         """Bring endpoints to what their leases say now."""
         while True:
-            frame, moment = news = await self._news.get()
+            frame, moment, held = news = await self._news.get()
             try:
-                await (self._granted(frame, moment) if isinstance(frame, Leased) else self._over(frame))
+                await (self._granted(frame, moment, held) if isinstance(frame, Leased) else self._over(frame))
                 if self._latest.get(frame.id) is news:
                     del self._latest[frame.id]
             except NetdeckError as error:
@@ -286,13 +299,26 @@ class Leases:
                 log.exception("a lease")
                 asyncio.get_running_loop().call_later(STORE_SECONDS, self._once_more, news)
 
-    def _once_more(self, news: tuple[Leased | LeaseLost, float]) -> None:
+    def _once_more(self, news: News) -> None:
         """What a lease says must come to hold, that it is over above all; but for what came after it."""
         if self._latest.get(news[0].id) is news:
             self._news.put_nowait(news)
 
-    async def _granted(self, frame: Leased, moment: float | None = None) -> None:
-        """`moment` is when it came, None for now."""
+    async def _look(self, endpoint: Endpoint, news: News) -> None:
+        """Before an address that is new to an endpoint is taken, ask whether somebody has it."""
+        network = self._records.networks.get(endpoint.network)
+        held = ""
+        if network is not None and isinstance(news.frame, Leased):
+            try:
+                held = await self._answered(network, endpoint, lease_of(news.frame.terms, news.moment))
+            except Exception:
+                log.exception("asking for the address of a lease")
+        if self._latest.get(endpoint.id) is news:  # nothing was heard since
+            self._latest[endpoint.id] = asked = news._replace(held=held)
+            self._news.put_nowait(asked)
+
+    async def _granted(self, frame: Leased, moment: float | None = None, held: str = "") -> None:
+        """`moment` is when it came, None for now; `held` says who answers for the address."""
         problem = checked(frame.terms)
         async with self._changes.lock:
             endpoint = self._records.endpoints.get(frame.id)
@@ -301,7 +327,7 @@ class Leases:
             before, lease = endpoint.lease, lease_of(frame.terms, time.time() if moment is None else moment)
             # What it has already is not looked at again: the server only lets it keep that.
             why = "" if endpoint.addresses == (lease.prefix,) else self._hindrance(
-                self._records.networks[endpoint.network], endpoint.id, lease)
+                self._records.networks[endpoint.network], endpoint.id, lease) or held
             if why:
                 await self._declines(endpoint, lease, why)
                 return

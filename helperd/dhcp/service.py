@@ -26,6 +26,7 @@ from helperd.dhcp.frames import (
     to_dhcp,
 )
 from helperd.dhcp.packets import LONGEST, read
+from helperd.kernel.packet_filter import tagged
 from helperd.names.budget import Budget
 from helperd.names.frames import Alive, FromResolver, Limits, Ping, Ready, Start
 
@@ -44,8 +45,8 @@ class Service:
 
     def __init__(self, tell: Callable[[FromResolver], None]) -> None:
         self._tell = tell
-        self._wires: dict[str, tuple[socket.socket, Budget]] = {}
-        self._lessees: dict[str, tuple[Client, str]] = {}  # endpoint → its client, its network
+        self._wires: dict[str, tuple[socket.socket, Budget, int]] = {}
+        self._lessees: dict[str, tuple[Client, str]] = {}  # endpoint → its client, its wire
         self._by_mac: dict[tuple[str, str], dict[str, Client]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._counts: Counter[str] = Counter()
@@ -54,7 +55,7 @@ class Service:
         """One frame of the core, with the socket that came with it."""
         match frame:
             case Wire():
-                self._wire(frame.id, sockets[0])
+                self._wire(frame.id, sockets[0], frame.vlan)
             case WireGone():
                 self._drop_wire(frame.id)
             case Lessee():
@@ -66,10 +67,10 @@ class Service:
             case Start():
                 raise ValueError("a second start")
 
-    def _wire(self, ident: str, sock: socket.socket) -> None:
+    def _wire(self, ident: str, sock: socket.socket, vlan: int) -> None:
         self._drop_wire(ident)
         sock.setblocking(False)
-        self._wires[ident] = sock, Budget(RATE, now())
+        self._wires[ident] = sock, Budget(RATE, now()), vlan
         asyncio.get_running_loop().add_reader(sock, self._read, ident)
 
     def _drop_wire(self, ident: str) -> None:
@@ -137,7 +138,7 @@ class Service:
             self._counts["unsent"] += 1
             return
         try:
-            known[0].send(frame)
+            known[0].send(tagged(frame, known[2]))
         except BlockingIOError:
             self._counts["unsent"] += 1
         except OSError:
@@ -149,7 +150,7 @@ class Service:
             known = self._wires.get(wire)
             if known is None:
                 return
-            sock, budget = known
+            sock, budget, _ = known
             try:
                 frame = sock.recv(LONGEST + 1)
             except BlockingIOError:

@@ -49,7 +49,7 @@ def neighbour_advertisement(mac: bytes, address: ipaddress.IPv6Address) -> bytes
     option = struct.pack("!BB6s", _TARGET_LINK_ADDRESS, 1, mac)
     body = struct.pack("!BBHI", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE) + address.packed + option
     pseudo = address.packed + _ALL_NODES.packed + struct.pack("!II", len(body), _ICMPV6)
-    body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    body = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
     header = struct.pack("!IHBB", 6 << 28, len(body), _ICMPV6, 255) + address.packed + _ALL_NODES.packed
     return _ALL_NODES_MAC + mac + struct.pack("!H", ETH_P_IPV6) + header + body
 
@@ -186,7 +186,8 @@ def _send(link: str, mac: bytes, addresses: Sequence[Address]) -> socket.socket:
     return sock
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
+    """That of the Internet protocols (RFC 1071); `data` has an even length."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -88,6 +88,8 @@ def kernel_dump(*names: str) -> dict[str, Any]:
             found[f"{name} {what}"] = sorted((_plain(row) for row in rows if not _by_the_kernel(row)), key=_name)
         ports = json.loads(_out(f"{inside}bridge -d -j link show") or "[]")
         found[f"{name} bridge"] = sorted((_plain(row) for row in ports), key=lambda row: str(row.get("ifname")))
+        vlans = json.loads(_out(f"{inside}bridge -j -compressvlans vlan show") or "[]")
+        found[f"{name} vlans"] = sorted((_plain(row) for row in vlans), key=lambda row: str(row.get("ifname")))
         settings = _out(f"{inside}sh -c 'grep -H . /proc/sys/net/ipv6/conf/*/disable_ipv6 /proc/sys/net/ipv6/conf/*/accept_ra'")
         found[f"{name} settings"] = sorted(settings.splitlines())
         if name:

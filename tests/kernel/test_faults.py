@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from helperd.changes import CallContext, Changes
+from helperd.core import Core
 from helperd.plan import Step
 from protocol.errors import Internal, KernelRefused, NetdeckError
 from protocol.requests import (
@@ -81,46 +82,50 @@ def test_a_fault_at_each_step_is_taken_back(host: SimulatedHost, tmp_path: Path,
     before_it, change = SCENARIOS[scenario]
 
     async def inside() -> list[str]:
-        told: list[str] = []
         async with core_in(tmp_path) as core:
             for request in before_it:
                 await do(core, request)
-            # How the host is beforehand, and the fixed points that no step of the change may leave behind.
-            before = kernel_dump("c1"), stored(tmp_path)
-
-            async def expect(stage: str, error: type[NetdeckError]) -> None:
-                with pytest.raises(error) as caught:
-                    await do(core, change)
-                told.append(f"{stage}: {caught.value.message}")
-                after = kernel_dump("c1"), stored(tmp_path)
-                assert not (lines := differences(before[0], after[0])), (stage, lines)
-                assert before[1] == after[1], stage
-
-            dry: Any = await do(core, _dry(change))
-            steps = len(dry["plan"].steps)
-            assert steps > 0
-            for number in range(steps):
-                def fault(index: int, step: Step, number: int = number) -> None:
-                    if index == number:
-                        core.writer.fault = None  # the way back goes well
-                        raise KernelRefused(f"step {index} was made to fail")
-                core.writer.fault = fault
-                await expect(f"step {number}", KernelRefused)
-            core.writer.fault = None
-            for stage in ("apply", "verify", "finish"):
-                def failing(at: str, stage: str = stage) -> None:
-                    if at == stage:
-                        raise RuntimeError(f"{stage} was made to fail")
-                _set_fault(core.changes, failing)
-                await expect(stage, Internal)
-            _set_fault(core.changes, lambda at: None)
-            await do(core, change)
-            changed = kernel_dump("c1")
-            assert differences(before[0], changed)
-        return told
+            return await told_at_each_fault(core, tmp_path, change)
 
     told = host.call(inside)
     assert len(told) > 3 and all("made to fail" in line for line in told)
+
+
+async def told_at_each_fault(core: Core, folder: Path, change: Request) -> list[str]:
+    """Let `change` fail at each of its steps and stages, which must leave all as it was; then carry it out. What each failure said."""
+    told: list[str] = []
+    # How the host is beforehand, and the fixed points that no step of the change may leave behind.
+    before = kernel_dump("c1"), stored(folder)
+
+    async def expect(stage: str, error: type[NetdeckError]) -> None:
+        with pytest.raises(error) as caught:
+            await do(core, change)
+        told.append(f"{stage}: {caught.value.message}")
+        after = kernel_dump("c1"), stored(folder)
+        assert not (lines := differences(before[0], after[0])), (stage, lines)
+        assert before[1] == after[1], stage
+
+    dry: Any = await do(core, _dry(change))
+    steps = len(dry["plan"].steps)
+    assert steps > 0
+    for number in range(steps):
+        def fault(index: int, step: Step, number: int = number) -> None:
+            if index == number:
+                core.writer.fault = None  # the way back goes well
+                raise KernelRefused(f"step {index} was made to fail")
+        core.writer.fault = fault
+        await expect(f"step {number}", KernelRefused)
+    core.writer.fault = None
+    for stage in ("apply", "verify", "finish"):
+        def failing(at: str, stage: str = stage) -> None:
+            if at == stage:
+                raise RuntimeError(f"{stage} was made to fail")
+        _set_fault(core.changes, failing)
+        await expect(stage, Internal)
+    _set_fault(core.changes, lambda at: None)
+    await do(core, change)
+    assert differences(before[0], kernel_dump("c1"))
+    return told
 
 
 def _dry(request: Request) -> Request:

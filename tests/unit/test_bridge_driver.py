@@ -193,7 +193,7 @@ def of_type(objects: Iterable[AnyObject], kind: type[AnyObject]) -> list[Any]:
     return [item for item in objects if isinstance(item, kind)]
 
 
-OURS = {"uplink", *(option.name for option in vlans.OPTIONS)}  # options that docker has not
+OURS = {"uplink", "address_probe", *(option.name for option in vlans.OPTIONS)}  # options that docker has not
 
 
 @pytest.mark.req("B7")

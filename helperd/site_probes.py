@@ -1,0 +1,145 @@
+"""Addresses on a wire of the site are asked for there before a container gets them: somebody whom netdeck does not know may have them, and
+would be cut off.
+
+An address that was named, or leased, is waited for a quarter of a second, and refused or declined if anybody answers. One from a pool is
+waited for an instant, in which a host on a wire has answered many times over; the next few are asked for with it, so that a row of
+containers waits once; and for those that answer late the question goes on behind the attachment and is told as an event. Where there is
+no way to the site nothing is asked, and nothing costs anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Collection, Iterable, Mapping
+
+from drivers.parsed import address_of, family_of, network_of
+from drivers.vlans import site_vlan
+from helperd.ipam import next_address, pool_of
+from helperd.kernel.site_probe import Question
+from helperd.records import Records
+from helperd.site_addresses import wire_of
+from helperd.world import World
+from protocol.model import Endpoint, Network
+from protocol.names import display_text
+
+log = logging.getLogger("netdeck.probes")
+OPTION = "address_probe"
+_NAMED = (0.08, 0.08, 0.09)  # seconds after each time that it is asked
+_POOL = (0.02, 0.03, 0.25, 2.7)
+_INSTANT = 0.05  # seconds, of those, that an attachment waits
+_AHEAD = 8  # addresses of a pool that are asked for at once
+_HOLDS = 60.0  # seconds for which an answer counts, or that there was none
+_MOST = 4096  # answers and silences that are kept
+
+Key = tuple[str, int, str]  # link, VLAN, address
+
+
+def asks(network: Network) -> bool:
+    """Whether addresses of `network` are on a wire of the site on which others can be asked for them."""
+    options = network.options
+    outside = bool(options.get("uplink")) or bool(options.get("parent") and not network.internal)
+    return outside and options.get(OPTION, "true") == "true" and options.get("ipvlan_mode", "l2") == "l2"
+
+
+class SiteProbes:
+    """What has been heard from sites a moment ago."""
+
+    def __init__(self, records: Records, world: World) -> None:
+        self._records, self._world = records, world
+        self._held: dict[Key, tuple[str, float]] = {}  # who answered, and when
+        self._silent: dict[Key, float] = {}
+        self._behind: set[asyncio.Task[None]] = set()
+
+    def held(self, network: Network, endpoint: Endpoint) -> Mapping[str, str]:
+        """Addresses that somebody on the endpoint's wire has, and with which MAC address."""
+        if not self._held or not asks(network):
+            return {}
+        link, vlan, since = wire_of(network), site_vlan(network, endpoint), time.monotonic() - _HOLDS
+        return {key[2]: mac for key, (mac, moment) in self._held.items() if key[:2] == (link, vlan) and moment >= since}
+
+    async def named(self, network: Network, endpoint: Endpoint, addresses: Iterable[str]) -> dict[str, str]:
+        """Ask for addresses that were chosen; who has which of them."""
+        vlan = site_vlan(network, endpoint)
+        wanted = list(addresses)
+        if vlan is None or not wanted or not asks(network):
+            return {}
+        link = wire_of(network)
+        for address in wanted:
+            self._held.pop((link, vlan, address), None)
+        question = self._question(network, link, vlan, wanted)
+        asking = asyncio.ensure_future(question.ask(_NAMED))
+        answered = asyncio.ensure_future(question.all_found.wait())
+        try:
+            await asyncio.wait((asking, answered), return_when=asyncio.FIRST_COMPLETED)
+            question.listen()
+        finally:
+            for task in (asking, answered):
+                task.cancel()
+            await asyncio.gather(asking, answered, return_exceptions=True)
+        return question.found
+
+    async def of_pool(self, network: Network, endpoint: Endpoint, families: Collection[int]) -> bool:
+        """Ask for the addresses that the endpoint would get from the pools of `families`, and the next. Whether it must get another."""
+        vlan = site_vlan(network, endpoint)
+        own = [prefix.partition("/")[0] for prefix in endpoint.addresses if family_of(prefix) in families]
+        if vlan is None or not own or not asks(network):
+            return False
+        link, since = wire_of(network), time.monotonic() - _HOLDS
+        if any(self._silent.get((link, vlan, address), -math.inf) < since for address in own):
+            wanted = [item for address in own for item in self._from(network, address)]
+            question = self._question(network, link, vlan, wanted)
+            asking = asyncio.ensure_future(question.ask(_POOL))
+            self._behind.add(asking)
+            asking.add_done_callback(self._done)
+            sent = asyncio.ensure_future(question.sent.wait())
+            await asyncio.wait((asking, sent), timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            sent.cancel()
+            await asyncio.wait((asking,), timeout=_INSTANT)
+            question.listen()  # what came while this process had no turn
+            if not asking.done():
+                moment = time.monotonic()
+                self._silent.update(((link, vlan, item), moment) for item in wanted if item not in question.found)
+        return any((link, vlan, address) in self._held for address in own)
+
+    def _done(self, asking: asyncio.Task[None]) -> None:
+        self._behind.discard(asking)
+        if not asking.cancelled() and (error := asking.exception()) is not None and not isinstance(error, OSError):
+            log.error("asking a site for addresses: %r", error)  # a link that is down, or gone, is told of when it is used
+
+    def whose(self, mac: str) -> str:
+        """A MAC address, and the container of ours that has it."""
+        owner = next((self._records.owner(item.id) for item in self._records.endpoints.values() if item.mac == mac), "")
+        return f"{mac} ({owner})" if owner else mac
+
+    def _question(self, network: Network, link: str, vlan: int, wanted: Iterable[str]) -> Question:
+        def answered(address: str, mac: str) -> None:
+            owner = self._records.leases(network.id).get(address)
+            endpoint = self._records.endpoints.get(owner or "")
+            if endpoint is not None and endpoint.mac == mac:  # a switch that sends frames back where they came from (802.1Qbg)
+                return
+            self._silent.pop((link, vlan, address), None)
+            self._held[link, vlan, address] = mac, time.monotonic()
+            for table in (self._held, self._silent):
+                while len(table) > _MOST:
+                    table.pop(next(iter(table)))
+            if owner is not None:
+                self._world.log("address", "conflict", network.name, where=self._records.owner(owner), level="error", text=(
+                    f"{mac} on {display_text(link)} has {address} too: give one of them another address, and keep this out of the network "
+                    f"with netdeck network update --aux-address other={address} {network.name}"))
+
+        return Question(link, wanted, vlan, answered)
+
+    def _from(self, network: Network, address: str) -> list[str]:
+        """`address`, and those that its pool gives after it."""
+        found = [address]
+        leases = self._records.leases(network.id)
+        for pool in (pool_of(item, leases.keys()) for item in network.subnets if address_of(address) in network_of(item.subnet)):
+            while len(found) < _AHEAD:
+                following = next_address(pool, found[-1])
+                if following is None or following in found:
+                    break
+                found.append(following)
+        return found

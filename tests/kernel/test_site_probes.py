@@ -1,0 +1,111 @@
+"""Addresses that somebody on the site has already are not used: asked for there, with real answers."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.errors import Conflict
+from tests.kernel.lan import attach, reaches
+from tests.kernel.site_dhcp import Dnsmasq
+from tests.kernel.test_dhcp import until
+from tests.running_helper import RunningHelper
+
+pytest_plugins = ("tests.kernel.lan_fixtures",)
+
+
+# Answers an announcement of an address (RFC 5227, 2.3) as one who has it too.
+LATE = """
+import socket, sys
+mac, address = map(bytes.fromhex, sys.argv[1:])
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x806))
+wire.bind(("p0", 0x806))
+print("ready", flush=True)
+while True:
+    frame = wire.recv(128)
+    if frame[28:32] == address and frame[22:28] != mac:
+        wire.send(frame[6:12] + mac + frame[12:20] + b"\\0\\2" + mac + address + frame[22:32])
+        wire.send(b"\\xff" * 6 + mac + frame[12:20] + b"\\0\\1" + mac + address + bytes(6) + address)
+"""
+
+
+def neighbour(lan: RunningHelper, name: str, *prefixes: str, link: str = "up0") -> str:
+    """A host of the site with addresses; its MAC address."""
+    host = lan.host
+    host.add_namespace(name)
+    host.run(f"ip -n outside link add link {link} name p0 netns {name} type macvlan mode bridge && ip -n {name} link set p0 up && "
+             + " && ".join(f"ip -n {name} addr add {prefix} dev p0{' nodad' if ':' in prefix else ''}" for prefix in prefixes))
+    return str(re.findall(r"link/ether (\S+)", host.run(f"ip -n {name} link show p0"))[0])
+
+
+@pytest.mark.req("I14", "M3", "X8")
+def test_what_others_have_is_passed_over_or_refused_with_their_mac(lan: RunningHelper) -> None:
+    pool = [{"subnet": "192.168.1.0/24", "gateway": "192.168.1.1", "ip_range": "192.168.1.64/26"}, {"subnet": "2001:db8:1::/64"}]
+    lan.call("network.create", name="pub", driver="macvlan", ipv6=True, options={"parent": "eth0"}, subnets=pool)
+    mac = neighbour(lan, "printer", "192.168.1.64/24", "192.168.1.66/24", "192.168.1.99/24", "2001:db8:1::2/64", "2001:db8:1::99/64")
+    first, second = attach(lan, "pub", "c1"), attach(lan, "pub", "c2")
+    assert first["addresses"] == ["192.168.1.65/24", "2001:db8:1::3/64"] and second["addresses"] == ["192.168.1.67/24", "2001:db8:1::4/64"]
+    assert reaches(lan, "c1", "192.168.1.64"), "which goes on as before"
+    lan.host.add_namespace("c3")
+    before = lan.host.run("ip -o addr; ip -o link", netns="c3")
+    for asked in ({"ip": "192.168.1.99"}, {"ip6": "2001:db8:1::99"}):
+        with pytest.raises(Conflict, match=rf"{next(iter(asked.values()))} can't be used on network pub: {mac} answers for it on eth0.*"
+                                           "address_probe=false pub"):
+            attach(lan, "pub", "c3", **asked)
+    assert lan.host.run("ip -o addr; ip -o link", netns="c3") == before
+    refused = lan.command("run", "--rm", "--network", "pub", "--ip", "192.168.1.99", "true", check=False)
+    assert f"{mac} answers for it" in refused, "at the start of a container too"
+    # Once the other has let go of it; what was heard before does not count.
+    lan.host.run("ip -n printer addr del 192.168.1.99/24 dev p0")
+    assert "192.168.1.99/24" in attach(lan, "pub", "c3", ip="192.168.1.99")["addresses"]
+    lan.call("network.disconnect", network="pub", container="netns:c3")
+    # An operator may know better.
+    lan.call("network.update", name="pub", options={"address_probe": "false"})
+    assert "192.168.1.66/24" in attach(lan, "pub", "c3", ip="192.168.1.66")["addresses"]
+
+
+@pytest.mark.req("I14", "B7")
+def test_an_answer_that_comes_late_is_told_and_a_bridge_asks_by_its_uplink(lan: RunningHelper) -> None:
+    mac = neighbour(lan, "printer", "10.5.0.9/24", link="up1")
+    lan.call("network.create", name="site", options={"uplink": "eth1"}, subnets=[{"subnet": "10.5.0.0/24", "gateway": "10.5.0.1"}])
+    lan.call("network.create", name="inner", subnets=[{"subnet": "10.6.0.0/24"}])
+    with pytest.raises(Conflict, match=f"{mac} answers for it on eth1"):
+        attach(lan, "site", "c1", ip="10.5.0.9")
+    # Who answers only when the container speaks of its address already: it has that, and an event says so.
+    script = lan.host.popen([sys.executable, "-c", LATE, mac.replace(":", ""), "0a050002"], netns="printer")
+    assert script.stdout is not None and script.stdout.readline() == "ready\n"
+    assert attach(lan, "site", "c1")["addresses"] == ["10.5.0.2/24"]
+
+    def told() -> list[dict[str, Any]]:
+        return [row for row in lan.call("event.list") if row["kind"] == "address" and row["action"] == "conflict"]
+
+    until(lambda: told(), "the conflict is told")
+    row = told()[0]
+    assert row["where"] == "netns:c1" and f"{mac} on eth1 has 10.5.0.2 too" in row["text"] and "--aux-address" in row["text"]
+    assert attach(lan, "inner", "c2", ip="10.6.0.9")["addresses"] == ["10.6.0.9/24"]
+
+
+@pytest.mark.req("X7")
+def test_a_leased_address_that_somebody_has_is_declined(lan: RunningHelper, tmp_path: Path) -> None:
+    server = Dnsmasq(lan.host, tmp_path, "--dhcp-option=option:T1,100")
+    mac = neighbour(lan, "printer", "192.168.1.90/24")
+    lan.call("network.create", name="pub", driver="macvlan", ipam="dhcp", options={"parent": "eth0"})
+    own = {"mac_address": "02:00:00:00:00:01"}  # from which the server makes its choice
+    first = attach(lan, "pub", "c1", **own)["addresses"]
+    lan.call("network.disconnect", network="pub", container="netns:c1")
+    until(lambda: not server.leases(), "it is given back")
+    lan.host.run(f"ip addr add {first[0]} dev p0", netns="printer")
+    began = time.monotonic()
+    second = attach(lan, "pub", "c1", **own)["addresses"]
+    print(f"after {time.monotonic() - began:.2f} s")
+    assert server.said("DHCPDECLINE") == 1 and second != first and list(server.leases().values()) == [second[0][:-3]]
+    # Only such as others have: an error, and nothing is kept.
+    lan.host.run(" ; ".join(f"ip addr add 192.168.1.{last}/24 dev p0" for last in range(100, 121)) + " ; true", netns="printer")
+    with pytest.raises(Conflict, match=rf"can't be: {mac} answers for it on eth0\. 4 addresses in a row"):
+        attach(lan, "pub", "c2")
+    assert len(lan.call("network.inspect", names=["pub"])[0]["Containers"]) == 1
