@@ -1,4 +1,4 @@
-"""Which links of the host can be a network's parent, in words. Pure."""
+"""Which links of the host can be a network's parent or uplink, in words. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def about(link: ParentLink) -> str:
 def reason(link: ParentLink, network: str) -> str:
     """Why it can't serve, in the driver's words, without what the line says anyhow."""
     name = re.escape(link.name)
-    found = re.match(rf"(?:{name} can't be the parent of network {re.escape(network)}: "
+    found = re.match(rf"(?:{name} can't be the (?:parent|uplink) of network {re.escape(network)}: "
                      rf"|network {re.escape(network)} can't hang on {name}(?: in mode \w+)?: |{name} (?=is a))", link.why)
     return link.why[found.end():] if found else link.why
 

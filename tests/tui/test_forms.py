@@ -402,7 +402,7 @@ def test_a_network_made_by_keystrokes_in_a_real_terminal(module_lab: Lab) -> Non
         assert session.pump(20, lambda: session.shows("172.17.0.0/16")), "\n".join(session.screen.display)
         session.send(b"c")
         assert session.pump(10, lambda: session.shows("New network")), "\n".join(session.screen.display)
-        session.send(b"typed\t\t\t\t\t\t\t10.91.0.0/24")
+        session.send(b"typed\t\t\t\t\t\t10.91.0.0/24")
         assert session.pump(10, lambda: session.shows("network create --subnet 10.91.0.0/24 typed")), "\n".join(session.screen.display)
         assert bridges(module_lab) == before
         session.send(b"\x13")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from protocol.model import Port
+from protocol.model import DHCP, Port
 from protocol.names import display_text
 from protocol.ports import summary
 from tui.commands.listing import CONTAINER_FILTERS, HEADERS, check_filters, container_fields, container_matches, show_template
@@ -176,9 +176,28 @@ def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bo
         return
     if show_template(session, fields, {**HEADERS, "ID": "CONTAINER ID"}):
         return
-    rows = [(row["ID"], row["Names"], row["Runtime"], row["Status"], row["Networks"] or "-", row["Ports"] or "-", row["Command"] or "-")
-            for row in fields]
+    lost = _lost_leases(session, found)
+    rows = [(item["ID"], item["Names"], item["Runtime"], item["Status"], _networks(row, lost) or "-", item["Ports"] or "-",
+             item["Command"] or "-") for row, item in zip(found, fields, strict=True)]
     click.echo(table(("CONTAINER ID", "NAME", "RUNTIME", "STATUS", "NETWORKS", "PORTS", "COMMAND"), rows, terminal_width()), nl=False)
+
+
+def _lost_leases(session: Session, found: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Networks on which a container has no address any more because its lease is over, by the container's id."""
+    used = {name for row in found for name in row["networks"]}
+    networks = call(session.socket, "network.list", {}) if used else ()
+    leased = [row["name"] for row in networks if row["ipam"] == DHCP and row["name"] in used]
+    lost: dict[str, list[str]] = {}
+    for network in call(session.socket, "network.inspect", {"names": leased}) if leased else ():
+        for ident, member in network["Containers"].items():
+            if str(member.get("DHCP", {}).get("State", "")).startswith("lost"):
+                lost.setdefault(ident, []).append(network["Name"])
+    return lost
+
+
+def _networks(row: Mapping[str, Any], lost: Mapping[str, Sequence[str]]) -> str:
+    gone = lost.get(row["id"], ())
+    return ",".join(f"{name} (lease lost)" if name in gone else name for name in row["networks"])
 
 
 @click.command(cls=DockerCommand)

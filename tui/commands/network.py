@@ -246,7 +246,7 @@ def disconnect(session: Session, net: str, container: str, force: bool, dry_run:
 @format_option
 @pass_session
 def parents(session: Session, driver: str, options: Sequence[tuple[str, str]]) -> None:
-    """Show which links of this host can be the parent of a network, and why the others can't."""
+    """Show which links of this host can be the parent of a network (-d bridge: its uplink), and why the others can't."""
     found = call(session.socket, "driver.parents", {"driver": driver, "options": dict(options)})
     if session.format == "json":
         click.echo(as_json(found), nl=False)

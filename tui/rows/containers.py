@@ -11,6 +11,7 @@ from tui.rows.words import SPARKLINE_WIDTH, rate_tone
 from tui.widgets.table_columns import Column, Kind
 
 _LOOPBACK = 0x8  # IFF_LOOPBACK, linux/if.h
+_LOST = "! no lease on "
 
 
 def columns() -> tuple[Column, ...]:
@@ -21,7 +22,7 @@ def columns() -> tuple[Column, ...]:
         Column("last", "LAST MIN", SPARKLINE_WIDTH, Kind.SPARKLINE, priority=2, source="traffic"),
         Column("status", "STATUS", 10, Kind.STATE),
         Column("networks", "NETWORKS", 12),
-        Column("addresses", "ADDRESSES", 18, priority=1, stretch=True),
+        Column("addresses", "ADDRESSES", 18, priority=1, stretch=True, tone=_lost_tone),
         Column("ports", "PORTS", 24, priority=7),
         Column("runtime", "RUNTIME", 9, priority=3),
         Column("pid", "PID", 8, Kind.NUMBER, priority=6),
@@ -30,6 +31,10 @@ def columns() -> tuple[Column, ...]:
         Column("ns", "NAMESPACE", 12, Kind.NUMBER, priority=9),
         Column("traffic", "TRAFFIC", 1000, Kind.RATE, priority=1000),
     )
+
+
+def _lost_tone(cell: object) -> str:
+    return "bad" if str(cell).startswith(_LOST) else ""
 
 
 def status_word(container: Container) -> str:
@@ -45,8 +50,13 @@ def networks_text(container: Container) -> str:
 
 
 def addresses_text(feed: Feed, container: Container) -> str:
-    """Its addresses: those that networks of ours gave it, else what its namespace has."""
-    given = [address for endpoint in feed.endpoints_of(container=container.id) for address in endpoint.addresses]
+    """Its addresses: those that networks of ours gave it, else what its namespace has; before them, where a DHCP server gives it none
+    any more."""
+    endpoints = feed.endpoints_of(container=container.id)
+    given = [address for endpoint in endpoints for address in endpoint.addresses]
+    lost = [feed.networks[item.network].name for item in endpoints if item.lease and item.lease.lost and item.network in feed.networks]
+    if lost:
+        return " ".join((_LOST + ", ".join(lost), *given))
     if given or not container.inode or container.inode == feed.host_inode:
         return " ".join(given)
     found = [

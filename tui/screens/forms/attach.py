@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from tui.workstation import Workstation
 
 _TARGET = "target"
+_VLAN_PLACES = ("vlan", "untagged")
+# What may be said of the attachment: the field's place, the argument's name, and the argument where nothing is said.
+_DETAILS: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
+    ("ip", "ip", None), ("ip6", "ip6", None), ("mac_address", "mac_address", None), ("aliases", "aliases", ()), ("vlan", "vlans", ()),
+    ("untagged", "untagged", None))
 _SINGLE = "only for a single container"
 
 
@@ -93,6 +98,8 @@ class Attach(FormDialog[Done]):
         self._ip = TextField(placeholder="the next free one", id="ip")
         self._ip6 = TextField(placeholder="the next free one", id="ip6")
         self._mac = TextField(placeholder="a random one", id="mac")
+        self._vlan = TextField(placeholder="1, as the bridge has it", id="vlan")
+        self._untagged = TextField(placeholder="the VLAN above, where it is one alone", id="untagged")
         self._aliases = TextField(placeholder="NAME NAME", id="aliases")
         self.done: Done = []
         self._attempted: set[tuple[str, str]] = set()  # how these went is shown, until something else is picked or typed
@@ -101,6 +108,8 @@ class Attach(FormDialog[Done]):
             Field("IPv4", self._ip, place="ip", help="an address of the network's IPv4 subnet that is free"),
             Field("IPv6", self._ip6, place="ip6", help="an address of the network's IPv6 subnet that is free"),
             Field("MAC", self._mac, place="mac_address", help="six bytes, like 02:42:ac:11:00:02"),
+            Field("VLANs", self._vlan, place="vlan", help="of its port, as 10 or 20,30-40; one alone comes untagged, more tagged"),
+            Field("untagged", self._untagged, place="untagged", help="the VLAN that frames without a tag belong to"),
             Field("aliases", self._aliases, place="aliases", help="further names in this network, with blanks between"),
         )
 
@@ -112,6 +121,7 @@ class Attach(FormDialog[Done]):
 
     def on_mount(self) -> None:
         self._fill()
+        self._adapt()
         self._stop_rows = self.workstation.feed.subscribe(self._changed_rows)
         self._picker.focus_control()
 
@@ -133,10 +143,22 @@ class Attach(FormDialog[Done]):
         several = len(self.pairs()) > 1
         for field in self._single:
             field.disabled = several
+        self._adapt()
         for shown, usual in zip(self._single, ("the next free one", "the next free one", "a random one"), strict=True):
             shown.placeholder = _SINGLE if several else usual
         if not (self._attempted and self._attempted.issuperset(self.pairs())):
             self.changed()
+
+    @property
+    def _in_vlans(self) -> bool:
+        """Whether all networks that are picked keep VLANs apart."""
+        found = [self.workstation.feed.network_named(name) for _, name in self.pairs()] or [self._network]
+        return all(network is not None and network.options.get("vlan_filtering") == "true" for network in found)
+
+    def _adapt(self) -> None:
+        for field in self._detail_fields:
+            if field.place in _VLAN_PLACES:
+                field.display = self._in_vlans
 
     def changed(self) -> None:
         self._attempted = set()
@@ -153,7 +175,10 @@ class Attach(FormDialog[Done]):
     def request(self, container: str, network: str) -> dict[str, Any]:
         """The arguments of ``network.connect``."""
         single = len(self.pairs()) == 1
+        vlans = self._in_vlans
         return {
+            "vlans": tuple(self._vlan.text.replace(",", " ").split()) if vlans else (),
+            "untagged": int(self._untagged.text) if vlans and is_vlan(self._untagged.text) else None,
             "network": network, "container": container, "aliases": tuple(self._aliases.text.replace(",", " ").split()),
             "ip": (self._ip.text or None) if single else None, "ip6": (self._ip6.text or None) if single else None,
             "mac_address": (self._mac.text or None) if single else None,
@@ -170,6 +195,8 @@ class Attach(FormDialog[Done]):
             ("mac_address", self._mac.text, mac_address),
             *(("aliases", word, alias_name) for word in self._aliases.text.replace(",", " ").split()),
         )
+        if self._in_vlans and self._untagged.text and not is_vlan(self._untagged.text):
+            wrong["untagged"] = f"{display_text(self._untagged.text)!r} is no VLAN id: expected a number from 1 to 4094"
         for place, text, check in checks:
             try:
                 if text:
@@ -185,7 +212,7 @@ class Attach(FormDialog[Done]):
         field = str(error.details.get("field", ""))
         if field == "alias":
             return "aliases"
-        return field if field in ("ip", "ip6", "mac_address", "aliases") else _TARGET
+        return field if field in [place for place, _, _ in _DETAILS] else _TARGET
 
     async def dry_run(self) -> None:
         pairs = self.pairs()
@@ -206,7 +233,7 @@ class Attach(FormDialog[Done]):
     async def dry_run_without(self, places: Collection[str]) -> None:
         pairs = self.pairs()
         if pairs and _TARGET not in places:
-            left_out = {name: () if name == "aliases" else None for name in places if name in ("ip", "ip6", "mac_address", "aliases")}
+            left_out = {key: nothing for place, key, nothing in _DETAILS if place in places}
             await self.workstation.client.call("network.connect", {**self.request(*pairs[0]), **left_out, "dry_run": True})
 
     def _show_free(self, addresses: Sequence[str]) -> None:
@@ -259,12 +286,21 @@ def address(text: str, family: int) -> str:
     return str(found)
 
 
+def is_vlan(text: str) -> bool:
+    """Whether it is an 802.1Q VLAN id."""
+    return text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= 4094
+
+
 def connect_line(request: Mapping[str, Any]) -> str:
     """The same change as a command: ``netdeck network connect …``."""
     words = ["netdeck", "network", "connect"]
     for flag, key in (("--ip", "ip"), ("--ip6", "ip6"), ("--mac-address", "mac_address")):
         if request[key]:
             words += [flag, str(request[key])]
+    if request.get("vlans"):
+        words += ["--vlan", ",".join(request["vlans"])]
+    if request.get("untagged") is not None:
+        words += ["--untagged", str(request["untagged"])]
     for alias in request["aliases"]:
         words += ["--alias", alias]
     return shlex.join([*words, request["network"], request["container"]])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tui.workstation import Workstation
 
 
+_UPLINK = "uplink"
 _GIVERS = ("netdeck", "DHCP")
 _SOON = 0.2  # seconds from a change until it is asked what it means for the parents
 
@@ -70,7 +71,7 @@ def value_of(option: OptionInfo, control: Widget) -> str:
 def option_fields(info: DriverInfo) -> tuple[Field, ...]:
     """One field an option of the driver, in its order."""
     return tuple(
-        ParentField(option) if info.parents and option.name == "parent" else
+        ParentField(option) if option.name == ("parent" if info.parents else _UPLINK) else
         Field(option.name, control_of(option), place=f"option:{option.name}", help=option.help, option=True) for option in info.options
     )
 
@@ -166,7 +167,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         if field is None:
             return
         await asyncio.sleep(_SOON)  # what changes seldom changes alone
-        options = {name: value for name, value in self.entry.options.items() if name != "parent"}
+        options = {name: value for name, value in self.entry.options.items() if name not in ("parent", _UPLINK, "uplink_vlans")}
         try:
             answer = await self.workstation.client.call("driver.parents", {"driver": self.info.name, "options": options})
         except NetdeckError:
@@ -174,7 +175,11 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         field.show_links(msgspec.convert(answer, list[ParentLink]), "new")
 
     def _adapt(self) -> None:
-        self._ipam_field.display = self.info.leases
+        typed = {option.name for option, control in self._controls() if value_of(option, control)}
+        for option, field in zip(self.info.options, self._options, strict=True):
+            field.display = not option.needs or option.needs in typed
+        outside = self.info.parents or not any(option.name == _UPLINK for option in self.info.options) or _UPLINK in typed
+        self._ipam_field.display = self.info.leases and outside
         self._subnet_box.display = self.info.subnets and not self._leased
         self._internal.disabled = not self.info.internal
         self._head[1].help = self.info.help
@@ -183,13 +188,15 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
     def _grow(self, event: Input.Changed) -> None:
         self._subnets.grow()
         ident = event.input.id or ""
+        if any(ident == f"option-{option.needs}" for option in self.info.options if option.needs):
+            self._adapt()
         if ident.startswith("subnet-") and not self._ipv6.touched:
             self._ipv6.on = any(":" in row.subnet for row in self._subnets.entries())
 
     @property
     def _leased(self) -> bool:
         """Whether addresses come from the site's DHCP server."""
-        return self.info.leases and self._given_by.value == _GIVERS[1]
+        return bool(self._ipam_field.display) and self._given_by.value == _GIVERS[1]
 
     def _controls(self) -> Iterable[tuple[OptionInfo, Widget]]:
         return zip(self.info.options, (field.controls[0] for field in self._options), strict=True)
@@ -200,7 +207,8 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         info = self.info
         return NetworkEntry(
             name=self._named.text, driver=info.name, subnets=self._subnets.entries() if info.subnets and not self._leased else (),
-            options={option.name: value for option, control in self._controls() if (value := value_of(option, control))},
+            options={option.name: value for field, (option, control) in zip(self._options, self._controls(), strict=True)
+                     if field.display and (value := value_of(option, control))},
             labels=self._labels.text, ipv4=self._ipv4.on, ipv6=self._ipv6.on, internal=self._internal.on and info.internal,
             ipam=DHCP if self._leased else "default",
         )

@@ -1,4 +1,4 @@
-"""The field for a network's parent: completed from the links that can serve; the others stand below with the reason."""
+"""The field for a network's parent or uplink: completed from the links that can serve; the others stand below with the reason."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class ParentInput(TextField):
         Binding("pageup", "offer(-1)", "Previous link", show=False),
     ]
 
-    def __init__(self, id: str) -> None:
-        super().__init__(placeholder="none: leads nowhere", id=id)
-        self.vlan = TextField(placeholder="none", id=f"{id}-vlan")
+    def __init__(self, id: str, *, none: str, vlans: bool) -> None:
+        super().__init__(placeholder=f"none: {none}", id=id)
+        self.vlan = TextField(placeholder="none", id=f"{id}-vlan") if vlans else None
         self.offered: list[str] = []
 
     @property
     def text(self) -> str:
         """The parent's name: LINK, or LINK.VLAN where a VLAN is typed."""
-        base, vlan = self.value.strip(), self.vlan.text
+        base, vlan = self.value.strip(), self.vlan.text if self.vlan is not None else ""
         return f"{base}.{vlan}" if vlan else base
 
     def offer(self, names: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class ParentInput(TextField):
 
 
 class ParentField(Field):
-    """The option `parent` of a driver whose networks hang on links of the host."""
+    """The option `parent` of a driver whose networks hang on links of the host, or `uplink` of one whose bridges have such as a port."""
 
     DEFAULT_CSS = """
     ParentField .parent-vlan { width: 6; padding-left: 1; color: $text-muted; }
@@ -62,9 +62,11 @@ class ParentField(Field):
     """
 
     def __init__(self, option: OptionInfo) -> None:
-        self.input = ParentInput(f"option-{option.name}")
-        super().__init__(option.name, self.input, self.input.vlan, place=f"option:{option.name}", option=True,
-                         help="page down goes through the links that can serve; VLAN 20 of eth0 is eth0.20, made where it is missing")
+        parent = option.name == "parent"
+        self.input = ParentInput(f"option-{option.name}", none="leads nowhere" if parent else "a network of this host", vlans=parent)
+        vlans = "; VLAN 20 of eth0 is eth0.20, made where it is missing" if parent else ", which are given back when the network goes"
+        super().__init__(option.name, *filter(None, (self.input, self.input.vlan)), place=f"option:{option.name}", option=True,
+                         help=f"page down goes through the links that can serve{vlans}")
         self._links = Static(plain(""), classes="parent-links")
         self._told: tuple[ParentLink, ...] = ()
 
@@ -72,8 +74,9 @@ class ParentField(Field):
         with Horizontal(classes="field-row"):
             yield Static(plain(self._label), classes="field-label")
             yield self.input
-            yield Static(plain("vlan"), classes="parent-vlan")
-            yield self.input.vlan
+            if self.input.vlan is not None:
+                yield Static(plain("vlan"), classes="parent-vlan")
+                yield self.input.vlan
         yield self._error
         yield self._links
 
