@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,25 +18,30 @@ from helperd.network_difference import differences
 from helperd.networks import Networks
 from helperd.prefixes import parse_address
 from helperd.site_addresses import NAME_SERVER, Known, hindrance, is_private, known, taken, vouches
+from helperd.site_probes import SiteProbes, asks
 from helperd.store import Change, lease_address
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue
-from protocol.model import DHCP, Network, Plan, Subnet
+from protocol.model import DHCP, Endpoint, Network, Plan, Subnet
 from protocol.requests import NetworkHostAccess
+
+_TRIES = 16  # addresses that others may have, one after the other, until the next is taken as it is
 
 
 class HostAccess:
     """Switches host access on and off."""
 
-    def __init__(self, changes: Changes, networks: Networks, facts: HostFacts) -> None:
+    def __init__(self, changes: Changes, networks: Networks, facts: HostFacts, probes: SiteProbes) -> None:
         self._changes, self._records, self._networks, self._facts = changes, changes.records, networks, facts
+        self._probes = probes
 
     async def switch(self, request: NetworkHostAccess, call: CallContext, stream: Stream) -> Any:
         """Operation `network.host-access`."""
+        held = await self._held_by_others(request) if request.on and not request.dry_run else {}
         async with self._changes.lock:
             before = self._records.network(request.name)
             require_usable(find(self._records.drivers, before.driver))
-            after, last = self._on(before, request) if request.on else (self._off(before, request), {})
+            after, last = self._on(before, request, held) if request.on else (self._off(before, request), {})
             changed = differences(before, after)
             change = Change("network.host-access", call.uid, networks=(after,))
             mended = await self._networks.health.ready(before, dry_run=request.dry_run) if request.on else []
@@ -46,7 +52,27 @@ class HostAccess:
         warnings = [*mended, *(await self._facts.warnings_now(after) if request.on else ())]
         return {"network": after, "changes": changed, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}
 
-    def _on(self, network: Network, request: NetworkHostAccess) -> tuple[Network, Last]:
+    async def _held_by_others(self, request: NetworkHostAccess) -> dict[str, str]:
+        """Who on the site answers for addresses that the host would else get, by address. Not under the lock of changes."""
+        held: dict[str, str] = {}
+        for _ in range(_TRIES):
+            async with self._changes.lock:
+                network = self._records.network(request.name)
+                require_usable(find(self._records.drivers, network.driver))
+                after, _last = self._on(network, request, held)
+            if network.host_addresses or not asks(network):
+                break
+            host = Endpoint(id="", network=network.id, container="")
+            found = await self._probes.named(network, host, after.host_addresses)
+            if not found:
+                break
+            for address, mac in found.items():
+                held[address] = self._probes.whose(mac)
+                if network.ipam == DHCP:
+                    raise self._in_the_way(address, network, f"{held[address]} answers for it on {network.link}")
+        return held
+
+    def _on(self, network: Network, request: NetworkHostAccess, held: Mapping[str, str]) -> tuple[Network, Last]:
         driver = find(self._records.drivers, network.driver)
         if not isinstance(driver, GivesHostAccess):
             raise InvalidValue(f"host access is for networks that hang on a link of the host; network {network.name} (driver "
@@ -75,7 +101,7 @@ class HostAccess:
             for address in map(lease_address, endpoint.addresses):
                 if elsewhere.get(address, NAME_SERVER) != NAME_SERVER:
                     raise self._in_the_way(address, network, f"it is {elsewhere[address]}", endpoint.id)
-        prefixes, last = chosen_addresses(self._records, wish, elsewhere)
+        prefixes, last = chosen_addresses(self._records, wish, elsewhere, held)
         addresses = tuple(map(lease_address, prefixes))
         for address in addresses:
             if address in elsewhere:  # one that was asked for, and is a name server

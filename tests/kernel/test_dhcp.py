@@ -145,6 +145,7 @@ def test_a_lease_that_is_lost_is_taken_away_shown_and_had_again(lan: RunningHelp
     finding = next(item for item in lan.call("doctor.list") if item["id"].startswith("lease-"))
     assert finding["severity"] == "error" and "netns:c1" in finding["what"] and finding["networks"] == ["pub"]
     assert not lan.call("address.list", network="pub")
+    assert "pub (lease lost)" in lan.command("ps")
     # Another server, which gives another address; then one that takes it back and gives the third.
     server = Odd(lan, tmp_path)
     server.says("192.168.1.60", o51=f"{6:08x}")

@@ -60,6 +60,12 @@ def test_what_others_have_is_passed_over_or_refused_with_their_mac(lan: RunningH
     assert lan.host.run("ip -o addr; ip -o link", netns="c3") == before
     refused = lan.command("run", "--rm", "--network", "pub", "--ip", "192.168.1.99", "true", check=False)
     assert f"{mac} answers for it" in refused, "at the start of a container too"
+    lan.host.run("ip -n printer addr add 192.168.1.68/24 dev p0 && ip -n printer addr add 2001:db8:1::5/64 dev p0 nodad")
+    with pytest.raises(Conflict, match=f"192.168.1.99 can't be used.*{mac} answers"):
+        lan.call("network.host-access", name="pub", on=True, ip="192.168.1.99")
+    given = lan.call("network.host-access", name="pub", on=True)["network"]["host_addresses"]
+    assert given == ["192.168.1.69", "2001:db8:1::6"], "the host's own link gets none of them either"
+    lan.call("network.host-access", name="pub", on=False)
     # Once the other has let go of it; what was heard before does not count.
     lan.host.run("ip -n printer addr del 192.168.1.99/24 dev p0")
     assert "192.168.1.99/24" in attach(lan, "pub", "c3", ip="192.168.1.99")["addresses"]
