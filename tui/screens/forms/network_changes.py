@@ -70,8 +70,9 @@ def changes(entry: ChangeEntry, network: Network, info: DriverInfo) -> tuple[dic
 
     options = {}
     for option in info.options:
-        value = entry.options.get(option.name, "")
-        if value != network.options.get(option.name, ""):
+        before_it = network.options.get(option.name, option.default)
+        value = entry.options.get(option.name, before_it)  # where there is no field, it stays
+        if value != before_it:
             options[option.name] = tried(f"option:{option.name}", lambda option=option, value=value: check_option(option, value)  # type: ignore[misc]
                                          if value else "", "")
     labels = tried("labels", lambda: label_pairs(entry.labels), dict(network.labels))

@@ -105,9 +105,10 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
             Field("ip ranges", self._ranges, place="ranges", help="hand out only addresses of these parts; taken out: of the whole subnet"),
             Field("reserved", self._aux, place="aux", help="NAME=ADDRESS that something else has, never handed out; taken out: free again"),
         ) if info.subnets else ()
+        self._meant = tuple(option for option in info.options if not option.needs or network.options.get(option.needs))
         self._options = tuple(
-            Field(option.name, control_of(option, network.options.get(option.name, "")), place=f"option:{option.name}", help=option.help,
-                  option=True) for option in info.options)
+            Field(option.name, control_of(option, network.options.get(option.name, option.default)), place=f"option:{option.name}",
+                  help=option.help, option=True) for option in self._meant)
         self._request: dict[str, Any] = {}
         self._key = secrets.token_hex(16)
 
@@ -135,7 +136,7 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
     def entry(self) -> ChangeEntry:
         """The form as it stands."""
         values = {}
-        for option, field in zip(self._info.options, self._options, strict=True):
+        for option, field in zip(self._meant, self._options, strict=True):
             match field.controls[0]:
                 case Toggle() as control:
                     values[option.name] = "true" if control.on else "false"
