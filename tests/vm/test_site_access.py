@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from protocol.errors import InvalidValue
+from protocol.errors import Conflict, InvalidValue
 from tests.vm.site import Site
 
 
@@ -71,15 +72,15 @@ def ports(site: Site) -> dict[str, str]:
     return found
 
 
-@pytest.mark.req("X20")
-def test_ports_of_a_bridge_have_vlans(site: Site) -> None:
+@pytest.fixture
+def trunk(site: Site) -> Iterator[Site]:
+    """The trunk `trunk0` to the site, where VLANs 10 and 20 have a host each, `r10` and `r20` with 10.9.0.VLAN; nothing is left of it."""
     before = site.foreign()
-    # The trunk to the site, where VLANs 10 and 20 have a host each.
     site.sh("ip link add trunk0 type veth peer name trunk1 netns outside && ip link set trunk0 up && ip -n outside link set trunk1 up && "
             "for v in 10 20; do ip netns add r$v && ip -n outside link add link trunk1 name vlan$v type vlan id $v && "
             "ip -n outside link set vlan$v netns r$v && ip -n r$v link set vlan$v up && ip -n r$v addr add 10.9.0.$v/24 dev vlan$v; done")
     try:
-        _with_a_trunk(site)
+        yield site
     finally:
         site.clear()
         master = "master" in site.sh("ip -o link show trunk0")
@@ -87,7 +88,45 @@ def test_ports_of_a_bridge_have_vlans(site: Site) -> None:
     assert not master and site.foreign() == before
 
 
-def _with_a_trunk(site: Site) -> None:
+@pytest.mark.req("X7", "X20")
+def test_each_vlan_has_its_own_dhcp_server_and_others_are_asked_in_it(trunk: Site) -> None:
+    site = trunk
+    options = {"uplink": "trunk0", "vlan_filtering": "1", "uplink_vlans": "10,20"}
+    site.call("network.create", name="n", ipam="dhcp", options=options)
+    for vlan in (10, 20):
+        site.sh(f"dnsmasq --conf-file=/dev/null --user=root --no-ping --log-dhcp --interface=vlan{vlan} --except-interface=lo "
+                f"--bind-interfaces --dhcp-authoritative --no-resolv --no-hosts --dhcp-range=10.9.0.{vlan}1,10.9.0.{vlan}9,255.255.255.0 "
+                f"--dhcp-option=option:T1,4 --dhcp-option=option:T2,100 --log-facility=/run/dhcp-log-{vlan} "
+                f"--dhcp-leasefile=/run/dhcp-leases-{vlan} --pid-file=/run/dhcp-pid-{vlan}", f"r{vlan}")
+
+    def said(vlan: int, words: str) -> int:
+        return site.sh(f"cat /run/dhcp-log-{vlan}", f"r{vlan}").count(words)
+
+    try:
+        first = site.attach("n", "a1", vlans=["10"])["addresses"][0]
+        second = site.attach("n", "b1", vlans=["10"], untagged=20)["addresses"][0]
+        assert first.startswith("10.9.0.10") and second.startswith("10.9.0.20"), (first, second)
+        site.meet(("a1", "10.9.0.10", True), ("b1", "10.9.0.20", True), ("a1", "10.9.0.20", False))
+        for vlans, untagged, words in ((["10,20"], None, "--untagged"), (["30"], None, "VLAN 30 does not leave by trunk0.*10,20")):
+            with pytest.raises(InvalidValue, match=words):
+                site.attach("n", "c1", vlans=vlans, untagged=untagged)
+        site.until(lambda: said(10, "DHCPACK") >= 2 and said(20, "DHCPACK") >= 2, "both are renewed")
+        site.detach("n", "a1", "b1")
+        site.until(lambda: said(10, "DHCPRELEASE") == said(20, "DHCPRELEASE") == 1, "both are released, each by its server")
+        site.remove("n")
+        # Addresses of a pool: somebody in VLAN 10 has one, and nobody in VLAN 20 has.
+        site.call("network.create", name="n", options=options, subnets=[{"subnet": "10.9.0.0/24", "gateway": "10.9.0.254"}])
+        with pytest.raises(Conflict, match="answers for it on trunk0"):
+            site.attach("n", "a1", ip="10.9.0.10", vlans=["10"])
+        assert site.attach("n", "b1", ip="10.9.0.10", vlans=["20"])["addresses"] == ["10.9.0.10/24"]
+    finally:
+        for vlan in (10, 20):
+            site.sh(f"kill $(cat /run/dhcp-pid-{vlan})", f"r{vlan}")
+
+
+@pytest.mark.req("X20")
+def test_ports_of_a_bridge_have_vlans(trunk: Site) -> None:
+    site = trunk
     for options, words in (({"uplink_vlans": "10"}, "without uplink and vlan_filtering"),
                            ({"uplink": "trunk0", "vlan_filtering": "1", "uplink_vlans": "0"}, "no VLAN id")):
         with pytest.raises(InvalidValue, match=words):
@@ -106,9 +145,9 @@ def _with_a_trunk(site: Site) -> None:
     site.attach("n", "b1", vlans=["20"])
     plain = site.attach("n", "d1")
     assert "bridge vlan add vid 30-40 dev veth" in site.netdeck("network connect --dry-run --vlan 20,30-40 --untagged 10 n netns:c9")
-    trunk = site.call("network.connect", network="n", container="netns:c9", vlans=["20", "30-32,33-40"], untagged=10)["endpoint"]
-    assert (trunk["vlans"], trunk["untagged"]) == (["20", "30-40"], 10)
-    assert ports(site)[trunk["host_link"]] == "10up 20 30-40" and ports(site)[plain["host_link"]] == "1up"
+    tagged = site.call("network.connect", network="n", container="netns:c9", vlans=["20", "30-32,33-40"], untagged=10)["endpoint"]
+    assert (tagged["vlans"], tagged["untagged"]) == (["20", "30-40"], 10)
+    assert ports(site)[tagged["host_link"]] == "10up 20 30-40" and ports(site)[plain["host_link"]] == "1up"
     address = {name: site.sh("ip -o -4 addr show eth0", name).split()[3].partition("/")[0] for name in ("a1", "a2", "b1", "d1", "c9")}
     # The native VLAN of the trunk is 10; a sub-interface in the container is in 20, as b1 and the site's router are.
     site.sh("ip link add link eth0 name eth0.20 type vlan id 20 && ip link set eth0.20 up && ip addr add 10.9.0.99/32 dev eth0.20 && "
@@ -120,5 +159,5 @@ def _with_a_trunk(site: Site) -> None:
     # What is shown; somebody's change is put right at the next start's plan, which is that of doctor's drift.
     member = next(item for item in site.inspect("n")["Containers"].values() if item["Name"] == "netns:c9")
     assert member["VLANs"] == "10 untagged, 20,30-40 tagged" and "10 untagged, 20,30-40 tagged" in site.netdeck("interfaces")
-    site.sh(f"bridge vlan del vid 20 dev {trunk['host_link']}")
+    site.sh(f"bridge vlan del vid 20 dev {tagged['host_link']}")
     assert any("VLANs of" in detail for finding in site.call("doctor.list") for detail in (*finding["details"], finding["what"]))
