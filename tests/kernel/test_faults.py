@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from tests.kernel.core_in_host import STREAM, core_in, do, kernel_dump, stored
 from tests.running_helper import ROOT
 from tests.simulated_host import SimulatedHost
 
+STAGES = ("apply", "verify", "finish")
 CREATE = NetworkCreate(name="a", ipv6=True, subnets=(SubnetRequest(subnet="10.8.0.0/24"), SubnetRequest(subnet="fd00:8::/64")),
                        options={"name": "web0", "icc": "false"})
 OTHER = NetworkCreate(name="b", subnets=(SubnetRequest(subnet="10.9.0.0/24"),))
@@ -91,8 +94,9 @@ def test_a_fault_at_each_step_is_taken_back(host: SimulatedHost, tmp_path: Path,
     assert len(told) > 3 and all("made to fail" in line for line in told)
 
 
-async def told_at_each_fault(core: Core, folder: Path, change: Request) -> list[str]:
-    """Let `change` fail at each of its steps and stages, which must leave all as it was; then carry it out. What each failure said."""
+async def told_at_each_fault(core: Core, folder: Path, change: Request, about: str = "", stages: Sequence[str] = STAGES) -> list[str]:
+    """Let `change` fail at each of its steps that speaks of `about`, and at each stage, which must leave all as it was; then carry it out.
+    What each failure said."""
     told: list[str] = []
     # How the host is beforehand, and the fixed points that no step of the change may leave behind.
     before = kernel_dump("c1"), stored(folder)
@@ -106,9 +110,9 @@ async def told_at_each_fault(core: Core, folder: Path, change: Request) -> list[
         assert before[1] == after[1], stage
 
     dry: Any = await do(core, _dry(change))
-    steps = len(dry["plan"].steps)
-    assert steps > 0
-    for number in range(steps):
+    numbers = [number for number, step in enumerate(dry["plan"].steps) if re.search(about, step.text)]
+    assert numbers
+    for number in numbers:
         def fault(index: int, step: Step, number: int = number) -> None:
             if index == number:
                 core.writer.fault = None  # the way back goes well
@@ -116,7 +120,7 @@ async def told_at_each_fault(core: Core, folder: Path, change: Request) -> list[
         core.writer.fault = fault
         await expect(f"step {number}", KernelRefused)
     core.writer.fault = None
-    for stage in ("apply", "verify", "finish"):
+    for stage in stages:
         def failing(at: str, stage: str = stage) -> None:
             if at == stage:
                 raise RuntimeError(f"{stage} was made to fail")
