@@ -8,7 +8,7 @@ import pytest
 
 from tests.running_lab import Lab
 
-pytestmark = [pytest.mark.req("X1"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("X1"), pytest.mark.timeout(300)]
 
 
 def plan(lab: Lab, *arguments: str) -> dict[str, Any]:

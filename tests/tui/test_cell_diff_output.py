@@ -10,7 +10,7 @@ import pytest
 
 from tests.tui.pty_session import Cell, PtySession, sample
 
-pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6"), pytest.mark.timeout(300)]
 
 STOCK = {"NETDECK_STOCK_OUTPUT": "1"}
 UP, DOWN, PAGE_DOWN, END, HOME, ESCAPE = b"\x1b[A", b"\x1b[B", b"\x1b[6~", b"\x1b[F", b"\x1b[H", b"\x1b"

@@ -13,7 +13,7 @@ from helperd.lab import FIRST_PAUSE, LIVED, LONGEST_PAUSE, Helper
 from tests.running_lab import Lab
 from tests.tui.station import station
 
-pytestmark = [pytest.mark.req("X18"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("X18"), pytest.mark.timeout(300)]
 
 
 def helper_of(lab: Lab) -> psutil.Process:

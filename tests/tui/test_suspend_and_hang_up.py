@@ -15,7 +15,7 @@ import pytest
 from tests.running_lab import NETDECK, environment
 from tests.tui.pty_session import Answers, PtySession, sample
 
-pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6"), pytest.mark.timeout(300)]
 
 SHELL = ["bash", "--norc", "--noprofile", "-i"]
 PROMPT = "ready> "

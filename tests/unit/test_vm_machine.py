@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.reports_elsewhere import REPORTS
 from tests.vm.kernel import cpio
-from tests.vm.machine import REPORTS, Machine
+from tests.vm.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_reports_come_as_they_are_made() -> None:
     machine = Machine(["t::a", "t::b"], ("sleep", "60"))
     try:
-        lines = '{"begun": true}\n{"test": "t::a", "report": {"x": 1}}\n{"done": "t::a"}\n{"test": "t::b", "re'
+        lines = '{"begun": 21.5}\n{"test": "t::a", "report": {"x": 1}}\n{"done": "t::a"}\n{"test": "t::b", "re'
         (machine.out / REPORTS).write_text(lines)
-        assert machine.reports_of("t::a") == [{"x": 1}] and machine.whole("t::a") and machine.booted is not None
+        assert machine.reports_of("t::a") == [{"x": 1}] and machine.whole("t::a") and machine.begun == 21.5
         assert not machine.whole("t::b") and not machine.trouble
     finally:
         machine.close()
@@ -36,7 +37,7 @@ def test_a_machine_that_ends_early_is_trouble_and_its_last_words_are_told() -> N
 
 
 def test_a_machine_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.vm.machine.BOOT_SECONDS", 0.2)
+    monkeypatch.setattr(Machine, "begin_seconds", 0.2)
     machine = Machine(["t::a"], ("sleep", "60"))
     try:
         assert machine.reports_of("t::a") == [] and "did not come up" in machine.trouble
@@ -54,8 +55,9 @@ def test_an_archive_is_what_busybox_unpacks(tmp_path: Path) -> None:
 def test_tests_that_get_no_machine_fail(tmp_path: Path) -> None:
     """The whole way from pytest, on a host where QEMU is not found."""
     (tmp_path / "ip").symlink_to("/bin/false")  # the running kernel is found to lack links
+    (tmp_path / "sitecustomize.py").write_text("import shutil\nshutil.which = lambda *args, **kw: None\n")
     test = "tests/vm/test_parents.py::test_a_link_carries_one_kind"
-    python = "import shutil, sys, pytest; shutil.which = lambda *args, **kw: None; sys.exit(pytest.main(sys.argv[1:]))"
-    done = subprocess.run([sys.executable, "-c", python, "-p", "no:cacheprovider", "-q", test], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CI": "true"}, timeout=110, check=False)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", test], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path), "CI": "true"},
+                          timeout=110, check=False)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED and "can't be started" in done.stdout, done.stdout + done.stderr

@@ -38,15 +38,15 @@ class Site:
                  f"echo 0 | tee /proc/sys/net/ipv4/conf/lan0.{vlan}/forwarding > /proc/sys/net/ipv6/conf/lan0.{vlan}/forwarding"
                  for vlan in vlans]
         self.sh(" && ".join(("true", *lines)), "outside")
-        self.client = BlockingClient(lab.socket, timeout=60)
+        self.client = BlockingClient(lab.socket, timeout=240)
 
     def call(self, op: str, **args: Any) -> Any:
         """One operation, as root."""
-        return self.client.call(op, args, deadline=90)
+        return self.client.call(op, args, deadline=240)
 
     def sh(self, command: str, netns: str = "", check: bool = True) -> str:
         """A shell line in the host, or in one of its named namespaces."""
-        return self.lab.run(["sh", "-c", command], netns=netns, check=check, timeout=120)
+        return self.lab.run(["sh", "-c", command], netns=netns, check=check, timeout=300)
 
     def netdeck(self, line: str, code: int = 0) -> str:
         """A command line of netdeck, its words as a shell takes them; what it prints on both outputs."""
@@ -117,12 +117,12 @@ class Site:
     def meet(self, *expected: tuple[str, str, bool]) -> None:
         """Check, all at once, whether a namespace gets an answer to a ping from an address: (namespace, address, whether it should).
 
-        A container of ours is ``@NAME``. What should be answered has 20 seconds, what should not has 2 packets.
+        A container of ours is ``@NAME``. What should be answered has 60 seconds, what should not has 2 packets.
         """
         lines = []
         enter = {who: self._enter(who) for who in {item[0] for item in expected}}
         for number, (who, target, wanted) in enumerate(expected):
-            how = "-c 1 -w 20" if wanted else "-c 2 -i 0.5 -w 2"
+            how = "-c 1 -w 60" if wanted else "-c 2 -i 0.5 -w 2"
             lines.append(f"({enter[who]} ping -n -q {how} {target} > /dev/null 2>&1 && echo {number}) &")
         answered = {int(word) for word in self.sh("\n".join([*lines, "wait"])).split()}
         wrong = [f"{who} {'does not reach' if wanted else 'reaches'} {target}"
@@ -145,7 +145,7 @@ class Site:
             return f"nsenter -t {pid} -n"
         return f"ip netns exec {who}" if who else ""
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 90) -> None:
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 240) -> None:
         """Wait for something to become true; `what` says it in the words of a failure."""
         end = time.monotonic() + seconds
         while not condition():
@@ -170,7 +170,7 @@ class Site:
                     self.client = client
                     return True
             return False
-        self.until(answered, "the helper answers again", 120)
+        self.until(answered, "the helper answers again", 300)
 
     def close(self) -> None:
         self.client.close()

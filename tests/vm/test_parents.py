@@ -115,7 +115,7 @@ def test_all_comes_back_after_a_crash_and_when_the_parent_is_late(site: Site) ->
     # The link of one is gone when the helper comes back, with all that hung on it, as at a start of the host.
     site.lose_helper("ip link del uplink")
     site.sh("pkill -INT -x ping || kill -INT $(pidof ping)")
-    said = pinging.communicate(timeout=60)[0]
+    said = pinging.communicate(timeout=240)[0]
     assert " 0% packet loss" in said, f"what runs needs no helper: {said}"
     assert {name: site.inspect(name) for name in documents if name != "late"} | {"late": documents["late"]} == documents
     site.meet(("c1", "192.168.20.1", True), ("c2", "192.168.30.1", True))

@@ -89,7 +89,7 @@ async def test_an_oversized_message_ends_only_its_connection(core: SmallCore, cl
 
 
 @pytest.mark.req("W2")
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_memory_is_bounded_when_a_message_never_ends(socket_directory: Path) -> None:
     """libzmq keeps the frames of an unfinished message and has no limit on their number; the process has one on its memory.
 

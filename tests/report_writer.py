@@ -1,26 +1,27 @@
-"""The plugin of the pytest inside the virtual machine: writes each report to the folder that both sides see."""
+"""The plugin of a pytest that runs tests for another: each report goes to the file NETDECK_TEST_REPORTS, as it is made."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-REPORTS = Path(os.environ.get("NETDECK_VM_OUT", "/nonexistent")) / "reports"
+PLACE = "NETDECK_TEST_REPORTS"
 _config: list[pytest.Config] = []
 
 
 def _write(message: dict[str, Any]) -> None:
-    with REPORTS.open("a") as file:
+    with Path(os.environ[PLACE]).open("a") as file:
         file.write(json.dumps(message, default=str) + "\n")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     _config.append(config)
-    _write({"begun": True})
+    _write({"begun": time.monotonic()})
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -30,3 +31,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_runtest_logfinish(nodeid: str) -> None:
     _write({"done": nodeid})
+
+
+def pytest_sessionfinish() -> None:
+    _write({"ended": time.monotonic()})
