@@ -22,7 +22,8 @@ _DEPTH = 16  # jumps; nftables has the same limit
 
 HOOKS = ("prerouting", "forward", "postrouting")  # of chains of type filter, in the order in which a packet meets them
 _PROTOCOL = "tcp"
-_OTHERS = frozenset({"udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "esp", "ah", "comp"})
+_OTHERS = frozenset({"udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "esp", "ah", "comp", "arp", "vlan"})
+_ETHERTYPES = {4: ("ip", 0x0800), 6: ("ip6", 0x86DD)}
 
 
 class ForeignRule(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ class ForeignBase(msgspec.Struct, frozen=True):
     """A base chain that forwarded packets meet, with all chains of its table, its sets and maps by name (those with elements).
     `legacy`: it is of iptables-legacy, which nftables knows nothing of; the handles of its rules are their numbers in their chain then."""
 
-    family: str  # ip, ip6, inet
+    family: str  # ip, ip6, inet, bridge
     table: str
     chain: str
     priority: int
@@ -45,7 +46,7 @@ class ForeignBase(msgspec.Struct, frozen=True):
     chains: Mapping[str, tuple[ForeignRule, ...]] = {}
     sets: Mapping[str, tuple[Any, ...]] = {}
     legacy: bool = False
-    hook: str = "forward"  # one of HOOKS
+    hook: str = "forward"  # one of HOOKS; of the family bridge, those of `bridge_chains`
 
     @property
     def name(self) -> str:
@@ -54,7 +55,7 @@ class ForeignBase(msgspec.Struct, frozen=True):
 
 class Probe(msgspec.Struct, frozen=True):
     """A packet that is thought of: where it comes in and goes out, its family, the subnet of ours that is its source (or, of an
-    answer, its destination), its state of connection tracking."""
+    answer, its destination), its state of connection tracking. Of a frame the bridges of both links, and its hardware addresses."""
 
     family: int
     iif: str
@@ -63,6 +64,10 @@ class Probe(msgspec.Struct, frozen=True):
     destination: str = ""
     state: str = "new"  # new | established
     published: bool = False  # its destination was rewritten: to a published port
+    in_bridge: str = ""
+    out_bridge: str = ""
+    source_mac: str = ""
+    target_mac: str = ""
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -97,7 +102,7 @@ class _Walk:
 
     def __init__(self, base: ForeignBase, probe: Probe) -> None:
         self.base, self.probe = base, probe
-        self.routed = base.hook != "prerouting"
+        self.routed = base.hook != "prerouting" or base.family == "bridge"
         if not self.routed:
             self.probe = msgspec.structs.replace(probe, destination="", published=False)
         self.unless = ""
@@ -248,6 +253,13 @@ class _Walk:
                 return _named(probe.iif, values)
             case "meta", "oifname" | "oif":
                 return _named(probe.oif, values)
+            case "meta", "ibrname" | "obrname" as field:
+                return _named(probe.in_bridge if field == "ibrname" else probe.out_bridge, values)
+            case "payload", "type" if body.get("protocol") == "ether":
+                return any(value in _ETHERTYPES[probe.family] for value in values)
+            case "payload", "saddr" | "daddr" as field if body.get("protocol") == "ether":
+                mac = probe.source_mac if field == "saddr" else probe.target_mac
+                return mac.lower() in (str(value).lower() for value in values) if mac else None
             case "meta", "nfproto" | "protocol":
                 return any(value in (("ipv4", "ip") if probe.family == 4 else ("ipv6", "ip6")) for value in values)
             case "meta" | "payload", "l4proto" | "protocol" | "nexthdr":
@@ -310,11 +322,16 @@ def _bounds(value: Any) -> tuple[_Address, _Address] | tuple[None, None]:
         return None, None
 
 
+def stop_of(base: ForeignBase, probe: Probe) -> Stop | None:
+    """What of one base chain drops the probe."""
+    return _Walk(base, probe).stop()
+
+
 def stops(bases: Sequence[ForeignBase], probe: Probe) -> list[Stop]:
     """What of all the base chains drops the probe, in the order in which they are asked."""
     mine = ("inet", "ip" if probe.family == 4 else "ip6")
     asked = sorted((base for base in bases if base.family in mine), key=lambda base: (HOOKS.index(base.hook), base.priority))
-    return [found for base in asked if (found := _Walk(base, probe).stop()) is not None]
+    return [found for base in asked if (found := stop_of(base, probe)) is not None]
 
 
 _OWNERS = (

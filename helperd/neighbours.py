@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from drivers.objects import HOST, MARK_VERSION, Sysctl
+from helperd.bridge_chains import frame_stops
 from helperd.changes import CallContext, Changes
 from helperd.forward_chains import ForeignBase, Probe, Stop, owners, stops
 from helperd.host_facts import HostFacts
@@ -80,7 +81,8 @@ class Neighbours:
         self._within: dict[int, bool] = {}
         self._wake = asyncio.Event()
         self._read_at = 0.0
-        self._found: dict[str, tuple[Network, list[Hindrance]]] = {}  # by the network's id, since the last reading
+        self._found: dict[str, tuple[object, list[Hindrance]]] = {}  # by the network's id, since the last reading: of what, and what
+        self._bridged = False  # there are chains that frames on bridges meet: who is on a network counts then
         self._told: dict[str, str] = {}  # network → what was told of it
         self._lock = asyncio.Lock()
         changes.listeners.append(self)
@@ -89,7 +91,7 @@ class Neighbours:
 
     def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None:
         """A change was committed: another bridge, perhaps, or another port."""
-        if change.networks or change.drop_networks or any(item.ports for item in change.endpoints):
+        if change.networks or change.drop_networks or self._bridged or any(item.ports for item in change.endpoints):
             self._wake.set()
 
     def heard(self) -> None:
@@ -151,6 +153,7 @@ class Neighbours:
             self.bases, self.unread = await self._ruleset.forward()
             self._uplinks = {family: self._facts.uplinks(family) for family in (4, 6)}
             self._within = {family: bridge_filter(family) for family in (4, 6)}
+            self._bridged = any(base.family == "bridge" for base in self.bases)
             self._found = {}
 
     def _tell(self) -> None:
@@ -171,12 +174,14 @@ class Neighbours:
         if network.driver != "bridge" or not self.bases:
             return []
         known = self._found.get(network.id)
-        if known is None or known[0] != network:  # every attach asks
-            published = frozenset(6 if ":" in port.host else 4 for endpoint in self._changes.records.endpoints_of(network=network.id)
-                                  for port in endpoint.ports)
+        endpoints = self._changes.records.endpoints_of(network=network.id) if self._bridged or known is None or known[0] != network else ()
+        of = (network, tuple(endpoints)) if self._bridged else network
+        if known is None or known[0] != of:  # every attach asks
+            published = frozenset(6 if ":" in port.host else 4 for endpoint in endpoints for port in endpoint.ports)
             found = [Hindrance(network.name, way, probe.family, stop)
                      for way, probe in probes(network, self._uplinks, self._within, published) for stop in stops(self.bases, probe)]
-            self._found[network.id] = known = (network, found)
+            found += [Hindrance(network.name, *stopped) for stopped in frame_stops(self.bases, network, endpoints)]
+            self._found[network.id] = known = (of, found)
         return known[1]
 
     def warnings(self, network: Network) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from shlex import quote
 
+from helperd.bridge_chains import FAMILY
 from helperd.doctor.situation import Situation
 from helperd.forward_chains import Stop
 from helperd.kernel.ruleset import HOOK
@@ -18,6 +19,9 @@ from protocol.names import display_text
 
 _OWNER_TEXT = {"docker": "Docker", "ufw": "ufw", "firewalld": "firewalld", "libvirt": "libvirt", "kubernetes": "Kubernetes",
                "podman": "Podman or CNI"}
+
+_INSERT = ("Insert rules that let the bridge's packets pass, before what drops them, and write them into the file that this table is "
+           "loaded from too: netdeck does not change tables of others.")
 
 
 def foreign_drops(situation: Situation) -> Iterator[Finding]:
@@ -32,16 +36,24 @@ def foreign_drops(situation: Situation) -> Iterator[Finding]:
 def _finding(ident: str, items: Sequence[Hindrance], situation: Situation) -> Finding:
     stop = items[0].stop
     names = tuple(dict.fromkeys(item.network for item in items))
-    links = [network.link for network in situation.networks if network.name in names]
+    networks = [network for network in situation.networks if network.name in names]
+    links = [network.link for network in networks]
     owner = situation.owners.get(ident, ())
-    used = any(situation.used(network) for network in situation.networks if network.name in names)
+    used = any(map(situation.used, networks))
     automatic = stop.certain and not stop.legacy and "docker" in owner and stop.family in situation.hooks
-    remedy, commands, undo = _remedy(stop, owner, links, situation, automatic)
+    if stop.family == FAMILY:
+        families = {item.family for item in items}
+        subnets = [item.subnet for network in networks for item in network.subnets if (6 if ":" in item.subnet else 4) in families]
+        remedy, (commands, undo) = _INSERT, _frames(stop, subnets)
+    else:
+        remedy, commands, undo = _remedy(stop, owner, links, situation, automatic)
     ways = list(dict.fromkeys(f"{item.network}: {item.way} (IPv{item.family})" for item in items))
     why = ("the kernel asks the chains of everybody, and one drop is final: what netdeck accepts in its own table does not overrule it.")
     if stop.legacy:
         why += " nft does not list the tables of iptables-legacy: see them with `iptables-legacy-save` or `ip6tables-legacy-save`."
-    if any(item.way == WITHIN for item in items):
+    if stop.family == FAMILY:
+        why += " Chains of the family bridge, where ebtables has its rules too, are asked of each frame that passes a bridge's port."
+    elif any(item.way == WITHIN for item in items):
         why += (" Packets between containers of one bridge meet it too, because br_netfilter shows them to iptables "
                 "(net.bridge.bridge-nf-call-iptables = 1).")
     if not stop.certain:
@@ -80,8 +92,7 @@ def _remedy(stop: Stop, owner: Sequence[str], links: Sequence[str], situation: S
     if stop.legacy:
         return ("Insert rules that let the bridge's packets pass, before what drops them, and keep them as the others are kept: netdeck "
                 "does not change tables of others.", *_iptables(stop, links, uplinks))
-    return ("Insert rules that let the bridge's packets pass, before what drops them, and write them into the file that this table is "
-            "loaded from too: netdeck does not change tables of others.", *_nft(stop, links, uplinks))
+    return (_INSERT, *_nft(stop, links, uplinks))
 
 
 def _iptables(stop: Stop, links: Sequence[str], uplinks: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -110,6 +121,21 @@ def _nft(stop: Stop, links: Sequence[str], uplinks: Sequence[str]) -> tuple[tupl
     place = f"{stop.family} {display_text(stop.table)} {display_text(stop.base)}"
     matches = [match for link in links for match in
                (f'oifname "{link}"', *(f'iifname "{link}" oifname "{uplink}"' for uplink in uplinks))]
+    return _insertions(place, matches)
+
+
+def _frames(stop: Stop, subnets: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """By the addresses: few kernels can tell the bridge that a frame is on, and ports come and go."""
+    matches = [match for subnet in subnets for match in
+               ((f"ip6 saddr {subnet}", f"ip6 daddr {subnet}") if ":" in subnet else
+                (f"ip saddr {subnet}", f"ip daddr {subnet}", f"arp saddr ip {subnet}"))]
+    if any(":" in subnet for subnet in subnets):
+        matches.append("icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert }")
+    return _insertions(f"{stop.family} {display_text(stop.table)} {display_text(stop.base)}", matches)
+
+
+def _insertions(place: str, matches: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(rules in front of all others, what takes them back)."""
     return (tuple("nft " + quote(f'insert rule {place} {match} counter accept comment "for netdeck"') for match in matches),
             (f"nft -a list chain {place}  # shows the handles of the rules with the comment \"for netdeck\"",
              f"nft delete rule {place} handle HANDLE"))

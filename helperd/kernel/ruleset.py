@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from drivers.objects import TABLE
+from helperd import bridge_chains
 from helperd.forward_chains import HOOKS, ForeignBase, ForeignRule
 from helperd.kernel import legacy_tables
 from helperd.kernel.namespaces import NamespaceThread
@@ -22,7 +23,7 @@ from protocol.errors import KernelRefused
 HOOK = "DOCKER-USER"  # the chain that Docker calls first, never changes, and leaves to the host's administrator
 _HANDLE = re.compile(r"\A(.*\S)\s*# handle (\d+)\Z")
 _PLAIN = re.compile(r"\A[A-Za-z][A-Za-z0-9_./-]*\Z")
-_FAMILIES = ("ip", "ip6", "inet")
+_HOOKS = {"ip": HOOKS, "ip6": HOOKS, "inet": HOOKS, bridge_chains.FAMILY: bridge_chains.HOOKS}
 
 
 class Accept(msgspec.Struct, frozen=True):
@@ -49,8 +50,8 @@ class Ruleset:
         self._nft: Nft | None = None
 
     async def forward(self) -> tuple[tuple[ForeignBase, ...], tuple[str, ...]]:
-        """Every base chain that forwarded packets meet and that is not of our table, with the chains of its table, the FORWARD of
-        iptables-legacy too; and the families whose legacy table can't be read."""
+        """Every base chain that forwarded packets or frames on bridges meet and that is not of our table, with the chains of its table,
+        the FORWARD of iptables-legacy too; and the families whose legacy table can't be read."""
         return await self._thread.run_async(None, self._forward)
 
     async def legacy(self) -> bool:
@@ -81,7 +82,7 @@ class Ruleset:
     def _forward(self) -> tuple[tuple[ForeignBase, ...], tuple[str, ...]]:
         found, unread = legacy_tables.forward()
         listed = [entry["chain"] for entry in self._library().run([{"list": {"chains": None}}]) if "chain" in entry]
-        hooked = [chain for chain in listed if chain.get("hook") in HOOKS and chain.get("type") == "filter" and chain["family"] in _FAMILIES
+        hooked = [chain for chain in listed if chain.get("hook") in _HOOKS.get(chain["family"], ()) and chain.get("type") == "filter"
                   and (chain["family"], chain["table"]) != ("inet", TABLE)]
         for family, table in dict.fromkeys((chain["family"], chain["table"]) for chain in hooked):
             try:

@@ -104,6 +104,59 @@ def test_packets_between_containers_of_one_bridge(helper: RunningHelper) -> None
         assert on or not listed
 
 
+# What drops frames on bridges: the rules of a table, whether it stops c1 towards c2, and towards the outside.
+FRAMES: list[tuple[str, bool, bool]] = [
+    ("chain fw { type filter hook forward priority 0; policy drop; ether type arp accept; }", True, False),
+    ("chain fw { type filter hook input priority 0; iifname VETH ether type ip drop; }", False, True),
+    ("chain no { counter drop; } chain fw { type filter hook output priority 0; ether type ip jump no; }", False, True),
+    ("chain fw { type filter hook prerouting priority -300; ether saddr MAC ether type ip drop; }", True, True),
+    ("chain fw { type filter hook postrouting priority 0; ip daddr ADDRESS oifname VETH drop; }", True, True),
+    ("chain fw { type filter hook forward priority 0; iifname ethx drop; ether type vlan drop; "
+     "ip saddr 203.0.113.0/24 drop; ip protocol udp drop; ether saddr 02:00:00:00:00:01 drop; }", False, False),
+]
+
+
+def test_what_drops_frames_on_a_bridge(helper: RunningHelper) -> None:
+    """Chains of the family bridge, and ebtables: what is said is what happens, and the commands help."""
+    host = helper.host
+    bridged(host, False)
+    helper.call("network.create", name="a")
+    first = attach(helper, "a", "c1")
+    target = address(attach(helper, "a", "c2"))
+    link = first["host_link"]
+    names = {"VETH": link, "MAC": first["mac"], "ADDRESS": address(first)}
+
+    def found() -> list[dict[str, Any]]:
+        return [row for row in findings(helper).values() if "a" in row["networks"]]
+
+    def checked(table: str, between: bool, out: bool) -> None:
+        assert (not reaches(helper, "c1", target), not reaches(helper, "c1", "192.0.2.1")) == (between, out), table
+        told = found()
+        assert bool(told) == (between or out), (table, told)
+        for row in told:
+            assert row["id"].startswith("foreign-drop.bridge.") and row["severity"] == "error" and "bridge" in row["what"]
+            assert between == any("between its containers" in text for text in row["details"])
+            assert out == any("the host" in text for text in row["details"])
+            carried_out(helper, row["commands"])
+        assert reaches(helper, "c1", target) and reaches(helper, "c1", "192.0.2.1") and not found(), table
+
+    for rules, between, out in FRAMES:
+        for word, value in names.items():
+            rules = re.sub(rf"\b{word}\b", value, rules)
+        load(host, f"table bridge f {{ {rules} }}")
+        checked(rules, between, out)
+        host.run("nft delete table bridge f")
+    if shutil.which("ebtables-nft"):
+        host.run(f"ebtables-nft -A FORWARD -i {link} -j DROP")
+        checked("ebtables", True, False)
+        host.run("nft delete table bridge filter")
+    # Whoever joins is told, and an event is shown.
+    load(host, "table bridge f { chain fw { type filter hook forward priority 0; iifname veth* drop; } }")
+    assert found() and any(entry["action"] == "blocked" for entry in helper.call("event.list"))
+    told = helper.call("network.connect", network="a", container=f"netns:{host.add_namespace('c3')}")["warnings"]
+    assert any("between its containers" in text and "foreign-drop.bridge.f.fw" in text for text in told), told
+
+
 @pytest.mark.req("B9", "B11")
 def test_what_keeps_clients_from_published_ports(helper: RunningHelper) -> None:
     bridged(helper.host, False)

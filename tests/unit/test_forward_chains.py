@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helperd.bridge_chains import BETWEEN, FROM_HOST, TO_HOST, frame_stops
 from helperd.forward_chains import ForeignBase, ForeignRule, Probe, owners, stops
 from helperd.iptables_save import read
 from helperd.kernel.ruleset import rule_texts
 from helperd.neighbours import finding_id
+from protocol.model import Endpoint, Network, Subnet
 
 pytestmark = pytest.mark.req("X9")
 OUT = Probe(4, "br-1", "eth0", source="172.18.0.0/16")
@@ -196,3 +198,41 @@ def test_whatever_a_later_nft_may_say_is_read(rules: list[list[Any]]) -> None:
     for probe in (OUT, BACK):
         for stop in stops([base(*rules)], probe):
             assert finding_id(stop).isascii()
+
+
+def ether(field: str, right: Any, op: str = "==") -> dict[str, Any]:
+    return match({"payload": {"protocol": "ether", "field": field}}, right, op)
+
+
+BRIDGED = Network(id="n", name="n", driver="bridge", created=0.0, link="br-1", subnets=(Subnet("10.1.0.0/24", gateway="10.1.0.1"),))
+TWO = [Endpoint(id=str(number), network="n", container=str(number), ifname="eth0", host_link=f"veth{number}",
+                addresses=(f"10.1.0.{number}/24",), mac=f"02:00:00:00:00:0{number}") for number in (2, 3)]
+ALL = {BETWEEN, TO_HOST, FROM_HOST}
+
+
+@pytest.mark.parametrize(("hook", "rule", "expected"), [
+    ("forward", [DROP], {BETWEEN}), ("prerouting", [DROP], {BETWEEN, TO_HOST}), ("postrouting", [DROP], {BETWEEN, FROM_HOST}),
+    ("input", [DROP], {TO_HOST}), ("output", [DROP], {FROM_HOST}),
+    ("forward", [meta("iifname", "veth2"), DROP], {BETWEEN}), ("forward", [meta("iifname", "veth4"), DROP], set()),
+    ("postrouting", [meta("iifname", "veth*"), DROP], set()), ("prerouting", [meta("oifname", "veth2"), DROP], set()),
+    ("input", [meta("ibrname", "br-1"), DROP], {TO_HOST}), ("output", [meta("ibrname", "br-1"), DROP], set()),
+    ("output", [meta("obrname", "br-1"), DROP], {FROM_HOST}), ("forward", [meta("obrname", "br-2"), DROP], set()),
+    ("forward", [ether("type", "ip"), DROP], {BETWEEN}), ("forward", [ether("type", 0x0800), DROP], {BETWEEN}),
+    ("forward", [ether("type", "arp"), DROP], set()), ("forward", [ether("type", "ip6"), DROP], set()),
+    ("prerouting", [ether("saddr", "02:00:00:00:00:03"), DROP], {BETWEEN, TO_HOST}),
+    ("postrouting", [ether("daddr", "02:00:00:00:00:0A"), DROP], set()), ("input", [ether("daddr", "02:00:00:00:00:03"), DROP], set()),
+    ("prerouting", [match({"payload": {"protocol": "ip", "field": "daddr"}}, "10.1.0.3"), DROP], {BETWEEN}),
+])
+def test_frames_on_a_bridge(hook: str, rule: list[Any], expected: set[str]) -> None:
+    chain = ForeignBase("bridge", "t", "FORWARD", 0, "accept", {"FORWARD": (ForeignRule(1, "a rule", tuple(rule)),)}, hook=hook)
+    assert {way for way, _, stop in frame_stops([chain], BRIDGED, TWO) if stop.certain} == expected
+    assert not stops([chain], OUT)  # what is routed does not meet it
+    for kind in ("ip", "inet"):
+        assert not frame_stops([base([DROP], family=kind)], BRIDGED, TWO)
+
+
+def test_frames_where_nobody_is_yet_and_where_containers_are_kept_apart() -> None:
+    chain = ForeignBase("bridge", "t", "FORWARD", 0, "drop", {"FORWARD": ()}, hook="prerouting")
+    assert {way for way, _, _ in frame_stops([chain], BRIDGED, [])} == {TO_HOST}
+    apart = Network(id="n", name="n", driver="bridge", created=0.0, link="br-1", options={"icc": "false"}, ipv6=True)
+    assert {(way, family) for way, family, _ in frame_stops([chain], apart, TWO)} == {(TO_HOST, 4), (TO_HOST, 6)}
