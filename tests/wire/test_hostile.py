@@ -17,6 +17,7 @@ from protocol.messages import MAX_MESSAGE
 from tests.wire.raw_client import RawClient
 from tests.wire.small_core import SmallCore, running_core, until
 
+pytestmark = pytest.mark.alone
 MESSAGES = 100_000
 ATTACKERS = 4
 ROOT = Path(__file__).resolve().parents[2]
