@@ -156,6 +156,8 @@ async def test_the_command_that_is_shown_makes_the_same(module_lab: Lab) -> None
 async def test_every_field_can_be_reached_and_is_in_sight(module_lab: Lab, size: tuple[int, int]) -> None:
     async with station(module_lab.socket, size) as user:
         form = await open_create(user)
+        form.query_one("#option-uplink", Input).value = "eth9"  # some have a meaning only with it
+        await user.until(lambda: form.query_one("#ipam").display and form.query_one("#option-address_probe").region, "they are there")
         seen = set()
         for _ in range(60):
             focused = user.app.focused
@@ -167,7 +169,7 @@ async def test_every_field_can_be_reached_and_is_in_sight(module_lab: Lab, size:
             seen.add(focused.id)
             await user.press("tab")
         options = {f"option-{option.name}" for option in form.info.options}
-        assert seen >= {"name", "driver", "ipv4", "ipv6", "internal", "labels", "subnet-0", "submit", "cancel", *options}
+        assert seen >= {"name", "driver", "ipv4", "ipv6", "internal", "ipam", "labels", "subnet-0", "submit", "cancel", *options}
 
 
 BAD = (
