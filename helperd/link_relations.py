@@ -9,6 +9,7 @@ import msgspec
 from drivers.objects import parse_mark
 from protocol.model import Container, Endpoint, Link, Network
 
+_IPVLAN = frozenset({"ipvlan", "ipvtap"})
 PAIRED = frozenset({"veth", "netkit", "vxcan"})
 """Kinds of links that come in pairs: their IFLA_LINK is the other end."""
 
@@ -27,6 +28,7 @@ class LinkRelations:
         self._peer: dict[LinkId, LinkId] = {}
         # Index of a link → instance of a mark, "" for none → links that hang on one with that index, in whatever namespace.
         self._on: dict[int, dict[str, set[LinkId]]] = {}
+        self._told: dict[int, str] = {}  # index of a parent of ipvlan links on the host → what was heard last of their mode
         self._far: dict[int, dict[int, int]] = {}  # inode → index of a link there → namespace id of its other end
         self._inodes: dict[int, Mapping[int, int]] = {}  # inode → namespace id there → inode
         self._marked: dict[str, set[LinkId]] = {}  # id in a mark → links that bear it
@@ -74,6 +76,8 @@ class LinkRelations:
             self._far.setdefault(link.inode, {})[link.ifindex] = nsid
         elif link.inode in self._far:
             self._far[link.inode].pop(link.ifindex, None)
+        if link.kind in _IPVLAN and self._lower_inode(link) == self.host:
+            self._told[link.lower] = link.detail
         if link.kind not in PAIRED:
             return set()
         other = self._other_end(link)
@@ -83,6 +87,8 @@ class LinkRelations:
         """A link is gone. Returns other links that change by it."""
         self._unmark(link)
         self._lift(link)
+        if link.inode == self.host:
+            self._told.pop(link.ifindex, None)
         if link.inode in self._far:
             self._far[link.inode].pop(link.ifindex, None)
         return self._part((link.inode, link.ifindex)) - {(link.inode, link.ifindex)}
@@ -134,6 +140,11 @@ class LinkRelations:
         """The links without the mark of `instance` that hang on a link with this index, in whatever namespace that is: see
         `Link.lower_inode`. No walk over all of ours, of which a parent may have a thousand."""
         return [this for owner, links in self._on.get(ifindex, {}).items() if owner != instance for this in links]
+
+    def mode(self, link: Link) -> str:
+        """The mode of a link on a parent. All ipvlan links on one have the same, and the kernel tells of a new one wrongly of all but the
+        link that was changed, which comes last (ipvlan_set_port_mode: it changes their flags before their mode)."""
+        return self._told.get(link.lower, link.detail) if link.kind in _IPVLAN and link.lower_inode == self.host else link.detail
 
     def _lift(self, link: Link) -> None:
         owners = self._on.get(link.lower, {})

@@ -97,6 +97,10 @@ class World:
         found = (self.link(*this) for this in self._relations.on(ifindex, instance))
         return [link for link in found if link is not None and link.lower_inode == inode]
 
+    def mode(self, link: Link) -> str:
+        """The mode of a macvlan or ipvlan, with the flag of the latter."""
+        return self._relations.mode(link)
+
     def links_by_namespace(self) -> Iterator[tuple[int, list[Link]]]:
         """All links, those of a namespace together."""
         for inode, table in self._inner["links"].items():

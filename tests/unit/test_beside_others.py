@@ -105,6 +105,10 @@ async def test_strangers_on_a_link_are_known_in_every_namespace() -> None:
     world.apply([PeersKnown(2, {4: 1})])
     assert hung(world, strangers(world, INSTANCE, 5)) == (
         Hung("a", "macvlan", "bridge", "host"), Hung("b\\x1b", "macvlan", "bridge", "host"), Hung("far", "ipvlan", "l3", "netns:x"))
+    put(Link(1, 12, "near", "ipvlan", lower=5, detail="l3"))
+    put(Link(1, 12, "near", "ipvlan", lower=5, detail="l2 private"))
+    assert {item.mode for item in hung(world, strangers(world, INSTANCE, 5)) if item.kind == "ipvlan"} == {"l2 private"}, "one for all"
+    put(Link(1, 12, "near", "ipvlan", lower=5), there=False)
     put(msgspec.structs.replace(far, lower=6), 4)
     put(Link(1, 7, "a", "macvlan", lower=5), there=False)
     assert [link.name for link in strangers(world, INSTANCE, 5)] == ["b\x1b"] and strangers(world, INSTANCE, 6)[-1].name == "far"
