@@ -9,7 +9,7 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,18 +94,19 @@ def test_a_fault_at_each_step_is_taken_back(host: SimulatedHost, tmp_path: Path,
     assert len(told) > 3 and all("made to fail" in line for line in told)
 
 
-async def told_at_each_fault(core: Core, folder: Path, change: Request, about: str = "", stages: Sequence[str] = STAGES) -> list[str]:
-    """Let `change` fail at each of its steps that speaks of `about`, and at each stage, which must leave all as it was; then carry it out.
-    What each failure said."""
+async def told_at_each_fault(core: Core, folder: Path, change: Request, about: str = "", stages: Sequence[str] = STAGES,
+                             look: Callable[[], Any] = lambda: kernel_dump("c1")) -> list[str]:
+    """Let `change` fail at each of its steps that speaks of `about`, and at each stage, which must leave all that `look` sees as it was;
+    then carry it out. What each failure said."""
     told: list[str] = []
     # How the host is beforehand, and the fixed points that no step of the change may leave behind.
-    before = kernel_dump("c1"), stored(folder)
+    before = look(), stored(folder)
 
     async def expect(stage: str, error: type[NetdeckError]) -> None:
         with pytest.raises(error) as caught:
             await do(core, change)
         told.append(f"{stage}: {caught.value.message}")
-        after = kernel_dump("c1"), stored(folder)
+        after = look(), stored(folder)
         assert not (lines := differences(before[0], after[0])), (stage, lines)
         assert before[1] == after[1], stage
 
@@ -128,7 +129,7 @@ async def told_at_each_fault(core: Core, folder: Path, change: Request, about: s
         await expect(stage, Internal)
     _set_fault(core.changes, lambda at: None)
     await do(core, change)
-    assert differences(before[0], kernel_dump("c1"))
+    assert differences(before[0], look())
     return told
 
 

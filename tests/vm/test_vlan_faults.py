@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect, 
 from tests.kernel.core_in_host import core_in
 from tests.kernel.test_faults import told_at_each_fault
 from tests.simulated_host import SimulatedHost
+from tests.vm.test_parent_faults import dump
 
 # Each with the steps that it is about: all of them would take minutes here, and the rest fails in tests/kernel/test_faults.py.
 CHANGES: tuple[tuple[Request, str], ...] = (
@@ -22,6 +25,13 @@ CHANGES: tuple[tuple[Request, str], ...] = (
 )
 
 
+def state() -> dict[str, Any]:
+    """What the kernel holds, with the ports of bridges and their VLANs; each program that is started costs here."""
+    vlans = subprocess.run(["bridge", "-compressvlans", "vlan", "show"], check=True, capture_output=True, text=True).stdout
+    # Link-local routes come and go with a carrier.
+    return {"all": [str(item) for item in dump() if not str(item[0]).startswith(("fe80:", "ff00:"))], "vlans": vlans.splitlines()}
+
+
 @pytest.mark.req("X20", "X1")
 def test_a_fault_at_each_step_of_a_change_of_vlans_is_taken_back(host: SimulatedHost, tmp_path: Path) -> None:
     host.add_namespace("c1")
@@ -29,7 +39,7 @@ def test_a_fault_at_each_step_of_a_change_of_vlans_is_taken_back(host: Simulated
 
     async def inside() -> list[list[str]]:
         async with core_in(tmp_path) as core:
-            return [await told_at_each_fault(core, tmp_path, change, about, ("verify", "finish")) for change, about in CHANGES]
+            return [await told_at_each_fault(core, tmp_path, change, about, ("verify",), state) for change, about in CHANGES]
 
     for (change, _), told in zip(CHANGES, host.call(inside), strict=True):
-        assert len(told) > 2 and all("made to fail" in line for line in told), change
+        assert len(told) > 1 and all("made to fail" in line for line in told), change
