@@ -77,7 +77,7 @@ class Station:
                 return
             await asyncio.sleep(0.001)
 
-    async def until(self, condition: Callable[[], object], what: str = "", seconds: float = 15) -> None:
+    async def until(self, condition: Callable[[], object], what: str = "", seconds: float = 60) -> None:
         """Wait for the program to get there."""
         end = time.monotonic() + seconds
         while not condition():

@@ -227,8 +227,7 @@ async def test_an_address_in_v6_switches_v6_on(module_lab: Lab) -> None:
         await user.type("six")
         await go_into(user, "subnet-0")
         await user.type("fd00:66::/64")
-        await planned(user)
-        assert form.entry.ipv6
+        await user.until(lambda: form.entry.ipv6, "the address wants it")
         await go_into(user, "ipv4")
         await user.press("space")
         await user.until(lambda: "--no-ipv4" in form.plan.command, "v6 alone is asked for")

@@ -101,7 +101,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         self._ipam_field = Field("given by", self._given_by, place="ipam",
                                  help="who gives addresses: netdeck, from the subnets below, or the site's DHCP server")
         self._label_field = Field("labels", self._labels, place="labels", help="NAME=VALUE, with blanks between, quotes as in a shell")
-        self._options = option_fields(self.info)
+        self._options_of, self._options = self.info, option_fields(self.info)
         self._option_box = Vertical(classes="form-options")
         self._subnet_box = Vertical(classes="form-subnets")
         self._request: dict[str, Any] = {}
@@ -140,7 +140,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
     @on(Choice.Changed, "#driver")
     async def _follow_driver(self) -> None:
         """Other drivers have other options, and some no subnets."""
-        self._options = option_fields(self.info)
+        self._options_of, self._options = self.info, option_fields(self.info)
         async with self.batch():
             await self._option_box.remove_children()
             await self._option_box.mount(*self._option_widgets())
@@ -175,8 +175,8 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         field.show_links(msgspec.convert(answer, list[ParentLink]), "new")
 
     def _adapt(self) -> None:
-        typed = {option.name for option, control in self._controls() if value_of(option, control)}
-        for option, field in zip(self.info.options, self._options, strict=True):
+        typed = {option.name for option, field in self._shown() if value_of(option, field.controls[0])}
+        for option, field in self._shown():
             field.display = not option.needs or option.needs in typed
         outside = self.info.parents or not any(option.name == _UPLINK for option in self.info.options) or _UPLINK in typed
         self._ipam_field.display = self.info.leases and outside
@@ -198,8 +198,9 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         """Whether addresses come from the site's DHCP server."""
         return bool(self._ipam_field.display) and self._given_by.value == _GIVERS[1]
 
-    def _controls(self) -> Iterable[tuple[OptionInfo, Widget]]:
-        return zip(self.info.options, (field.controls[0] for field in self._options), strict=True)
+    def _shown(self) -> Iterable[tuple[OptionInfo, Field]]:
+        """Each option with its field; none while the fields are still those of the driver before."""
+        return zip(self.info.options, self._options, strict=True) if self._options_of is self.info else ()
 
     @property
     def entry(self) -> NetworkEntry:
@@ -207,8 +208,8 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         info = self.info
         return NetworkEntry(
             name=self._named.text, driver=info.name, subnets=self._subnets.entries() if info.subnets and not self._leased else (),
-            options={option.name: value for field, (option, control) in zip(self._options, self._controls(), strict=True)
-                     if field.display and (value := value_of(option, control))},
+            options={option.name: value for option, field in self._shown()
+                     if field.display and (value := value_of(option, field.controls[0]))},
             labels=self._labels.text, ipv4=self._ipv4.on, ipv6=self._ipv6.on, internal=self._internal.on and info.internal,
             ipam=DHCP if self._leased else "default",
         )
