@@ -61,6 +61,7 @@ def mode(site: Site, link: str, netns: str) -> str:
 
 
 @pytest.mark.req("I8", "I1", "M1", "I15", "W3")
+@pytest.mark.timeout(600)
 def test_nothing_of_others_is_changed_and_what_is_in_the_way_is_named(site: Site) -> None:
     site.sh("ip netns add x1 && ip netns add x2 && ip -batch - <<END" + HAND + "END")
     # The kernel tells of a new mode or alias only of links that are up (netdev_state_change in net/core/dev.c).

@@ -116,6 +116,7 @@ def members(site: Site, cases: list[Case]) -> dict[tuple[int, str], list[str]]:
 
 @pytest.mark.req("M1", "M2", "I1", "I5", "I7", "I8", "I13")
 @pytest.mark.parametrize("kind", PARENTS)
+@pytest.mark.timeout(600)
 def test_who_reaches_whom(site: Site, kind: str) -> None:
     # To the kernel a VLAN is the same whoever made it, so by hand every fourth mode will do, and every second where nothing leads out.
     modes = MODES[::{"hand": 4, "dummy": 2}.get(kind, 1)]

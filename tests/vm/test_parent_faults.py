@@ -56,6 +56,7 @@ def prepare(host: SimulatedHost) -> None:
 
 
 @pytest.mark.req("X1", "I1", "I7", "M1", "M2")
+@pytest.mark.timeout(600)
 def test_a_fault_at_each_step_is_taken_back(host: SimulatedHost, tmp_path: Path) -> None:
     prepare(host)
 
@@ -102,6 +103,7 @@ async def _each_fault(core: Core, request: Request, folder: Path) -> int:
 
 
 @pytest.mark.req("W3", "I15", "I7")
+@pytest.mark.timeout(600)
 def test_killed_at_each_step(host: SimulatedHost, tmp_path: Path) -> None:
     """Each process finds what the one before left when it was killed, puts it right, and is killed at the step behind."""
     prepare(host)
