@@ -101,8 +101,10 @@ class SiteProbes:
             question.listen()  # what came while this process had no turn
             if not asking.done():
                 moment = time.monotonic()
-                self._silent.update(((link, vlan, item), moment) for item in wanted if item not in question.found)
-        return any((link, vlan, address) in self._held for address in own)
+                for key in [(link, vlan, item) for item in wanted if item not in question.found]:
+                    self._silent[key] = moment
+                    self._held.pop(key, None)
+        return any(self._held.get((link, vlan, address), ("", -math.inf))[1] >= since for address in own)
 
     def _done(self, asking: asyncio.Task[None]) -> None:
         self._behind.discard(asking)

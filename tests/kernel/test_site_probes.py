@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from helperd import site_probes
 from protocol.errors import Conflict
-from tests.kernel.lan import attach, reaches
+from protocol.requests import NetworkConnect, NetworkCreate, SubnetRequest
+from tests.kernel.core_in_host import core_in, do
+from tests.kernel.lan import Lan, attach, reaches
 from tests.kernel.site_dhcp import Dnsmasq
 from tests.kernel.test_dhcp import until
 from tests.running_helper import RunningHelper
+from tests.simulated_host import SimulatedHost
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
 
@@ -34,7 +41,7 @@ while True:
 """
 
 
-def neighbour(lan: RunningHelper, name: str, *prefixes: str, link: str = "up0") -> str:
+def neighbour(lan: RunningHelper | Lan, name: str, *prefixes: str, link: str = "up0") -> str:
     """A host of the site with addresses; its MAC address."""
     host = lan.host
     host.add_namespace(name)
@@ -115,3 +122,26 @@ def test_a_leased_address_that_somebody_has_is_declined(lan: RunningHelper, tmp_
     with pytest.raises(Conflict, match=rf"can't be: {mac} answers for it on eth0\. 4 addresses in a row"):
         attach(lan, "pub", "c2")
     assert len(lan.call("network.inspect", names=["pub"])[0]["Containers"]) == 1
+
+
+@pytest.mark.req("I14")
+def test_what_was_heard_counts_for_a_minute(host: SimulatedHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    neighbour(Lan(host), "printer", "192.168.1.130/24")
+    for number in range(4):
+        host.add_namespace(f"x{number}")
+
+    async def inside() -> list[str]:
+        async with core_in(tmp_path) as core:
+            subnet = SubnetRequest("192.168.1.0/24", gateway="192.168.1.1", ip_range="192.168.1.128/28")
+            await do(core, NetworkCreate(name="pub", driver="macvlan", options={"parent": "eth0"}, subnets=(subnet,)))
+
+            async def connect(number: int) -> str:
+                return str((await do(core, NetworkConnect(network="pub", container=f"netns:x{number}")))["endpoint"].addresses[0])
+
+            got = [await connect(0)]
+            assert [key[2] for key in core.probes._held] == ["192.168.1.130"], "it is asked for with the first"
+            await asyncio.to_thread(subprocess.run, "ip -n printer addr del 192.168.1.130/24 dev p0", shell=True, check=True)
+            monkeypatch.setattr(site_probes, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 62))
+            return [*got, *[await connect(number) for number in (1, 2, 3)]]
+
+    assert host.call(inside) == [f"192.168.1.{last}/24" for last in (128, 129, 130, 131)]
