@@ -23,6 +23,7 @@ from tui.docker_flags import Session
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _RUNNERS = ("run", "exec")
+_NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # click 8.1 shows the help by itself
 _NOT_RUN = (125, 126, 127)  # docker's: netdeck failed, the command can't be executed, the command does not exist
 
 
@@ -126,6 +127,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code: Any = root.main(list(arguments), prog_name="netdeck", standalone_mode=False, obj=session)
         sys.stdout.flush()
+    except _NO_ARGUMENTS as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         if _asks_for_json(arguments):  # the parser may have given up before it came to that option
             session.format = "json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,10 +33,16 @@ pass_session = click.make_pass_decorator(Session)
 
 
 class DockerCommand(click.Command):
-    """A command whose flags also take ``=true`` and ``=false``."""
+    """A command whose flags also take ``=true`` and ``=false``, and that proposes no option which it only refuses."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(self._plain_flags(ctx, args)))
+        try:
+            return super().parse_args(ctx, list(self._plain_flags(ctx, args)))
+        except click.NoSuchOption as error:
+            real = [name for option in self.params if isinstance(option, click.Option) and not option.hidden
+                    for name in (*option.opts, *option.secondary_opts) if name.startswith("--")]
+            near = difflib.get_close_matches(error.option_name, real) if error.option_name.startswith("--") else None
+            raise click.NoSuchOption(error.option_name, possibilities=near, ctx=error.ctx) from None
 
     def _plain_flags(self, ctx: click.Context, args: Iterable[str]) -> Iterator[str]:
         """`args` with each ``--flag=VALUE`` written as click takes it. Stops at ``--`` and where the operands begin."""

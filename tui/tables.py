@@ -38,9 +38,11 @@ def cut(text: str, width: int) -> str:
     return "".join(kept) + "…"
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None, *, numbers: Collection[str] = ()) -> str:
-    """Aligned columns under `headers`, those of `numbers` at their right end; with `width`, the widest columns are cut until a line fits
-    into so many cells.
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None, *, numbers: Collection[str] = (),
+          whole: Collection[str] = ()) -> str:
+    """Aligned columns under `headers`, those of `numbers` at their right end; with `width`, the widest columns but those of `whole` are
+    cut until a line fits into so many cells, and nothing where that would not be enough. Without, nothing is cut and the terminal wraps:
+    for tables of what somebody looks for or copies.
 
     The last column is not padded on its right, so lines have no trailing blanks. Ends with a line feed.
     """
@@ -48,7 +50,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int | No
     widths = [max([cell_width(header), *(cell_width(row[index]) for row in cells)])
               for index, header in enumerate(headers)]
     if width is not None:
-        widths = _fitted(widths, width - len(_GAP) * (len(headers) - 1))
+        cuttable = [index for index, header in enumerate(headers) if header not in whole]
+        room = width - len(_GAP) * (len(headers) - 1) - sum(widths) + sum(widths[index] for index in cuttable)
+        if sum(min(widths[index], _LEAST) for index in cuttable) <= room:
+            for index, fitted in zip(cuttable, _fitted([widths[index] for index in cuttable], room), strict=True):
+                widths[index] = fitted
     right = [header in numbers for header in headers]
     return "".join(_line(row, widths, right) for row in ([*headers], *cells))
 

@@ -19,6 +19,10 @@ from tui.tables import table
 _BRACES: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _FIELD: Final = re.compile(r"\s*(json\s+)?\.([\w-]+(?:\.[\w-]+)*)?\s*\Z", re.ASCII)
 _TABLE: Final = "table "
+_RANGE: Final = re.compile(r"\s*range\s+(?:\$\w+(?:\s*,\s*\$\w+)?\s*:=\s*)?((?:\.[\w-]+)+)\s*\Z", re.ASCII)
+_FIELD_INSIDE: Final = re.compile(r"\{\{\s*(?:json\s+)?(?:\$\w+)?((?:\.[\w-]+)+)\s*\}\}", re.ASCII)
+_INDEX: Final = re.compile(r"\s*\(?\s*index\s+((?:\.[\w-]+)+)((?:\s+[\"`][\w-]+[\"`])+)\s*\)?((?:\.[\w-]+)*)\s*\Z", re.ASCII)
+_QUOTED: Final = re.compile(r"[\w-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ def parse(text: str) -> Template:
     for found in _BRACES.finditer(body):
         inner = _FIELD.match(found.group(1))
         if inner is None:
-            raise InvalidValue(f"{display_text(found.group(0))!r} is not understood: expected {{{{.Field}}}}, {{{{.Field.Part}}}}, "
-                               "{{json .Field}} or {{json .}} (jq takes --format json apart)", field="format", value=display_text(text))
+            raise InvalidValue(f"{display_text(found.group(0))} is not understood: {_instead(found.group(1), body[found.end():])} "
+                               "(jq takes --format json apart)", field="format", value=display_text(text))
         parts += [body[at:found.start()], Field(tuple((inner.group(2) or "").split(".")) if inner.group(2) else (), bool(inner.group(1)))]
         at = found.end()
     rest = body[at:]
@@ -56,13 +60,23 @@ def parse(text: str) -> Template:
     return Template(tuple(part for part in (*parts, rest) if part != ""), headed)
 
 
+def _instead(inner: str, rest: str) -> str:
+    """What to write for a function of Go's that docker's users know; `rest` is the text behind its braces."""
+    if ranged := _RANGE.match(inner):
+        below = _FIELD_INSIDE.search(rest)
+        return (f"expected {{{{{ranged[1]}.NAME{below[1] if below else ''}}}}} with the name of the one you want, "
+                f"or all of them by {{{{json {ranged[1]}}}}}")
+    if indexed := _INDEX.match(inner):
+        return f"expected {{{{{indexed[1]}.{'.'.join(_QUOTED.findall(indexed[2]))}{indexed[3]}}}}}"
+    return "expected {{.Field}}, {{.Field.Part}}, {{json .Field}} or {{json .}}"
+
+
 def is_template(text: str) -> bool:
     """Whether it is meant for one, be it right or wrong."""
     return "{{" in text or text.startswith(_TABLE)
 
 
-def render(template: Template, rows: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None,
-           width: int | None = None) -> str:
+def render(template: Template, rows: Sequence[Mapping[str, Any]], headers: Mapping[str, str] | None = None) -> str:
     """A line for each row, with `headers` of fields in a table. Raises InvalidValue for a field that a row has not."""
     lines = ["".join(part if isinstance(part, str) else _text(_value(row, part.path), part) for part in template.parts) for row in rows]
     if not template.headed:
@@ -72,7 +86,7 @@ def render(template: Template, rows: Sequence[Mapping[str, Any]], headers: Mappi
     cells = [line.split("\t") for line in (titles, *lines)]
     columns = max(map(len, cells))
     padded = [[*row, *[""] * (columns - len(row))] for row in cells]
-    return table(padded[0], padded[1:], width)
+    return table(padded[0], padded[1:])
 
 
 def _value(row: Mapping[str, Any], path: Sequence[str]) -> Any:

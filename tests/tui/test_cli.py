@@ -47,7 +47,9 @@ def test_the_workstation_is_not_drawn_where_nobody_looks(arguments: list[str]) -
         (["network", "ls", "--filter", "nmae=x"], "no filter 'nmae' (did you mean 'name'?)"),
         (["network", "ls", "--filter", "type=odd"], "builtin or custom"),
         (["network", "ls", "--format", "yaml"], "'yaml' is not one of table, json, or a template"),
-        (["ps", "--format", "{{range .}}"], "'{{range .}}' is not understood"),
+        (["ps", "--format", "{{range .}}"], "{{range .}} is not understood: expected {{.Field}}"),
+        (["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "shop"],
+         "expected {{.NetworkSettings.Networks.NAME.IPAddress}} with the name of the one you want"),
         (["ps", "--filter", "nmae=x"], "no filter 'nmae' (did you mean 'name'?)"),
         (["attach", "shop"], "no command 'attach': netdeck logs -f CONTAINER"),
         (["exec", "-d", "shop", "true"], "no option -d or --detach: netdeck run -d --network container:NAME"),
@@ -73,6 +75,22 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert captured.out == ""
     assert captured.err.startswith("netdeck: ") and captured.err.count("\n") == 1
     assert said in captured.err and "--help)" in captured.err
+
+
+@pytest.mark.parametrize("group", ["network", "dns", "config"])
+def test_a_group_alone_shows_its_help(group: str, capfd: pytest.CaptureFixture[str]) -> None:
+    run([group])
+    shown = "".join(capfd.readouterr())
+    assert shown.startswith(f"Usage: netdeck {group} ") and "\nCommands:\n" in shown
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("--env-fil", "--env"), ("--ipv", "--ip"), ("--cap-dorp", "")])
+def test_only_options_that_there_are_get_proposed(wrong: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", wrong, "x", "true"]) == 2
+    said = capsys.readouterr().err
+    assert "No such option" in said and wrong in said and near in said
+    refused = ("--env-file", "--ipc", "--cap-drop", "--cap-add")
+    assert not any(name in said.replace(wrong, "") for name in refused)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 
@@ -155,6 +156,11 @@ def test_the_words_of_docker_that_look(module_lab: Lab) -> None:
         f"{network} looked-at local\n")
     assert module_lab.netdeck("ps", "-f", "name=looker", "--format", "table {{.Names}}\\t{{.Networks}}").stdout.splitlines() == [
         "NAMES    NETWORKS", "looker   looked-at"]
+    # On a terminal that is too narrow nothing is lost: it wraps.
+    typed = module_lab.popen(["script", "-qec", f"stty cols 40; {shlex.join(NETDECK)} ps --no-trunc; {shlex.join(NETDECK)} network ls",
+                              "/dev/null"], env=environment(), stderr=subprocess.PIPE)
+    shown, _ = typed.communicate(timeout=60)
+    assert "looked-at" in shown and "sleep 600" in shown and "10.77.0.0/24" in shown and network[:12] in shown and "…" not in shown
     assert len(module_lab.netdeck("ps", "-q", "--no-trunc", "-f", "network=looked-at").stdout.strip()) == 64
     told = module_lab.netdeck("inspect", "-f", "{{.Name}}", "nothing", "looked-at", "looker", code=1)
     assert (told.stdout, "no container and no network 'nothing'" in told.stderr) == ("looked-at\nlooker\n", True)

@@ -43,6 +43,12 @@ def test_the_widest_column_gives_way_first() -> None:
     assert text.splitlines()[1] == "abcdef   " + "x" * 20 + "…"
 
 
+def test_whole_columns_are_not_cut() -> None:
+    text = table(("WHERE", "MAC", "NAME"), [("w" * 30, "m" * 17, "n" * 15)], 40, whole=("WHERE", "NAME"))
+    assert text.splitlines()[1] == "w" * 30 + "   mmmmmmmmmmmmmmmmm   " + "n" * 15  # not enough: nothing is cut
+    assert table(("A", "B"), [("a" * 20, "b" * 20)], 33, whole=("A",)).splitlines()[1] == "a" * 20 + "   " + "b" * 9 + "…"
+
+
 @given(st.text(max_size=40), st.integers(1, 40))
 def test_cut_never_exceeds(text: str, width: int) -> None:
     assert cell_width(cut(text, width)) <= width

@@ -38,7 +38,11 @@ def test_the_whole_row_as_json() -> None:
 @pytest.mark.parametrize(("template", "said"), [
     ("{{.name}}", "did you mean 'Name'"), ("{{.Nmae}}", "known are ID, IPAM, Internal, Labels, Name"), ("{{.IPAM.config}}", "in .IPAM"),
     ("{{.Name.First}}", "nothing is below it"), ("{{range .}}x{{end}}", "is not understood"), ("{{.Name", "is not closed"),
-    ("{{index .Labels 1}}", "is not understood"),
+    ("{{index .Labels 1}}", "is not understood: expected {{.Field}}"),
+    ('{{index .Networks "web" "IPAddress"}}', "expected {{.Networks.web.IPAddress}}"),
+    ('{{(index .Networks "web").IPAddress}}', "expected {{.Networks.web.IPAddress}}"),
+    ("{{range .Networks}}{{println .IPAddress}}{{end}}", "expected {{.Networks.NAME}} with"),
+    ("{{range $k, $v := .Networks}}{{$k}} {{$v.IPAddress}}{{end}}", "expected {{.Networks.NAME.IPAddress}} with the name"),
 ])
 def test_what_is_wrong_is_said(template: str, said: str) -> None:
     with pytest.raises(InvalidValue, match="(?s).*" + said.replace(".", r"\.")):

@@ -13,7 +13,7 @@ from protocol.names import display_text
 from tui.commands.names import complete_network
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pass_session
-from tui.tables import as_json, plan_text, table, terminal_width
+from tui.tables import as_json, plan_text, table
 
 _POOLS = ("NETWORK", "SUBNET", "IP RANGE", "SIZE", "USED", "FREE", "LEAKED", "CONFLICTS")
 _COUNTS = ("SIZE", "USED", "FREE", "LEAKED", "CONFLICTS")
@@ -47,9 +47,9 @@ def addresses(
         return 0
     rows = [(pool["network"], pool["subnet"], pool["ip_range"] or "-", pool["size"], str(pool["used"]), pool["free"], str(pool["leaked"]),
              str(pool["conflicts"])) for pool in pools]
-    click.echo(table(_POOLS, rows, terminal_width(), numbers=_COUNTS), nl=False)
+    click.echo(table(_POOLS, rows, numbers=_COUNTS), nl=False)
     click.echo()
-    click.echo(table(_ADDRESSES, [_row(pool, use) for pool in pools for use in pool["addresses"]], terminal_width()), nl=False)
+    click.echo(table(_ADDRESSES, [_row(pool, use) for pool in pools for use in pool["addresses"]]), nl=False)
     return 0
 
 
@@ -85,5 +85,4 @@ def _release(session: Session, arguments: Mapping[str, Any], yes: bool, dry_run:
 def _told(released: Sequence[Mapping[str, str]]) -> str:
     if not released:
         return "nothing has leaked\n"
-    return table(("ADDRESS", "NETWORK", "OWNER", "WHY"), [(row["address"], row["network"], row["owner"], row["text"]) for row in released],
-                 terminal_width())
+    return table(("ADDRESS", "NETWORK", "OWNER", "WHY"), [(row["address"], row["network"], row["owner"], row["text"]) for row in released])

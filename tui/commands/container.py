@@ -17,7 +17,7 @@ from tui.commands.port import port_of
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session, template_option
 from tui.not_docker import EXEC_FLAGS, EXEC_OPTIONS, LOGS_FLAGS, LOGS_OPTIONS, RM_FLAGS, RUN_FLAGS, RUN_OPTIONS, refuse
-from tui.tables import as_json, plan_text, table, terminal_width
+from tui.tables import as_json, plan_text, table
 
 _COMMAND = {"ignore_unknown_options": False, "allow_interspersed_args": False, "help_option_names": ["--help"]}
 
@@ -179,7 +179,7 @@ def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bo
     lost = _lost_leases(session, found)
     rows = [(item["ID"], item["Names"], item["Runtime"], item["Status"], _networks(row, lost) or "-", item["Ports"] or "-",
              item["Command"] or "-") for row, item in zip(found, fields, strict=True)]
-    click.echo(table(("CONTAINER ID", "NAME", "RUNTIME", "STATUS", "NETWORKS", "PORTS", "COMMAND"), rows, terminal_width()), nl=False)
+    click.echo(table(("CONTAINER ID", "NAME", "RUNTIME", "STATUS", "NETWORKS", "PORTS", "COMMAND"), rows), nl=False)
 
 
 def _lost_leases(session: Session, found: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

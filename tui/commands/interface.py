@@ -14,6 +14,7 @@ from tui.tables import as_json, size, table, terminal_width
 
 _HEADERS = ("WHERE", "NAME", "KIND", "STATE", "NETWORK", "VLANS", "MTU", "MAC", "RX", "TX", "ERRORS", "DROPS")
 _NUMBERS = ("MTU", "RX", "TX", "ERRORS", "DROPS")
+_WHOLE = ("WHERE", "NAME", *_NUMBERS)
 
 
 @click.command(cls=DockerCommand)
@@ -27,7 +28,7 @@ def interfaces(session: Session) -> None:
         return
     host = call(session.socket, "info", {})["namespace"]
     rows = sorted(_row(entry["link"], entry["counters"] or {}, host, entry.get("vlans", "")) for entry in found)
-    click.echo(table(_HEADERS, rows, terminal_width(), numbers=_NUMBERS), nl=False)
+    click.echo(table(_HEADERS, rows, terminal_width(), numbers=_NUMBERS, whole=_WHOLE), nl=False)
 
 
 def _row(link: Mapping[str, Any], counters: Mapping[str, int], host: int, vlans: str) -> tuple[str, ...]:

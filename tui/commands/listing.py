@@ -11,7 +11,7 @@ import click
 
 from protocol.names import display_text, suggestion
 from tui.docker_flags import Session
-from tui.tables import short_id, terminal_width
+from tui.tables import short_id
 
 HEADERS: Final = {
     "ID": "ID", "Names": "NAMES", "RunningFor": "CREATED", "CreatedAt": "CREATED AT", "Subnets": "SUBNETS", "Traits": "TRAITS",
@@ -125,7 +125,7 @@ def show_template(session: Session, rows: Sequence[Mapping[str, Any]], headers: 
     from tui.templates import render
 
     try:
-        text = render(session.template, rows, headers, terminal_width())
+        text = render(session.template, rows, headers)
     except InvalidValue as error:
         raise click.BadParameter(error.message, click.get_current_context(), param_hint="--format") from error
     click.echo(text, nl=False)

@@ -20,7 +20,7 @@ from tui.docker_flags import DockerCommand, Session, dry_run_option, format_opti
 from tui.not_docker import CREATE_FLAGS, CREATE_OPTIONS, refuse
 from tui.parent_words import about, reason
 from tui.subnets import pair
-from tui.tables import as_json, size, table, terminal_width
+from tui.tables import as_json, size, table
 
 
 @click.group()
@@ -148,7 +148,7 @@ def list_(session: Session, quiet: bool, filters: tuple[tuple[str, str], ...], n
     if show_template(session, fields, {**HEADERS, "ID": "NETWORK ID"}):
         return
     rows = [(row["ID"], row["Name"], row["Driver"], row["Scope"], row["Subnets"] or "-", row["Traits"] or "-") for row in fields]
-    click.echo(table(("NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNETS", "TRAITS"), rows, terminal_width()), nl=False)
+    click.echo(table(("NETWORK ID", "NAME", "DRIVER", "SCOPE", "SUBNETS", "TRAITS"), rows), nl=False)
 
 
 def _traits(row: Mapping[str, Any]) -> list[str]:
@@ -169,7 +169,7 @@ def inspect(session: Session, names: tuple[str, ...], firewall: bool) -> None:
         rules = [rule for name in names for rule in call(session.socket, "firewall.rules", {"network": name})]
         rows = [(rule["chain"], str(rule["packets"]), size(rule["bytes"]), rule["comment"]) for rule in rules]
         click.echo(as_json(rules) if session.format == "json" else
-                   table(("CHAIN", "PACKETS", "BYTES", "RULE"), rows, terminal_width(), numbers=("PACKETS", "BYTES")), nl=False)
+                   table(("CHAIN", "PACKETS", "BYTES", "RULE"), rows, numbers=("PACKETS", "BYTES")), nl=False)
         return
     found = call(session.socket, "network.inspect", {"names": names})
     if not show_template(session, found):
@@ -253,7 +253,7 @@ def parents(session: Session, driver: str, options: Sequence[tuple[str, str]]) -
         return
     links = msgspec.convert(found, list[ParentLink])
     cells = [(link.name, "no" if link.why else "yes", about(link) or "-", reason(link, "new")) for link in links]
-    click.echo(table(("NAME", "SERVES", "WHAT", "WHY NOT"), cells, terminal_width()), nl=False)
+    click.echo(table(("NAME", "SERVES", "WHAT", "WHY NOT"), cells), nl=False)
 
 
 @network.command("host-access", cls=DockerCommand)

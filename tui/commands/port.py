@@ -14,7 +14,7 @@ from tui.commands.names import complete_container
 from tui.commands.outcome import show_change
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pass_session
-from tui.tables import as_json, table, terminal_width
+from tui.tables import as_json, table
 
 _FIELDS = ("protocol", "host", "host_port", "port")
 
@@ -53,7 +53,7 @@ def _list_all(session: Session) -> None:
         return
     cells = [(row["container"], host_text(port_of(row)), f"{row['port']}/{row['protocol']}", row["address"], row["network"], _held(row))
              for row in rows]
-    click.echo(table(("CONTAINER", "HOST", "PORT", "ADDRESS", "NETWORK", "HELD"), cells, terminal_width()), nl=False)
+    click.echo(table(("CONTAINER", "HOST", "PORT", "ADDRESS", "NETWORK", "HELD"), cells), nl=False)
 
 
 def _held(row: Mapping[str, Any]) -> str:
