@@ -82,7 +82,8 @@ def _arrive_rules(network: Network) -> tuple[Rule, ...]:
     loopback = Match("ip daddr", ("127.0.0.0/8",))
     rules = [Rule((loopback,), "drop", _comment(network, "containers don't reach the host's loopback"))]
     if network.internal:
-        to_host = Match("fib daddr type", ("local",))  # where bridged packets are filtered too, its own come by here as well
+        # Where bridged packets are filtered too, its own come by here as well. A socket on all addresses hears the other kinds too.
+        to_host = Match("fib daddr type", ("local", "broadcast", "anycast", "multicast"))
         rules.append(Rule((to_host,), f"jump {RELAYED_CHAIN}", _comment(network, "internal, no published ports of others")))
     return tuple(rules)
 

@@ -142,6 +142,8 @@ class Neighbours:
                 await self.refresh()
             except NetdeckError as error:
                 log.warning("reading the firewall of others: %s", error.message)
+            except Exception:  # whoever asks has made a change, which stands whatever is read here
+                log.exception("reading the firewall of others")
 
     async def refresh(self) -> None:
         """Read now, and keep our rules in Docker's chain in step where they were allowed."""

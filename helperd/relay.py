@@ -172,10 +172,16 @@ class UdpPort:
             client = self._clients.get(key)
             if client is None:
                 packed = socket.inet_pton(self._sock.family, address[0].partition("%")[0])
-                if not self._serves(here[:16] if self._six else here[8:12], packed) or (client := self._new(key)) is None:
+                if not self._to_one(here) or not self._serves(here[:16] if self._six else here[8:12], packed) \
+                        or (client := self._new(key)) is None:
                     return
             self._room.used(self._number, client, self._loop.time())
             client.far.send(data)
+
+    def _to_one(self, here: bytes) -> bool:
+        """Whether a datagram was sent to an address of this host's, not to all on a link: of those the kernel names another as the
+        source of an answer, and none of those that came before it was asked (ip(7), IP_PKTINFO)."""
+        return here[:1] != b"\xff" if self._six else here[4:8] in (here[8:12], bytes(4))
 
     def _new(self, key: Key) -> Client | None:
         far = socket.socket(socket.AF_INET6 if ":" in self._target[0] else socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

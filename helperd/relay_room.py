@@ -23,15 +23,14 @@ class Room(Generic[Item]):
     def enter(self, port: int, item: Item, now: float) -> bool:
         """Whether there is room for one more, perhaps in the place of another."""
         own: OrderedDict[Item, float] = self._ports.get(port, OrderedDict())
-        if len(own) >= self.of_one:
-            if now - next(iter(own.values())) < self.stale:
+        if self._count >= self.most:
+            largest = max(self._ports, key=lambda number: len(self._ports[number]))
+            if len(self._ports[largest]) > len(own) + 1:
+                self._give_way(largest)
+        if len(own) >= self.of_one or self._count >= self.most:
+            if not own or now - next(iter(own.values())) < self.stale:
                 return False
             self._give_way(port)
-        elif self._count >= self.most:
-            largest = max(self._ports, key=lambda number: len(self._ports[number]))
-            if len(self._ports[largest]) <= len(own) + 1:
-                return False
-            self._give_way(largest)
         self._ports.setdefault(port, OrderedDict())[item] = now
         self._count += 1
         return True

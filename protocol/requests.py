@@ -230,8 +230,8 @@ class PortList(Request, frozen=True):
 
 class PortPublish(Request, frozen=True):
     """Publish ports of a running container, of any runtime, that is on a bridge network. `ports` are written as docker's ``-p``;
-    they lead within a family, so an address of the host in a family that the container has not is refused. Result:
-    ``{container, ports, warnings, plan}``; `ports` are maps of `protocol.model.Port`."""
+    into a family that the container has not, only tcp and udp lead. Result: ``{container, ports, warnings, plan}``; `ports` are
+    maps of `protocol.model.Port`."""
 
     container: Name
     ports: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=256)]

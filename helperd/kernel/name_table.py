@@ -256,6 +256,6 @@ def _rules(ports: tuple[int, int]) -> list[bytes]:
     rules += [("answers", _ANSWERS[protocol] + _equal(struct.pack("!H", port)) + _AS_53[protocol])
               for protocol, port in zip(_PROTOCOLS, ports, strict=True)]
     udp = ports[0]
-    rules.append(("answers", _REFUSALS + _equal(struct.pack("!H", udp)) + _COUNTER + _write(6, udp - 53) + _write(30, 53)))
+    rules.append(("answers", _REFUSALS + _equal(struct.pack("!H", udp)) + _COUNTER + _write(6, (udp - 53) % 0xFFFF) + _write(30, 53)))
     return [_string(_RULE_TABLE, NAME_TABLE) + _string(_RULE_CHAIN, chain) + attribute(_RULE_EXPRESSIONS | _NESTED, expressions)
             for chain, expressions in rules]

@@ -49,9 +49,13 @@ def ask(number, protocol, address, port, limit):
     try:
         with socket.socket(family, kind) as sock:
             sock.settimeout(limit)
-            sock.connect(target)
-            if kind == socket.SOCK_DGRAM:
-                sock.send(b"?")
+            if protocol == "all":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                sock.sendto(b"?", target)
+            else:
+                sock.connect(target)
+                if protocol == "udp":
+                    sock.send(b"?")
             found[number] = sock.recv(100).decode() or None
     except OSError as error:
         found[number] = None
@@ -71,7 +75,8 @@ def serve(host: SimulatedHost, netns: str, name: str, *ports: int) -> HostProces
 
 
 def ask(host: SimulatedHost, netns: str, tries: Sequence[Try], limit: float = 8.0, within: Sequence[str] = ()) -> list[Answer]:
-    """What each of `tries` is answered in the namespace ("" for the host itself), None without an answer in `limit` seconds.
+    """What each of `tries` is answered in the namespace ("" for the host itself), None without an answer in `limit` seconds. The
+    protocol "all" is udp where whoever answers may have another address than the one that was asked.
     `within`: a command that another one is run by, where the namespace has no name."""
     out = host.run([*within, sys.executable, "-c", _ASK], netns=netns, input=json.dumps([limit, tries]), timeout=60)
     found: list[Answer] = json.loads(out)

@@ -106,7 +106,15 @@ def test_no_port_lives_at_the_expense_of_another() -> None:
     room.leave(2, "b3")
     assert room.enter(3, "c3", 9) and not room.enter(3, "c4", 9)
     assert room.idle(8) == [(port, item) for port in (1, 2) for item in room.of(port)]
-    assert room.enter(1, "a6", 9) or len(room.of(1)) >= 3
+    assert not room.enter(1, "a6", 9) and len(room.of(1)) == 3
+
+
+def test_a_port_s_own_idle_connection_gives_way_where_all_is_full_and_all_ports_have_as_many() -> None:
+    gone: list[str] = []
+    room: Room[str] = Room(10, 6, 100.0, gone.append)
+    assert all(room.enter(port, f"{port}.{number}", port) for port in range(5) for number in range(2))
+    assert not room.enter(0, "0.2", 99) and gone == [], "none of them has been idle for long"
+    assert room.enter(0, "0.2", 100) and gone == ["0.0"] and room.of(0) == ["0.1", "0.2"]
 
 
 def test_the_loopback_is_for_this_host_alone() -> None:
