@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from drivers.bridge_uplink import uplink
 from drivers.driver import HostLink, HostView, Hung
 from drivers.objects import parse_mark
 from helperd.hung import hung, strangers
-from helperd.kernel.host_links import is_down, look_up
+from helperd.kernel.host_links import carries, look_up
 from helperd.subnets import HostAddress, HostRanges, HostRoute
 from helperd.world import World
 from protocol.model import Address, Link, Network, Route
@@ -164,9 +165,12 @@ class HostFacts:
 
     def warnings(self, network: Network) -> list[str]:
         """What of the host stops traffic of `network`, each with its remedy."""
-        if network.options.get("parent") and not network.made_link:
-            return [f"{network.link} is down, so nothing leaves by it: bring it up with ip link set {network.link} up"
-                    ] if is_down(network.link) else []
+        way = uplink(network) or (network.link if network.options.get("parent") and not network.made_link else "")
+        if way:
+            up, carrier = carries(way)
+            if not up and not uplink(network):  # an uplink is switched on with its network
+                return [f"{way} is down, so nothing leaves by it: bring it up with ip link set {way} up"]
+            return [] if carrier or not up else [f"{way} has no carrier, so nothing leaves by it: see to what is at its other end"]
         if network.driver != "bridge":
             return []
         told = []

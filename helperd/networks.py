@@ -18,10 +18,11 @@ from drivers.driver import Hung, find, parse_options
 from drivers.objects import HOST
 from drivers.parents import parent_names, sharers
 from drivers.unusable import problem, require_usable
+from drivers.vlans import filters
 from helperd.changes import NO_STRAYS, CallContext, Changes, Strays, place_of, way_into
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
-from helperd.kernel.link_kinds import MAY_BE_MISSING, ON_A_PARENT, require_kind
+from helperd.kernel.link_kinds import MAY_BE_MISSING, ON_A_PARENT, require_kind, require_vlan_filtering
 from helperd.network_health import NetworkHealth
 from helperd.plan import Step
 from helperd.store import Change
@@ -171,6 +172,9 @@ class Networks:
             kinds = {network.driver, *(str(step.object.__struct_config__.tag) for step in steps)} & MAY_BE_MISSING
             for kind in sorted(kinds, key=lambda kind: kind != network.driver):
                 await asyncio.to_thread(require_kind, kind, f"network {network.name} can't be made")
+            if filters(network):
+                bridges = [item.link for item in self._records.networks.values() if item.driver == "bridge"]
+                await asyncio.to_thread(require_vlan_filtering, bridges, f"network {network.name} can't be made")
             warnings = [*_without_effect(request, network), *self._beside_the_site(network), *await self._facts.warnings_now(network)]
             plan = self.plan(change, steps)
             if not request.dry_run:

@@ -43,14 +43,20 @@ def look_up(name: str) -> HostLinkNow | None:
                        state.loopback, state.vlan, addresses)
 
 
-def is_down(name: str) -> bool:
-    """Whether the link `name` of the process's own namespace is there and switched off. Every attach asks: 10 µs, where `look_up` takes a
-    hundred times that with many addresses."""
+def carries(name: str) -> tuple[bool, bool]:
+    """Whether the link `name` of the process's own namespace is switched on, and whether it has a carrier then; of one that is not there
+    nothing is known, and both are true. Every attach asks: 30 µs, where `look_up` takes far more with many addresses."""
     if len(name.encode()) >= 16:
-        return False
+        return True, True
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         try:
             answer = fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, struct.pack("=16s24x", name.encode()))
         except OSError:
-            return False
-    return not struct.unpack_from("=H", answer, 16)[0] & _IFF_UP
+            return True, True
+    if not struct.unpack_from("=H", answer, 16)[0] & _IFF_UP:
+        return False, False
+    try:
+        with open(f"/sys/class/net/{name}/carrier", "rb") as file:
+            return True, file.read(1) != b"0"
+    except OSError:
+        return True, True

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
+from pathlib import Path
 
 from helperd.kernel.link_messages import new_kind
 from helperd.kernel.namespaces import netlink_socket
 from helperd.kernel.netlink_batch import Refusal, one
-from helperd.kernel.step_errors import no_kind
+from helperd.kernel.step_errors import no_kind, no_vlan_filtering
 
 ON_A_PARENT = frozenset({"macvlan", "ipvlan"})
 MAY_BE_MISSING = ON_A_PARENT | {"vlan", "dummy"}
@@ -29,3 +31,14 @@ def require_kind(kind: str, doing: str) -> None:
         except Refusal as refusal:
             if refusal.number == errno.EOPNOTSUPP:
                 raise no_kind(_MODULES.get(kind, kind), doing) from refusal
+
+
+def require_vlan_filtering(bridges: Iterable[str], doing: str) -> None:
+    """Raise Unavailable, in the words `doing`, where bridges of this kernel can't keep VLANs apart, as far as one of `bridges` that is
+    there tells (net/bridge/br_sysfs_br.c)."""
+    for name in bridges:
+        settings = Path("/sys/class/net", name, "bridge")
+        if settings.is_dir():
+            if not (settings / "vlan_filtering").exists():
+                raise no_vlan_filtering(doing)
+            return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from drivers.commands import describe
-from drivers.objects import AnyObject, Dummy, Ipvlan, Macvlan, Vlan
+from drivers.objects import AnyObject, Bridge, Dummy, Ipvlan, Macvlan, Vlan
 from helperd.kernel.netlink_batch import Refusal
 from helperd.plan import Step
 from protocol.errors import Conflict, KernelRefused, NetdeckError, Unavailable
@@ -58,6 +58,13 @@ def no_kind(module: str, doing: str, **details: object) -> Unavailable:
                        "Ubuntu: linux-modules-extra of this kernel's version)", module=module, **details)
 
 
+def no_vlan_filtering(doing: str, **details: object) -> Unavailable:
+    """The error of what needs a bridge that keeps VLANs apart, where the kernel was built without."""
+    return Unavailable(f"{doing}: bridges of this kernel can't keep VLANs apart (it was built without CONFIG_BRIDGE_VLAN_FILTERING, which "
+                       "Debian's and Ubuntu's have). Leave -o vlan_filtering out, and make a network for each VLAN, with "
+                       "-o uplink=LINK.VLAN", **details)
+
+
 def refused(step: Step, refusal: Refusal | OSError) -> NetdeckError:
     """The error of a step that the kernel refused."""
     number = refusal.number if isinstance(refusal, Refusal) else refusal.errno or 0
@@ -66,6 +73,8 @@ def refused(step: Step, refusal: Refusal | OSError) -> NetdeckError:
     item = step.object
     if step.action == "create" and number == errno.EOPNOTSUPP and type(item) in _MODULES:
         return no_kind(_MODULES[type(item)][0], doing(step), object=describe(item))
+    if step.action == "create" and number == errno.EOPNOTSUPP and isinstance(item, Bridge) and item.vlan_filtering:
+        return no_vlan_filtering(doing(step), object=describe(item))
     if step.action == "create" and isinstance(item, Macvlan | Ipvlan) and number in (errno.EBUSY, errno.EINVAL):
         text += (f". The link {item.parent} can't carry it: it is a port of a bridge or bond, is not Ethernet, has a smaller MTU, or "
                  "carries a link of another kind (ipvlan, macvlan, macvlan in mode passthru) that netdeck did not make")

@@ -82,6 +82,10 @@ def test_the_doctor_says_what_a_mode_can_not_do_and_what_a_parent_lacks(lan: Run
         lan.call("doctor.fix", id="parent.pub")
     lan.host.run(found["commands"][0])
     until(lambda: set(doctor()) == {"limits.pub"})
+    lan.host.run("ip -n outside link set up0 down; ip netns add c2")
+    told = lan.call("network.connect", network="pub", container="netns:c2")["warnings"]
+    assert told[0] == "eth0 has no carrier, so nothing leaves by it: see to what is at its other end"
+    until(lambda: "has no carrier" in doctor().get("parent.pub", {"what": ""})["what"])
 
 
 @pytest.mark.req("M1")
@@ -356,5 +360,9 @@ def test_a_kernel_without_a_module_is_told(lan: RunningHelper) -> None:
         assert [row["name"] for row in lan.call("network.list")] == ["bridge", "host", "none"]
     else:
         lan.call("network.create", name="n", driver="ipvlan", options={"parent": "eth0"})
+    if "made" not in lan.host.run("ip link add probe type bridge vlan_filtering 1 && ip link del probe && echo made", check=False):
+        for dry_run in (True, False):
+            with pytest.raises(NetdeckError, match="network v can't be made: bridges of this kernel can't keep VLANs apart"):
+                lan.call("network.create", name="v", options={"vlan_filtering": "1"}, dry_run=dry_run)
     lan.call("network.create", name="m", driver="macvlan", options={"parent": "eth1"})
     assert set(links(lan)) == {"lo", "eth0", "eth1", "netdeck0"}, "the question makes no link"
