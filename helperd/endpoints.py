@@ -294,6 +294,15 @@ class Endpoints:
                         containers=(msgspec.structs.replace(container, networks=names, attached=bool(left)),))
         return self._ports.moved(change, container)[0]
 
+    def _not_connected(self, name: str, container: Container | None, network: Network) -> str:
+        if container is None:
+            members = sorted(self._records.containers[item.container].ref for item in self._records.endpoints_of(network=network.id))
+            return (f"no container {display_text(name)!r} is connected to network {network.name}: "
+                    + (f"its containers are {', '.join(members)}" if members else "it has none"))
+        others = [self._records.networks[item.network].name for item in self._records.endpoints_of(container=container.id)]
+        return (f"container {container.ref} is not connected to network {network.name}: "
+                + (f"it is connected to {', '.join(others)}" if others else "it is connected to no network of netdeck's"))
+
     async def disconnect(self, request: NetworkDisconnect, call: CallContext, stream: Stream) -> Any:
         async with self._changes.lock:
             network = self._records.network(request.network)
@@ -303,10 +312,7 @@ class Endpoints:
                 container = await self._known.stored(request.container)
             found = self._records.endpoints_of(network=network.id, container=container.id) if container else []
             if container is None or not found:
-                members = ", ".join(sorted(self._records.containers[item.container].ref
-                                           for item in self._records.endpoints_of(network=network.id))) or "none"
-                raise NotFound(f"container {request.container!r} is not connected to network {network.name}: "
-                               f"connected are {members}", name=request.container)
+                raise NotFound(self._not_connected(request.container, container, network), name=display_text(request.container))
             require_usable(find(self._records.drivers, network.driver))
             change = self.detachment(found, call.uid)
             left = {port for item in change.endpoints for port in item.ports}

@@ -37,7 +37,7 @@ from helperd.streaming import pump
 from helperd.streams import Stream
 from protocol.errors import Conflict, Forbidden, Gone, InUse, InvalidValue, KernelRefused, NetdeckError, NotFound, TooMuch
 from protocol.model import Container, Endpoint, Network
-from protocol.names import container_name, display_text, label_key
+from protocol.names import DEFAULT_NETWORK, container_name, display_text, label_key
 from protocol.ports import PortWish
 from protocol.requests import ContainerExec, ContainerKill, ContainerRemove, ContainerRun, ContainerStop
 
@@ -85,7 +85,7 @@ class Runs:
 
     def _chosen_networks(self, request: ContainerRun) -> tuple[str, list[Network]]:
         """(mode, networks) that the request asks for."""
-        found = [self._records.network(name) for name in request.networks or ("bridge",)]
+        found = [self._records.network("bridge" if name == DEFAULT_NETWORK else name) for name in request.networks or (DEFAULT_NETWORK,)]
         special = [item for item in found if item.driver in ("host", "none")]
         if special and len(found) > 1:
             raise InvalidValue(f"network {special[0].name} goes with no other network", field="networks", value=special[0].name)

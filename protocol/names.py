@@ -15,6 +15,7 @@ from protocol.errors import InvalidValue
 IFNAMSIZ = 16  # linux/if.h, with the closing NUL
 SHOWN = 40  # characters of a value that an error repeats
 NAME_RULE = "1 to 63 of A-Z a-z 0-9 _ . - and a letter or digit first"
+DEFAULT_NETWORK = "default"  # docker's word for the predefined network bridge
 ALIAS_RULE = "1 to 63 of A-Z a-z 0-9 _ . - not ending in . or -"
 _NETWORK = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _LINK = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
@@ -62,6 +63,9 @@ def _checked(pattern: re.Pattern[str], value: str, field: str, expected: str) ->
 
 def network_name(value: str) -> str:
     """`value` if it may name a network. Raises InvalidValue."""
+    if value == DEFAULT_NETWORK:
+        raise InvalidValue(f"network name {value!r} is not allowed: as in docker it means the predefined network bridge; choose another",
+                           field="network name", value=value)
     return _checked(_NETWORK, value, "network name", NAME_RULE)
 
 

@@ -65,9 +65,7 @@ class Doctor:
             raise Conflict(f"finding {finding.id} has changed since it was shown: look at it again", name=finding.id)
         if not request.dry_run:
             if not finding.automatic:
-                raise InvalidValue(f"{finding.id} is about what is not netdeck's, which it does not change. Do it by hand: "
-                                   + ("; ".join(finding.commands) or finding.remedy), field="id", value=finding.id,
-                                   commands=list(finding.commands))
+                raise InvalidValue(f"{finding.id}{by_hand(finding)}", field="id", value=finding.id, commands=list(finding.commands))
             await self._mend(finding, settings.get(finding.id, ()))
             left, _ = await self._look()
             if any(item.id == finding.id and item.severity != "notice" for item in left):
@@ -216,6 +214,19 @@ class Doctor:
             await self._neighbours.allow(())
             self._world.log("helper", "taken back", f"rules in {HOOK}", level="notice")
         return {"finding": finding, "dry_run": request.dry_run}
+
+
+_SHORT = 3  # commands that a line may repeat; of more it says where they are
+
+
+def by_hand(finding: Finding) -> str:
+    """Why a finding is not mended by netdeck, and who does what instead."""
+    if finding.severity == "notice" and not finding.commands:
+        return f": there is nothing to mend: {finding.why} {finding.remedy}"
+    ways = "; ".join(finding.commands) or finding.remedy
+    if len(finding.commands) > _SHORT:
+        ways = f"the {len(finding.commands)} commands that netdeck doctor shows with it"
+    return f" is about what is not netdeck's, which it does not change. Do it by hand: {ways}"
 
 
 _BY_REPAIR: Mapping[str, Callable[[Doctor], Any]] = {

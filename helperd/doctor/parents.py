@@ -114,7 +114,7 @@ def _limits(situation: Situation, network: Network) -> Iterator[Finding]:
             f"limits.{network.name}", "notice",
             f"what network {network.name} (driver {network.driver}, mode {mode}, on {display_text(network.link)}) can't do",
             "The kernel sets these limits, or the switch outside. None of them is a fault.",
-            "Nothing, where they don't matter.", details=details, networks=(network.name,))
+            "Where they don't matter there is nothing to do.", details=details, networks=(network.name,))
 
 
 def _limit_lines(situation: Situation, network: Network) -> Iterator[str]:

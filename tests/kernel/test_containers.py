@@ -77,6 +77,7 @@ def test_one_that_names_no_network_is_on_the_default_bridge(helper: RunningHelpe
     said = run(helper, "sh", "-c", f"ping -n -c 1 -W 2 {target} && ping -n -c 1 -W 2 192.0.2.1 && ip -j link")
     assert said.code == 0, said.out + said.errors
     assert links(said.out[said.out.index("[{"):]) == ["eth0", "lo"]
+    assert start(helper, "s2", "default")["networks"] == ["bridge"], "docker's word for it"
 
 
 @pytest.mark.req("B7", "D4")
@@ -133,7 +134,7 @@ def test_one_that_runs_is_connected_and_disconnected(helper: RunningHelper) -> N
     helper.call("network.disconnect", network="a", container="s1")
     said = Said(helper, "container.exec", container="s1", command=["sh", "-c", "ip -j link; cat /etc/hosts"])
     assert "eth1" not in said.out and "10.8.0.9" not in said.out
-    with pytest.raises(NotFound, match="not connected"):
+    with pytest.raises(NotFound, match="container s1 is not connected to network a: it is connected to bridge"):
         helper.call("network.disconnect", network="a", container="s1")
     # The last one may go too, and it can be attached again.
     helper.call("network.disconnect", network="bridge", container="s1")

@@ -11,9 +11,11 @@ import pytest
 
 from drivers.driver import builtin
 from helperd.doctor import drift, forwarding, parents, paths, ranges
+from helperd.doctor.doctor import by_hand
 from helperd.doctor.situation import Situation
 from helperd.kernel.adapters import Adapter, adapter
 from helperd.subnets import Cut, HostRanges
+from protocol.findings import Finding
 from protocol.model import Link, Network, Plan, Subnet
 
 NETWORK = Network("n1", "web", "bridge", 1.0, (Subnet("10.1.0.0/24", "10.1.0.1"),), {"mtu": "1500"}, link="br-web")
@@ -27,6 +29,15 @@ def situation(**changes: Any) -> Situation:
         "sysctl": lambda name, link: "1" if "rp_filter" not in name else "0", "ranges": HostRanges(), "leases": lambda network: {},
         "pools": {4: (Cut(ipaddress.ip_network("10.0.0.0/8"), 24),)}, **changes}
     return Situation(**fields)
+
+
+def test_what_netdeck_does_not_mend_is_left_to_whom_it_is_of() -> None:
+    notice = Finding("limits.pub", "notice", "what pub can't do", "None of them is a fault.", "There is nothing to do.")
+    assert by_hand(notice) == ": there is nothing to mend: None of them is a fault. There is nothing to do."
+    theirs = Finding("drops", "error", "drops", "why", "Let it pass.", commands=("nft one", "nft two"))
+    assert by_hand(theirs).endswith("Do it by hand: nft one; nft two")
+    many = msgspec.structs.replace(theirs, commands=tuple(f"nft {number}" for number in range(20)))
+    assert by_hand(many).endswith("Do it by hand: the 20 commands that netdeck doctor shows with it")
 
 
 def test_a_healthy_host_has_no_findings() -> None:

@@ -68,6 +68,11 @@ def test_bytes_from_the_kernel_become_text_that_can_be_sent_and_shown(raw: bytes
     assert display_text(text).isprintable()
 
 
+def test_dockers_word_for_the_default_bridge_is_no_name_for_another() -> None:
+    with pytest.raises(InvalidValue, match="it means the predefined network bridge"):
+        network_name("default")
+
+
 @given(st.text(string.printable, max_size=64))
 def test_plain_bytes_stay_as_they_are(text: str) -> None:
     assert decode_kernel_text(text.encode()) == text
