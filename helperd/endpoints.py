@@ -37,6 +37,7 @@ from protocol.requests import NetworkConnect, NetworkDisconnect
 
 Last = dict[tuple[str, str], str]
 _TRIES = 16  # times that other addresses are taken, each with eight that are asked for, until it is enough
+_ROUNDS = 64  # of eight addresses, for which a container may come after others that came with it
 _ETHERNET, _BESIDE_ENGINES = "eth", "nd"
 _ENGINES = frozenset({"docker", "podman", "containerd", "kubernetes"})
 
@@ -139,6 +140,11 @@ def _draft(wish: Wish) -> Endpoint:
     return with_vlans(Endpoint(id="", network=wish.network.id, container=""), wish.network, wish.vlans, wish.untagged)
 
 
+def _from_pools(wish: Wish) -> set[int]:
+    """The families in which the endpoint gets addresses that netdeck chooses."""
+    return {family for family, asked in ((4, wish.ip), (6, wish.ip6)) if not asked and wish.network.ipam != DHCP}
+
+
 class Endpoints:
     """The operations on endpoints, and the planning of attachments that `run` shares with them."""
 
@@ -230,19 +236,38 @@ class Endpoints:
 
     async def _held_by_others(self, wish: Wish, draft: Endpoint) -> bool:
         named = [prefix.partition("/")[0] for prefix in draft.addresses if (wish.ip6 if ":" in prefix else wish.ip)]
-        pools = {family for family, asked in ((4, wish.ip), (6, wish.ip6)) if not asked}
         found, another = await asyncio.gather(
-            self._probes.named(wish.network, draft, named), self._probes.of_pool(wish.network, draft, pools))
+            self._probes.named(wish.network, draft, named), self._probes.of_pool(wish.network, draft, _from_pools(wish)))
         return bool(found) or another
+
+    @contextlib.asynccontextmanager
+    async def once_asked(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> AsyncIterator[None]:
+        """The lock of changes, once all addresses that `wishes` get now were asked for on their sites: others may have got those that
+        `ready` asked for. Raises Conflict."""
+        for _ in range(_ROUNDS):
+            async with self._changes.lock:
+                if not self._unasked(container, wishes, inside):
+                    yield
+                    return
+            await self._free_drafts(container, wishes, inside)
+        names = ", ".join(wish.network.name for wish in wishes)
+        raise Conflict(f"others took or answered for the addresses that {container.ref} could get on {names}, {_ROUNDS} times in a row, "
+                       "while they were asked for: try again, or name a free address with --ip", with_=names)
+
+    def _unasked(self, container: Container, wishes: Sequence[Wish], inside: Inside) -> bool:
+        if not any(asks(wish.network) for wish in wishes):
+            return False
+        endpoints, _ = self.wanted(container, wishes, inside)
+        return any(self._probes.unasked(wish.network, item, _from_pools(wish)) for wish, item in zip(wishes, endpoints, strict=True))
 
     async def connect(self, request: NetworkConnect, call: CallContext, stream: Stream) -> Any:
         network = self._records.network(request.network)
         wish = Wish(network, request.ip, request.ip6, request.aliases, request.mac_address, request.vlans, request.untagged)
         if request.dry_run or not needs_others(network):
-            return await self._connect(request, call, wish)
+            return await self._connect(request, call, wish, self._changes.lock)
         container, inside = await self._able(request.container)
         async with self.ready(container, (wish,), inside) as wishes:
-            return await self._connect(request, call, wishes[0])
+            return await self._connect(request, call, wishes[0], self.once_asked(container, wishes, inside))
 
     async def _able(self, name: str) -> tuple[Container, Inside]:
         """A container that can be on networks, and what it has."""
@@ -256,8 +281,9 @@ class Endpoints:
                                "start it without --network " + container.mode, field="container", value=container.ref)
         return container, await self._known.inside(container)
 
-    async def _connect(self, request: NetworkConnect, call: CallContext, wish: Wish) -> Any:
-        async with self._changes.lock:
+    async def _connect(self, request: NetworkConnect, call: CallContext, wish: Wish,
+                       lock: contextlib.AbstractAsyncContextManager[None]) -> Any:
+        async with lock:
             network = self._records.network(request.network)
             if wish.lease is not None and network.id != wish.network.id:
                 raise Conflict(f"network {network.name} became another one meanwhile", name=network.name, with_=network.name)

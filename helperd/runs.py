@@ -196,7 +196,7 @@ class Runs:
                       call: CallContext, shared: Container | None) -> Container:
         """Connect the sandbox to its networks and write it down as running. One that shares another's has no namespace of its own."""
         names = tuple(wish.network.name for wish in wishes) or (f"{PREFIX}{shared.ref}" if shared is not None else container.mode,)
-        async with self._endpoints.ready(container, wishes, NEW) as wishes, self._changes.lock:
+        async with self._endpoints.ready(container, wishes, NEW) as wishes, self._endpoints.once_asked(container, wishes, NEW):
             for wish in wishes:
                 if wish.network.id not in self._records.networks:
                     raise NotFound(f"network {wish.network.name} was removed while the container started", name=wish.network.name)

@@ -13,7 +13,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 from drivers.parsed import address_of, family_of, network_of
 from drivers.vlans import site_vlan
@@ -37,6 +38,10 @@ _MOST = 4096  # answers and silences that are kept
 Key = tuple[str, int, str]  # link, VLAN, address
 
 
+def _own(endpoint: Endpoint, families: Collection[int]) -> list[str]:
+    return [prefix.partition("/")[0] for prefix in endpoint.addresses if family_of(prefix) in families]
+
+
 def asks(network: Network) -> bool:
     """Whether addresses of `network` are on a wire of the site on which others can be asked for them."""
     options = network.options
@@ -51,6 +56,7 @@ class SiteProbes:
         self._records, self._world = records, world
         self._held: dict[Key, tuple[str, float]] = {}  # who answered, and when
         self._silent: dict[Key, float] = {}
+        self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()  # link, VLAN → who asks there
         self._behind: set[asyncio.Task[None]] = set()
 
     def held(self, network: Network, endpoint: Endpoint) -> Mapping[str, str]:
@@ -71,6 +77,7 @@ class SiteProbes:
             self._held.pop((link, vlan, address), None)
         question = self._question(network, link, vlan, wanted)
         asking = asyncio.ensure_future(question.ask(_NAMED))
+        asking.add_done_callback(self._done)
         answered = asyncio.ensure_future(question.all_found.wait())
         try:
             await asyncio.wait((asking, answered), return_when=asyncio.FIRST_COMPLETED)
@@ -81,30 +88,43 @@ class SiteProbes:
             await asyncio.gather(asking, answered, return_exceptions=True)
         return question.found
 
-    async def of_pool(self, network: Network, endpoint: Endpoint, families: Collection[int]) -> bool:
-        """Ask for the addresses that the endpoint would get from the pools of `families`, and the next. Whether it must get another."""
-        vlan = site_vlan(network, endpoint)
-        own = [prefix.partition("/")[0] for prefix in endpoint.addresses if family_of(prefix) in families]
+    def unasked(self, network: Network, endpoint: Endpoint, families: Collection[int]) -> bool:
+        """Whether the endpoint has addresses from the pools of `families` that nobody was asked for in the last minute."""
+        vlan, own = site_vlan(network, endpoint), _own(endpoint, families)
         if vlan is None or not own or not asks(network):
             return False
         link, since = wire_of(network), time.monotonic() - _HOLDS
-        if any(self._silent.get((link, vlan, address), -math.inf) < since for address in own):
-            wanted = [item for address in own for item in self._from(network, address)]
-            question = self._question(network, link, vlan, wanted)
-            asking = asyncio.ensure_future(question.ask(_POOL))
-            self._behind.add(asking)
-            asking.add_done_callback(self._done)
-            sent = asyncio.ensure_future(question.sent.wait())
-            await asyncio.wait((asking, sent), timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-            sent.cancel()
-            await asyncio.wait((asking,), timeout=_INSTANT)
-            question.listen()  # what came while this process had no turn
-            if not asking.done():
-                moment = time.monotonic()
-                for key in [(link, vlan, item) for item in wanted if item not in question.found]:
-                    self._silent[key] = moment
-                    self._held.pop(key, None)
+        return any(self._silent.get((link, vlan, address), -math.inf) < since for address in own)
+
+    async def of_pool(self, network: Network, endpoint: Endpoint, families: Collection[int]) -> bool:
+        """Ask for the addresses that the endpoint would get from the pools of `families`, and the next. Whether it must get another."""
+        vlan, own = site_vlan(network, endpoint), _own(endpoint, families)
+        if vlan is None or not own or not asks(network):
+            return False
+        link = wire_of(network)
+        turn = self._turns.setdefault((link, vlan), asyncio.Lock())
+        async with turn:  # of a row of containers that come at once, one asks for all
+            if self.unasked(network, endpoint, families):
+                await self._ask_ahead(network, link, vlan, own)
+        since = time.monotonic() - _HOLDS
         return any(self._held.get((link, vlan, address), ("", -math.inf))[1] >= since for address in own)
+
+    async def _ask_ahead(self, network: Network, link: str, vlan: int, own: Sequence[str]) -> None:
+        wanted = [item for address in own for item in self._from(network, address)]
+        question = self._question(network, link, vlan, wanted)
+        asking = asyncio.ensure_future(question.ask(_POOL))
+        self._behind.add(asking)
+        asking.add_done_callback(self._done)
+        sent = asyncio.ensure_future(question.sent.wait())
+        await asyncio.wait((asking, sent), timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+        sent.cancel()
+        await asyncio.wait((asking,), timeout=_INSTANT)
+        question.listen()  # what came while this process had no turn
+        moment = time.monotonic()
+        asked = own if asking.done() else wanted  # where there is no asking, the endpoint takes its own as they are
+        for key in [(link, vlan, item) for item in asked if item not in question.found]:
+            self._silent[key] = moment
+            self._held.pop(key, None)
 
     def _done(self, asking: asyncio.Task[None]) -> None:
         self._behind.discard(asking)

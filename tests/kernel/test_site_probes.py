@@ -145,3 +145,27 @@ def test_what_was_heard_counts_for_a_minute(host: SimulatedHost, tmp_path: Path,
             return [*got, *[await connect(number) for number in (1, 2, 3)]]
 
     assert host.call(inside) == [f"192.168.1.{last}/24" for last in (128, 129, 130, 131)]
+
+
+@pytest.mark.req("I14")
+def test_of_many_that_come_at_once_each_gets_an_address_that_was_asked_for(host: SimulatedHost, tmp_path: Path) -> None:
+    neighbour(Lan(host), "printer", "192.168.1.138/24")
+    for number in range(14):
+        host.add_namespace(f"y{number}")
+
+    async def inside() -> list[list[str]]:
+        async with core_in(tmp_path) as core:
+            subnet = SubnetRequest("192.168.1.0/24", gateway="192.168.1.1", ip_range="192.168.1.128/27")
+            await do(core, NetworkCreate(name="pub", driver="macvlan", options={"parent": "eth0"}, subnets=(subnet,)))
+
+            async def connect(*numbers: int) -> list[str]:
+                done = await asyncio.gather(*(do(core, NetworkConnect(network="pub", container=f"netns:y{n}")) for n in numbers))
+                return sorted(item["endpoint"].addresses[0] for item in done)
+
+            on_the_wire = await connect(*range(12))
+            await asyncio.to_thread(subprocess.run, "ip link set eth0 down", shell=True, check=True)
+            core.probes._silent.clear()
+            return [on_the_wire, await connect(12, 13)]
+
+    assert host.call(inside) == [[f"192.168.1.{last}/24" for last in lasts] for lasts in (
+        (*range(128, 138), 139, 140), (141, 142))], "those of them that were not asked for at first; without a wire as they are"
