@@ -7,6 +7,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from tui.network_words import ROUTE_CHOICE
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _AGAIN: Final = "a container that has ended stays ended, and its addresses and ports are free: netdeck run makes a new one"
@@ -42,6 +44,11 @@ _USER: Final = "a container runs as you, with no privilege gained"
 _LIMITS: Final = "netdeck separates networks and limits nothing else: sh -c 'ulimit -v KILOBYTES; exec COMMAND' limits a command"
 _BESIDE: Final = "netdeck run -d --network container:NAME COMMAND runs one in the background, in the same network"
 
+_DEVICES: Final = "a container has this host's devices, as you may use them; with --rootfs DIR only null, zero, random and their like"
+_LINK_LOCAL: Final = "--ip and --ip6 choose addresses of the network; the kernel gives each link one of fe80::/10 where IPv6 is on"
+_NEWEST: Final = "netdeck ps -a --format '{{.CreatedAt}} {{.Names}}' | sort has the newest last"
+_NO_SIZE: Final = "a container has this host's files, or those of its --rootfs DIR, and none of its own whose size could be told"
+
 RUN_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
     ("-v", "--volume", "--mount"): _FILES,
     ("--volumes-from", "--tmpfs"): _FILES,
@@ -54,12 +61,24 @@ RUN_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
     ("-a", "--attach"): "without -d the output is shown; -i gives it your input",
     ("--ip-range", "--subnet"): "these belong to the network: netdeck network create",
     ("--sysctl",): "as root, while it runs: nsenter --net=$(netdeck inspect -f '{{.NetworkSettings.SandboxKey}}' NAME) sysctl -w KEY=VALUE",
+    ("--device",): _DEVICES,
+    ("--gpus", "--device-cgroup-rule"): _DEVICES,
+    ("--log-driver", "--log-opt"): "the last 64 KiB of output are kept for netdeck logs; sh -c 'exec COMMAND > FILE' keeps all of it",
+    ("--stop-signal",): "netdeck kill -s SIGNAL NAME sends it; netdeck stop sends TERM, and KILL where that doesn't end it",
+    ("--stop-timeout",): "netdeck stop -t SECONDS NAME",
+    ("--health-cmd", "--health-interval", "--health-retries", "--health-timeout", "--health-start-period", "--health-start-interval"):
+        "netdeck exec NAME COMMAND looks whether it is well, as often as you call it",
+    ("--cidfile",): "netdeck run -d prints the id: netdeck run -d … > FILE",
+    ("--link-local-ip",): _LINK_LOCAL,
+    ("--label-file",): "give each with -l NAME=VALUE",
+    ("--detach-keys",): "they are ctrl-p ctrl-q",
     ("--ipc", "--pid", "--uts"): "a container has these to itself, as docker gives it without the option: leave it out",
 }
 #: Flags of docker's, which take no value.
 RUN_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
     ("--privileged",): _USER,
     ("--read-only",): _FILES,
+    ("--no-healthcheck",): "there is none: leave it out",
     ("--init",): "the command is process 1 of its container: sh -c 'COMMAND; exit $?' puts a shell there, which reaps",
 }
 EXEC_FLAGS: Final[Mapping[tuple[str, ...], str]] = {("-d", "--detach"): _BESIDE, ("--privileged",): _USER}
@@ -73,6 +92,21 @@ LOGS_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
 }
 LOGS_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
     ("-t", "--timestamps", "--details"): "output is kept without times: netdeck logs -f CONTAINER | ts adds them as it comes",
+}
+PS_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {("-n", "--last"): _NEWEST}
+PS_FLAGS: Final[Mapping[tuple[str, ...], str]] = {("-l", "--latest"): _NEWEST, ("-s", "--size"): _NO_SIZE}
+INSPECT_FLAGS: Final[Mapping[tuple[str, ...], str]] = {("-s", "--size"): _NO_SIZE}
+STOP_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
+    ("-s", "--signal"): "stop sends TERM, and KILL after -t SECONDS: netdeck kill -s SIGNAL NAME sends another",
+}
+CONNECT_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
+    ("--link",): "containers of one network know each other by name, --alias gives this one another; netdeck run has --link",
+    ("--driver-opt",): "options belong to the network: netdeck network create -o, network update -o",
+    ("--gw-priority",): ROUTE_CHOICE,
+    ("--link-local-ip",): _LINK_LOCAL,
+}
+PRUNE_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
+    ("--filter",): "netdeck network rm $(netdeck network ls -q -f KEY=VALUE) removes those; one that is in use stays",
 }
 RM_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
     ("-v", "--volumes"): "there are no volumes: nothing more is to be removed",

@@ -17,6 +17,7 @@ from tests.running_lab import NETDECK, environment
 from tui.cli import COMMANDS, root, run
 from tui.commands.network import matches
 from tui.moments import seconds_since_epoch
+from tui.network_words import Asked, spelled_out
 from tui.raw_terminal import DetachScanner
 from tui.subnets import pair
 
@@ -55,6 +56,13 @@ def test_the_workstation_is_not_drawn_where_nobody_looks(arguments: list[str]) -
         (["exec", "-d", "shop", "true"], "no option -d or --detach: netdeck run -d --network container:NAME"),
         (["run", "--privileged", "true"], "no option --privileged: a container runs as you"),
         (["network", "create", "--attachable", "n"], "no option --attachable: every container may join"),
+        (["ps", "-n", "3"], "no option -n or --last: netdeck ps -a --format"),
+        (["ps", "-s"], "no option -s or --size: a container has this host's files"),
+        (["inspect", "-s", "shop"], "no option -s or --size: a container has this host's files"),
+        (["network", "connect", "--gw-priority", "1", "web", "shop"], "no option --gw-priority: the default route is by"),
+        (["run", "--stop-signal", "INT", "true"], "no option --stop-signal: netdeck kill -s SIGNAL"),
+        (["stop", "--signal", "INT", "shop"], "netdeck kill -s SIGNAL NAME sends another"),
+        (["network", "prune", "--filter", "label=x"], "no option --filter: netdeck network rm $("),
         (["start", "shop"], "no command 'start': a container that has ended stays ended"),
         (["images"], "no command 'images': netdeck has no images"),
         (["run", "-d", "-v", "/srv:/srv", "true"], "no option -v or --volume or --mount: a container has this host's files"),
@@ -209,6 +217,30 @@ def test_an_aux_name_is_used_once_in_a_subnet() -> None:
 def test_filters_of_network_ls(filters: list[tuple[str, str]], passes: bool) -> None:
     row = {"id": "abcdef", "name": "web", "driver": "bridge", "labels": {"stage": "test"}, "predefined": False}
     assert matches(row, filters) is passes
+
+
+def test_a_network_of_run_in_dockers_long_form() -> None:
+    plain = Asked(("web", "container:db"), None, None, None, ("a",))
+    assert spelled_out(plain) == plain
+    asked = Asked(("name=web,ip=10.20.0.50,ip6=fd00::5,mac-address=02:00:00:00:00:05,alias=b,alias=c",), None, None, None, ("a",))
+    assert spelled_out(asked) == Asked(("web",), "10.20.0.50", "fd00::5", "02:00:00:00:00:05", ("a", "b", "c"))
+    assert spelled_out(Asked(("name=web,ip=10.20.0.50", "name=db"), None, None, None, ())).networks == ("web", "db")
+
+
+@pytest.mark.parametrize(("networks", "ip", "said"), [
+    (["name=web,ipp=1"], None, r"'ipp=1' is not understood \(did you mean 'ip'\?\): expected KEY=VALUE,… with name, ip"),
+    (["name=web,ip="], None, "'ip=' is not understood: expected"),
+    (["name=web,db"], None, "'db' is not understood"),
+    (["ip=10.0.0.2"], None, "names no network: expected name=NET"),
+    (["name=web,name=db"], None, "name is given twice"),
+    (["name=web,ip=10.0.0.2"], "10.0.0.3", "ip is given by --ip and by --network name=…,ip=…: give it once"),
+    (["web", "name=db,ip=10.0.0.2"], None, "only the first can be given addresses. .* netdeck network connect --ip 10.0.0.2 db CONTAINER"),
+    (["name=web,alias=x", "db"], None, "an alias holds in all of them"),
+    (["name=web,gw-priority=1"], None, "there is no gw-priority: the default route"),
+])
+def test_what_the_long_form_can_not_be(networks: list[str], ip: str | None, said: str) -> None:
+    with pytest.raises(InvalidValue, match=said):
+        spelled_out(Asked(tuple(networks), ip, None, None, ()))
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_completion_knows_networks_and_containers(module_lab: Lab) -> None:
 @pytest.mark.req("W8")
 def test_the_words_of_docker_that_look(module_lab: Lab) -> None:
     network = module_lab.netdeck("network", "create", "--subnet", "10.77.0.0/24", "looked-at").stdout.strip()
-    module_lab.netdeck("run", "-d", "--name", "looker", "--network", "looked-at", "--entrypoint", "sleep", "600")
+    module_lab.netdeck("run", "-d", "--name", "looker", "--network", "name=looked-at,ip=10.77.0.9", "--entrypoint", "sleep", "600")
     assert module_lab.netdeck("network", "ls", "-f", "name=looked", "--format", "{{.ID}} {{.Name}} {{.Scope}}", "--no-trunc").stdout == (
         f"{network} looked-at local\n")
     assert module_lab.netdeck("ps", "-f", "name=looker", "--format", "table {{.Names}}\\t{{.Networks}}").stdout.splitlines() == [
@@ -166,6 +166,8 @@ def test_the_words_of_docker_that_look(module_lab: Lab) -> None:
     assert (told.stdout, "no container and no network 'nothing'" in told.stderr) == ("looked-at\nlooker\n", True)
     path = "{{.NetworkSettings.Networks.looked-at.Gateway}}"
     assert module_lab.netdeck("inspect", "--type", "container", "-f", path, "looker").stdout == "10.77.0.1\n"
+    path = "{{.NetworkSettings.Networks.looked-at.IPAddress}}"
+    assert module_lab.netdeck("inspect", "-f", path, "looker").stdout == "10.77.0.9\n"
     assert "no field 'nmae'" in module_lab.netdeck("network", "inspect", "-f", "{{.nmae}}", "looked-at", code=2).stderr
     assert module_lab.ask("version", "--format", "json")["Server"]["Protocol"] == 1
     assert module_lab.ask("info", "--format", "json")["ContainersRunning"] >= 1

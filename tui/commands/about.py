@@ -15,6 +15,7 @@ from tui.commands.listing import show_template
 from tui.commands.names import complete_anything, tell_error
 from tui.connection import call, socket_path
 from tui.docker_flags import DockerCommand, Session, pass_session, template_option
+from tui.not_docker import INSPECT_FLAGS, refuse
 from tui.tables import as_json
 
 _KINDS = ("container", "network")
@@ -23,6 +24,7 @@ _KINDS = ("container", "network")
 @click.command(cls=DockerCommand)
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_anything)
 @click.option("--type", "kind", type=click.Choice(_KINDS), help="Look only among these. [default: both]")
+@refuse({}, INSPECT_FLAGS)
 @template_option("-f")
 @pass_session
 def inspect(session: Session, kind: str | None, names: tuple[str, ...]) -> int:

@@ -16,7 +16,20 @@ from tui.commands.names import complete_own_container, complete_run_network, eac
 from tui.commands.port import port_of
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session, template_option
-from tui.not_docker import EXEC_FLAGS, EXEC_OPTIONS, LOGS_FLAGS, LOGS_OPTIONS, RM_FLAGS, RUN_FLAGS, RUN_OPTIONS, refuse
+from tui.network_words import Asked, spelled_out
+from tui.not_docker import (
+    EXEC_FLAGS,
+    EXEC_OPTIONS,
+    LOGS_FLAGS,
+    LOGS_OPTIONS,
+    PS_FLAGS,
+    PS_OPTIONS,
+    RM_FLAGS,
+    RUN_FLAGS,
+    RUN_OPTIONS,
+    STOP_OPTIONS,
+    refuse,
+)
 from tui.tables import as_json, plan_text, table
 
 _COMMAND = {"ignore_unknown_options": False, "allow_interspersed_args": False, "help_option_names": ["--help"]}
@@ -51,7 +64,7 @@ def _environment(words: Sequence[str]) -> dict[str, str]:
               help="A line of its /etc/hosts; the IP host-gateway is this host's address on the default bridge.")
 @click.option("--network", "--net", "networks", multiple=True, metavar="NET", shell_complete=complete_run_network,
               help="A network: bridge, host, none or one of yours; can be given again; or container:NAME, to share that one's. "
-              "[default: bridge]")
+              "Or docker's long form: name=NET,ip=IP,ip6=IP,mac-address=MAC,alias=NAME. [default: bridge]")
 @click.option("--ip", metavar="IP", help="Its IPv4 address on the first network.")
 @click.option("--ip6", metavar="IP", help="Its IPv6 address on the first network.")
 @click.option("--mac-address", metavar="MAC", help="Its MAC address on the first network.")
@@ -88,10 +101,11 @@ def run(
         command = (entrypoint, *command)
     if not command:
         raise click.UsageError("Missing argument 'COMMAND...'", click.get_current_context())
+    asked = spelled_out(Asked(networks, ip, ip6, mac_address, aliases))
     arguments: dict[str, Any] = {
-        "command": command, "name": name, "networks": networks, "ip": ip, "ip6": ip6, "mac_address": mac_address,
+        "command": command, "name": name, "networks": asked.networks, "ip": asked.ip, "ip6": asked.ip6, "mac_address": asked.mac_address,
         "vlans": vlans, "untagged": untagged,
-        "aliases": aliases, "publish": publish, "publish_all": publish_all, "expose": expose, "hostname": hostname,
+        "aliases": asked.aliases, "publish": publish, "publish_all": publish_all, "expose": expose, "hostname": hostname,
         "dns": dns, "dns_search": dns_search, "dns_options": dns_options, "extra_hosts": extra_hosts,
         "env": _environment(env), "workdir": workdir, "labels": dict(labels),
         "rootfs": None if rootfs is None else os.path.abspath(rootfs), "auto_remove": auto_remove, "links": links,
@@ -154,6 +168,7 @@ def logs(session: Session, follow: bool, tail: str, name: str) -> None:
 @click.option("--no-trunc", is_flag=True, help="Whole ids and commands.")
 @click.option("-f", "--filter", "filters", multiple=True, callback=pairs, metavar="KEY=VALUE",
               help="name=PART, id=PREFIX, status=running|exited, label=KEY[=VALUE], network=NAME, runtime=NAME.")
+@refuse(PS_OPTIONS, PS_FLAGS)
 @template_option()
 @pass_session
 def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bool, filters: tuple[tuple[str, str], ...]) -> None:
@@ -203,6 +218,7 @@ def _networks(row: Mapping[str, Any], lost: Mapping[str, Sequence[str]]) -> str:
 @click.command(cls=DockerCommand)
 @click.option("-t", "--time", "--timeout", "timeout", type=click.FloatRange(0, 3600), default=10.0, show_default=True,
               metavar="SECONDS", help="How long it may take before it is killed.")
+@refuse(STOP_OPTIONS)
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_own_container)
 @format_option
 @pass_session

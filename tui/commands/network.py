@@ -17,7 +17,7 @@ from tui.commands.names import complete_container, complete_driver, complete_net
 from tui.commands.outcome import show_change
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session, template_option
-from tui.not_docker import CREATE_FLAGS, CREATE_OPTIONS, refuse
+from tui.not_docker import CONNECT_OPTIONS, CREATE_FLAGS, CREATE_OPTIONS, PRUNE_OPTIONS, refuse
 from tui.parent_words import about, reason
 from tui.subnets import pair
 from tui.tables import as_json, size, table
@@ -207,6 +207,7 @@ def rm(session: Session, names: tuple[str, ...], force: bool, dry_run: bool) -> 
 @click.option("--vlan", "vlans", multiple=True, metavar="VLANS", help="Its VLANs on a bridge with vlan_filtering: 10 alone untagged, "
               "20,30-40 tagged.")
 @click.option("--untagged", type=click.IntRange(1, 4094), metavar="VLAN", help="The VLAN of its frames without a tag.")
+@refuse(CONNECT_OPTIONS)
 @dry_run_option
 @format_option
 @pass_session
@@ -280,6 +281,7 @@ def host_access(session: Session, name: str, state: str, ip: str | None, ip6: st
 
 @network.command(cls=DockerCommand)
 @click.option("-f", "--force", is_flag=True, help="Don't ask.")
+@refuse(PRUNE_OPTIONS)
 @dry_run_option
 @format_option
 @pass_session
