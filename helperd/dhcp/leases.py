@@ -77,7 +77,7 @@ class Leases:
         self._hopes: dict[str, tuple[Lessee, asyncio.Future[Terms]]] = {}
         self._limits: dict[str, asyncio.Timeout] = {}  # of those that wait
         self._refusals: dict[str, str] = {}
-        self._held: set[str] = set()  # ids that the process has been told of
+        self._held: dict[str, str] = {}  # ids that the process has been told of → the wire
         self._news: asyncio.Queue[News] = asyncio.Queue()
         self._latest: dict[str, News] = {}  # endpoint → the last of them that does not hold yet
         self._declined: dict[str, asyncio.TimerHandle] = {}  # endpoint → when it looks for a lease again
@@ -178,14 +178,21 @@ class Leases:
         self._latest.pop(endpoint, None)
         if endpoint in self._declined:
             self._declined.pop(endpoint).cancel()
-        if endpoint in self._held:
-            self._held.discard(endpoint)
+        if self._held.pop(endpoint, None) is not None:
             self.process.post(LesseeGone(endpoint, declined))
 
     def settle(self, endpoint: str) -> None:
         """After a change: what it had is given back unless there is such an endpoint."""
         if endpoint not in self._records.endpoints:
             self.drop(endpoint)
+        self._close_unneeded()
+
+    def _close_unneeded(self) -> None:
+        needed = {*self._held.values(), *(lessee.wire for lessee, _ in self._hopes.values())}
+        for network in self._records.networks.values():
+            if network.ipam == DHCP:
+                needed.update(wire_id(network, item) for item in self._records.endpoints_of(network=network.id))
+        self._wires.only(needed)
 
     # What the process is told
 
@@ -201,7 +208,7 @@ class Leases:
         return Lessee(endpoint.id, wire, mac, hostname, identity, _terms(lease), max(0.0, time.time() - lease.obtained))
 
     def _tell(self, lessee: Lessee) -> None:
-        self._held.add(lessee.id)
+        self._held[lessee.id] = lessee.wire
         self.process.post(lessee)
 
     def _everything(self) -> None:
@@ -241,8 +248,8 @@ class Leases:
             if lessee.wire.partition(".")[0] in change.drop_networks and not hope.done():
                 hope.set_exception(NotFound("the network was removed while a DHCP server was asked for an address; nothing was changed",
                                             name=lessee.wire[:12]))
-        for ident in change.drop_networks:
-            self._wires.gone(ident)
+        if change.drop_endpoints or change.drop_networks:
+            self._close_unneeded()
         if any(network.ipam == DHCP for network in change.networks):
             self._needed.set()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from drivers.vlans import site_vlan
 from helperd.dhcp.frames import Wire, WireGone
@@ -65,9 +65,9 @@ class Wires:
         self._stop_waiting(ident)
         self._waiting[ident] = asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
 
-    def gone(self, network: str) -> None:
-        """A network was removed."""
-        for ident in [item for item in (*self._open, *self._waiting) if item.partition(".")[0] == network]:
+    def only(self, needed: Set[str]) -> None:
+        """Close those by which no lease comes any more."""
+        for ident in {*self._open, *self._waiting} - needed:
             self._stop_waiting(ident)
             self._open.discard(ident)
             self._process.post(WireGone(ident))

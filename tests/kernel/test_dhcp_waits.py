@@ -13,10 +13,12 @@ import pytest
 
 from helperd.dhcp import leases
 from helperd.dhcp.frames import LeaseRefused
+from protocol.errors import Unavailable
 from protocol.model import DHCP
-from protocol.requests import NetworkConnect, NetworkCreate
+from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect
 from tests.kernel.core_in_host import core_in, do
 from tests.kernel.lan import Lan
+from tests.kernel.site_dhcp import Dnsmasq
 from tests.kernel.test_dhcp import until
 from tests.simulated_host import SimulatedHost
 
@@ -69,3 +71,43 @@ def test_a_lease_waits_for_its_parent_and_refusals_are_told_once_a_minute(host: 
     assert host.call(second) == (False, True)
     thread.join()
     server.kill()
+
+
+@pytest.mark.req("X7")
+def test_no_socket_stays_where_no_lease_comes(host: SimulatedHost, tmp_path: Path) -> None:
+    Lan(host)
+    host.add_namespace("c1")
+
+    def sockets() -> int:
+        return len([line for line in Path("/proc/self/net/packet").read_text().splitlines()[1:] if line.split()[3] == "0003"])
+
+    async def inside() -> None:
+        leases.PATIENCE = 1.0
+        async with core_in(tmp_path) as core:
+            jobs = asyncio.create_task(core.leases.run())
+            await do(core, NetworkCreate(name="pub", driver="macvlan", ipam=DHCP, options={"parent": "eth0"}))
+            before = sockets()
+            with pytest.raises(Unavailable):
+                await do(core, NetworkConnect(network="pub", container="netns:c1"))
+            await asyncio.to_thread(until, lambda: sockets() == before, "the socket is closed where no server answers")
+            (tmp_path / "now").touch()
+            await asyncio.to_thread(until, (tmp_path / "served").exists, "there is a server", 90)
+            leases.PATIENCE = 60.0
+            await do(core, NetworkConnect(network="pub", container="netns:c1"))
+            await asyncio.to_thread(until, lambda: sockets() == before + 1, "it is there while there is a lease")
+            await do(core, NetworkDisconnect(network="pub", container="netns:c1"))
+            await asyncio.to_thread(until, lambda: sockets() == before, "it is closed with the last lease")
+            jobs.cancel()
+            await asyncio.gather(jobs, return_exceptions=True)
+
+    def serve() -> None:
+        until((tmp_path / "now").exists, "nobody answered", 90)
+        served.append(Dnsmasq(host, tmp_path))
+        (tmp_path / "served").touch()
+
+    served: list[Dnsmasq] = []
+    thread = threading.Thread(target=serve)
+    thread.start()
+    host.call(inside)
+    thread.join()
+    assert served[0].said("DHCPRELEASE") == 1, "which is sent before"
