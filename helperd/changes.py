@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Literal, Protocol
 
@@ -68,10 +68,11 @@ class Listener(Protocol):
     def changed(self, change: Change, steps: tuple[Step, ...], call: CallContext) -> None: ...
 
 
-def place_of(container: Container) -> NamespaceRef:
-    """How to enter a container's network namespace."""
+def place_of(container: Container, sharers: Iterable[Container] = ()) -> NamespaceRef:
+    """How to enter a container's network namespace: by itself, and when it has ended by those that share it."""
     path = container.path or f"/proc/{container.pid}/ns/net"
-    return NamespaceRef(path=path, inode=container.inode, pid=None if container.path else container.pid)
+    return NamespaceRef(path=path, inode=container.inode, pid=None if container.path else container.pid,
+                        others=tuple(item.pid for item in sharers))
 
 
 def way_into(ref: NamespaceRef) -> str:
@@ -109,9 +110,9 @@ class Changes:
     def places(self, change: Change) -> dict[str, NamespaceRef]:
         """The namespaces that the objects of `change` may live in."""
         ids = {*self._touched(change), *openings(self.records, change).places()}
-        fresh = {item.id: item for item in change.containers}
+        fresh = {item.id: item for item in change.containers if item.inode}  # of one that ends, what is stored tells where it was
         found = {ident: fresh.get(ident) or self.records.containers.get(ident) for ident in ids}
-        return {ident: place_of(item) for ident, item in found.items() if item is not None and item.inode}
+        return {ident: place_of(item, self.records.sharers(ident)) for ident, item in found.items() if item is not None and item.inode}
 
     def steps(self, change: Change, strays: Strays = NO_STRAYS) -> tuple[Step, ...]:
         """The plan of `change`, from the stored state and what was found beside it. Pure."""

@@ -20,7 +20,6 @@ from helperd.containers_known import Inside, KnownContainers
 from helperd.dhcp.leases import Leases
 from helperd.host_facts import HostFacts
 from helperd.ipam import allocate, check_address, pool_of
-from helperd.joined import PREFIX
 from helperd.names.advice import names_advice
 from helperd.networks import Networks
 from helperd.ports import Ports
@@ -30,7 +29,7 @@ from helperd.site_probes import OPTION, SiteProbes, asks
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue, NotFound
-from protocol.model import DHCP, Container, Endpoint, Lease, Network, Port
+from protocol.model import DHCP, SHARES, Container, Endpoint, Lease, Network, Port
 from protocol.names import alias_name, display_text, mac_address
 from protocol.ports import exact_ranges, summary
 from protocol.requests import NetworkConnect, NetworkDisconnect
@@ -272,8 +271,8 @@ class Endpoints:
     async def _able(self, name: str) -> tuple[Container, Inside]:
         """A container that can be on networks, and what it has."""
         container = await self._known.running(name)
-        if container.mode.startswith(PREFIX):
-            other = container.networks[0].removeprefix(PREFIX)
+        if container.mode.startswith(SHARES):
+            other = container.networks[0].removeprefix(SHARES)
             raise InvalidValue(f"container {container.ref} shares the network of container {other}: connect {other}", field="container",
                                value=container.ref)
         if container.mode in ("host", "none"):

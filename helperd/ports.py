@@ -14,14 +14,13 @@ from drivers.objects import HOST, PortSocket
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import KnownContainers
 from helperd.host_facts import HostFacts
-from helperd.joined import PREFIX
 from helperd.kernel.port_sockets import PortSockets, probe
 from helperd.networks import Networks
 from helperd.port_choice import Pairs, chosen, placed
 from helperd.store import Change
 from helperd.streams import Stream
 from protocol.errors import Conflict, InvalidValue, NetdeckError, NotFound
-from protocol.model import Container, Endpoint, Port
+from protocol.model import SHARES, Container, Endpoint, Port
 from protocol.ports import PortWish, order, parse_all, parse_expose, port_text
 from protocol.requests import ContainerRun, PortList, PortPublish, PortWithdraw
 
@@ -132,8 +131,8 @@ class Ports:
             if container.mode == "host":
                 raise InvalidValue(f"{DISCARDED}: those of container {container.ref} are the host's own", field="container",
                                    value=container.ref)
-            if container.mode.startswith(PREFIX):
-                other = container.networks[0].removeprefix(PREFIX)
+            if container.mode.startswith(SHARES):
+                other = container.networks[0].removeprefix(SHARES)
                 raise InvalidValue(f"container {container.ref} shares the network of container {other}: publish its ports at {other}",
                                    field="container", value=container.ref)
             pairs = self._pairs(container)

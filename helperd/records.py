@@ -13,7 +13,7 @@ from drivers.unusable import settle
 from helperd.link_openings import opened
 from helperd.store import Change, Store, lease_address
 from protocol.errors import Conflict, NotFound
-from protocol.model import Container, Endpoint, Network, Port
+from protocol.model import SHARES, Container, Endpoint, Network, Port
 from protocol.names import display_text, suggestion
 
 _Named = TypeVar("_Named", Network, Container)
@@ -32,6 +32,7 @@ class Records:
         self._by_name: dict[str, str] = {}  # name or ref → id of the container; names are unique, and refs with them
         self._in_namespace: dict[int, dict[str, Container]] = {}
         self.linking: dict[str, Container] = {}  # those that have links
+        self._sharing: dict[str, Container] = {}  # those that share another's network
         for container in store.containers():
             self._put_container(container)
         self.endpoints: dict[str, Endpoint] = {}
@@ -78,6 +79,8 @@ class Records:
         self._by_name[container.name] = self._by_name[container.ref] = container.id
         if container.links:
             self.linking[container.id] = container
+        if container.mode.startswith(SHARES):
+            self._sharing[container.id] = container
         if container.inode:
             self._in_namespace.setdefault(container.inode, {})[container.id] = container
 
@@ -88,6 +91,7 @@ class Records:
 
     def _unlist(self, container: Container) -> None:
         self.linking.pop(container.id, None)
+        self._sharing.pop(container.id, None)
         for name in (container.name, container.ref):
             if self._by_name.get(name) == container.id:
                 del self._by_name[name]
@@ -171,6 +175,10 @@ class Records:
     def containers_in(self, inode: int) -> list[Container]:
         """The stored containers that live in a namespace; of a pod there are several."""
         return list(self._in_namespace.get(inode, {}).values())
+
+    def sharers(self, ident: str) -> list[Container]:
+        """The containers that run in the network namespace of another, which keep it alive when that one ends."""
+        return [item for item in self._sharing.values() if item.mode == SHARES + ident and item.status == "running"]
 
     def network_objects(self, network: Network) -> tuple[AnyObject, ...]:
         return find(self.drivers, network.driver).network_objects(network, self.instance)

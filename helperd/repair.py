@@ -132,7 +132,7 @@ class Repair:
         """The namespaces of all containers that have endpoints, and those where a change may have left something."""
         records = self._changes.records
         ids = {item.container for item in records.endpoints.values()}
-        found = {ident: place_of(records.containers[ident]) for ident in ids if records.containers[ident].inode}
+        found = {ident: place_of(records.containers[ident], records.sharers(ident)) for ident in ids if records.containers[ident].inode}
         return {**self._changes.suspects, **found}
 
     async def load_firewall(self) -> None:

@@ -27,7 +27,7 @@ from helperd.endpoints import Endpoints, Wish
 from helperd.etc import etc_files_of, write_etc_files
 from helperd.given_names import free_name
 from helperd.host_facts import HostFacts
-from helperd.joined import PREFIX, joined, joined_name, way_in
+from helperd.joined import joined, joined_name, left_alone, require_still, way_in
 from helperd.links import Links
 from helperd.names.wishes import name_fields
 from helperd.networks import Networks
@@ -36,7 +36,7 @@ from helperd.store import Change
 from helperd.streaming import pump
 from helperd.streams import Stream
 from protocol.errors import Conflict, Forbidden, Gone, InUse, InvalidValue, KernelRefused, NetdeckError, NotFound, TooMuch
-from protocol.model import Container, Endpoint, Network
+from protocol.model import SHARES, Container, Endpoint, Network
 from protocol.names import DEFAULT_NETWORK, container_name, display_text, label_key
 from protocol.ports import PortWish
 from protocol.requests import ContainerExec, ContainerKill, ContainerRemove, ContainerRun, ContainerStop
@@ -128,7 +128,7 @@ class Runs:
     async def run(self, request: ContainerRun, call: CallContext, stream: Stream) -> Any:
         name = joined_name(request)
         shared = await joined(name, self._known, call) if name else None
-        mode, networks = (f"{PREFIX}{shared.id}", []) if shared is not None else self._chosen_networks(request)
+        mode, networks = (f"{SHARES}{shared.id}", []) if shared is not None else self._chosen_networks(request)
         container = self._new_container(request, mode, call, shared)
         container = self._links.added(container, request.links, networks)
         wishes = self._wishes(request, networks)
@@ -195,12 +195,14 @@ class Runs:
     async def _attach(self, container: Container, sandbox: Sandbox, wishes: list[Wish], ports: Sequence[PortWish],
                       call: CallContext, shared: Container | None) -> Container:
         """Connect the sandbox to its networks and write it down as running. One that shares another's has no namespace of its own."""
-        names = tuple(wish.network.name for wish in wishes) or (f"{PREFIX}{shared.ref}" if shared is not None else container.mode,)
+        names = tuple(wish.network.name for wish in wishes) or (f"{SHARES}{shared.ref}" if shared is not None else container.mode,)
         async with self._endpoints.ready(container, wishes, NEW) as wishes, self._endpoints.once_asked(container, wishes, NEW):
             for wish in wishes:
                 if wish.network.id not in self._records.networks:
                     raise NotFound(f"network {wish.network.name} was removed while the container started", name=wish.network.name)
                 await self._networks.health.ready(wish.network)
+            if shared is not None:
+                require_still(shared, self._records)
             running = msgspec.structs.replace(
                 container, status="running", pid=sandbox.pid, starttime=sandbox.starttime, networks=names, attached=bool(wishes),
                 inode=0 if container.mode == "host" or shared is not None else sandbox.netns_inode)
@@ -253,17 +255,21 @@ class Runs:
             container = self._records.containers.get(ident)
             if container is None:
                 return
-            endpoints = self._records.endpoints_of(container=ident)
-            drop = tuple(item.id for item in endpoints)
             if container.auto_remove or container.status == "created":
-                change = Change("container.remove", container.uid, drop_endpoints=drop, drop_containers=(ident,))
-                await self._changes.carry_out(change)
+                await self._changes.carry_out(self._removal(ident, container.uid))
                 shutil.rmtree(self.directory(ident), ignore_errors=True)
                 return
             code = status.shell_code if status is not None else None
             exited = msgspec.structs.replace(container, status="exited", exit_code=code, pid=0, inode=0, starttime=0, attached=False,
                                              waiting=())
-            await self._changes.carry_out(Change("container.exit", container.uid, drop_endpoints=drop, containers=(exited,)))
+            change = self._removal(ident, container.uid)
+            await self._changes.carry_out(msgspec.structs.replace(change, kind="container.exit", drop_containers=(),
+                                                                  containers=(exited, *change.containers)))
+
+    def _removal(self, ident: str, uid: int) -> Change:
+        """The change that takes a container away with its endpoints."""
+        drop = tuple(item.id for item in self._records.endpoints_of(container=ident))
+        return Change("container.remove", uid, drop_endpoints=drop, drop_containers=(ident,), containers=left_alone(ident, self._records))
 
     async def _forget_whole(self, container: Container, call: CallContext) -> None:
         """`_forget` to its end, even if the caller gives up (once more) meanwhile."""
@@ -279,10 +285,8 @@ class Runs:
         await kill_all(str(self.directory(container.id)))
         async with self._changes.lock:
             if container.id in self._records.containers:
-                drop = tuple(item.id for item in self._records.endpoints_of(container=container.id))
                 with contextlib.suppress(NetdeckError):
-                    await self._changes.carry_out(Change("container.remove", call.uid, drop_endpoints=drop,
-                                                         drop_containers=(container.id,)))
+                    await self._changes.carry_out(self._removal(container.id, call.uid))
         shutil.rmtree(self.directory(container.id), ignore_errors=True)
 
     # -- exec, stop, remove --------------------------------------------------------------------------------------------------
@@ -334,6 +338,8 @@ class Runs:
         container = self._mine(request.name, call)
         sandbox = self._sandboxes.get(container.id)
         if sandbox is None:
+            await self._settled(container.id)
+            container = self._records.containers.get(container.id, container)
             return {"container": container, "exit_code": container.exit_code}
         status = await sandbox.stop(request.timeout)
         await self._settled(container.id)
@@ -348,7 +354,8 @@ class Runs:
                                field="signal", value=display_text(request.signal)) from None
         sandbox = self._sandboxes.get(container.id)
         if sandbox is None:
-            raise Gone(f"container {container.ref} is not running (it has {container.status})", name=container.ref)
+            await self._settled(container.id)
+            raise Gone(f"container {container.ref} is not running (it has exited)", name=container.ref)
         sandbox.signal(number)
         if number == signals.SIGKILL:
             await self._settled(container.id)
@@ -371,8 +378,7 @@ class Runs:
             await self._settled(container.id)
         async with self._changes.lock:
             if container.id in self._records.containers:
-                drop = tuple(item.id for item in self._records.endpoints_of(container=container.id))
-                await self._changes.carry_out(Change("container.remove", call.uid, drop_endpoints=drop, drop_containers=(container.id,)))
+                await self._changes.carry_out(self._removal(container.id, call.uid))
         shutil.rmtree(self.directory(container.id), ignore_errors=True)
         return {"container": container}
 

@@ -17,6 +17,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 DHCP = "dhcp"
+SHARES = "container:"  # of a network that is asked for, and of a container's mode, then with the id of the other
 
 
 class Subnet(Model, frozen=True):
@@ -131,7 +132,7 @@ class Container(Model, frozen=True):
     hostname: str = ""
     networks: tuple[str, ...] = ()  # names, in order of attachment
     attached: bool = False  # True where a network of ours has an endpoint on it
-    mode: str = "private"  # private | host | none | container:ID, whose network it shares (for ours)
+    mode: str = "private"  # private | host | none | container:ID, whose network it shares (for ours), none once that has ended
     auto_remove: bool = False
     path: str = ""  # namespace path for named ones
     labels: dict[str, str] = {}

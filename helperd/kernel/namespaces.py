@@ -59,12 +59,14 @@ class NamespaceRef:
     """Where a namespace was seen, and which one it was.
 
     `path` is a bind mount such as `/run/netns/x`, or `/proc/PID/ns/net`; `inode` is the identity (nsfs inode number);
-    `pid` is set when the namespace is to be reached through that process.
+    `pid` is set when the namespace is to be reached through that process, `others` are processes that may be in it when it is
+    no longer there.
     """
 
     path: str
     inode: int
     pid: int | None = None
+    others: tuple[int, ...] = ()
 
 
 def own_inode() -> int:
@@ -103,6 +105,16 @@ def open_namespace(ref: NamespaceRef) -> int:
     Raises `NamespaceGone` when the path, the process or the namespace is another one by now, and PermissionError when
     the caller may not look.
     """
+    try:
+        return _open_way(ref)
+    except NamespaceGone:
+        for pid in ref.others:
+            with contextlib.suppress(NamespaceGone):
+                return _open_way(NamespaceRef(f"/proc/{pid}/ns/net", ref.inode, pid))
+        raise
+
+
+def _open_way(ref: NamespaceRef) -> int:
     try:
         fd = _open_by_process(ref, ref.pid) if ref.pid is not None else _open_path(ref.path)
     except PermissionError:
