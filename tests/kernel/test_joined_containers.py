@@ -88,8 +88,8 @@ def test_what_a_container_had_goes_with_it_though_others_share_its_namespace(lan
         assert [row["ifname"] for row in json.loads(inside(side["pid"], "ip", "-j", "link"))] == ["lo"]
         assert inside(side["pid"], "nft", "list", "tables") == ""
         # It has the namespace to itself, and no network.
-        rows = {row["ref"]: row for row in lan.call("container.list", all=True) if row["status"] == "running"}
-        assert [row["ref"] for row in rows.values() if row["inode"] == shop["inode"]] == ["side"]
+        until(lambda: {row["ref"] for row in lan.call("container.list") if row["inode"] == shop["inode"]} == {"side"}, 30)
+        rows = {row["ref"]: row for row in lan.call("container.list")}
         assert (rows["side"]["mode"], rows["side"]["networks"]) == ("none", ["none"])
         document = lan.call("container.inspect", names=["side"])[0]
         assert document["HostConfig"]["NetworkMode"] == "none" and document["NetworkSettings"]["Networks"] == {}
