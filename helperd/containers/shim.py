@@ -218,6 +218,7 @@ class Shim:
             return
         while self.control is not None:
             self._on_control()
+        self.stdio.catch_up()  # what it wrote at its very end counts as printed when its exit is told
         code: int | None = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
         killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         error = None

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from helperd.containers.spec import SpecWire
 
+HELD = 1 << 20  # most bytes that a pipe holds (pipe(7), pipe-max-size)
+
 
 class Stdio:
     """Reads output while every attached client has room for it, and writes input as the command takes it.
@@ -94,25 +96,34 @@ class Stdio:
     def _room(self) -> int:
         return min((client.room() for client in self._clients if client.attached and not client.passing), default=frames.CHUNK)
 
-    def _read_output(self, fd: int) -> None:
+    def catch_up(self) -> None:
+        """Read what was written so far; no more than pipes hold, since others may go on writing."""
+        for fd in tuple(self._outputs):
+            for _ in range(HELD // frames.CHUNK + 1):
+                if fd not in self._outputs or not self._read_output(fd):
+                    break
+
+    def _read_output(self, fd: int) -> bool:
+        """Take a part of what there is; False where there is nothing, or no room for it."""
         room = min(self._room(), frames.CHUNK)
         if not room:
-            return
+            return False
         try:
             data = os.read(fd, room)
         except BlockingIOError:
-            return
+            return False
         except OSError:  # EIO: nobody holds the terminal any more
             data = b""
         if not data:
             self._end_output(fd)
-            return
+            return False
         self.last_output = time.monotonic()
         kind = self._outputs[fd]
         self._ring.add(kind, data)
         for client in self._clients:
             if client.attached:
                 client.offer_output(kind, data)
+        return True
 
     def _end_output(self, fd: int) -> None:
         kind = self._outputs.pop(fd)

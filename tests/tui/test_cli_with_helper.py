@@ -226,7 +226,7 @@ def test_what_a_detached_container_prints_is_followed_until_ctrl_c(module_lab: L
     with PtySession(module_lab._inside([*NETDECK, "logs", "-f", "-n", "1", "ticker"], ""), columns=60, lines=12) as session:
         assert session.pump(15, lambda: sum("tick" in line for line in session.screen.display) > 2)
         session.send(b"\x03")
-        assert session.wait_exit(10) is not None  # by the signal: what enters the lab's namespaces for the test gets it too
+        assert session.wait_exit(60) is not None  # by the signal: what enters the lab's namespaces for the test gets it too
         assert b"Traceback" not in session.output
     assert module_lab.netdeck("logs", "--tail", "2", "ticker").stdout == "tick\ntick\n"
     assert "no number of lines" in module_lab.netdeck("logs", "--tail", "x", "ticker", code=2).stderr

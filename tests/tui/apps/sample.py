@@ -60,7 +60,9 @@ class Dialog(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Label("名前 name of the network")
-            yield Input(placeholder="web")
+            field = Input(placeholder="web")
+            field.cursor_blink = False  # whether it is seen at a moment would be chance
+            yield field
 
 
 class Sample:
