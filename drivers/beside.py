@@ -14,7 +14,7 @@ from protocol.errors import Conflict
 from protocol.model import Network
 from protocol.names import display_text
 
-_FAMILY = {"macvlan": "macvlan", "macvtap": "macvlan", "ipvlan": "ipvlan", "ipvtap": "ipvlan"}
+FAMILY = {"macvlan": "macvlan", "macvtap": "macvlan", "ipvlan": "ipvlan", "ipvtap": "ipvlan"}
 
 
 def told(other: Hung) -> str:
@@ -38,8 +38,8 @@ def ipvlan_mode(mode: str, flag: str) -> str:
 
 def rival(kind: str, mode: str, others: Sequence[Hung]) -> tuple[Hung, str] | None:
     """The first of `others` beside which no link of `kind` in `mode` can hang, and why not, in words; None where all can."""
-    for other in others if kind in _FAMILY else ():
-        family = _FAMILY.get(other.kind)
+    for other in others if kind in FAMILY else ():
+        family = FAMILY.get(other.kind)
         if family is None:
             continue
         if family != kind:
@@ -57,6 +57,6 @@ def require_room(network: Network, link: HostLink | None) -> None:
     if found is None or link is None:
         return
     other, why = found
-    remedy = "choose its mode and flag" if network.driver == _FAMILY[other.kind] == "ipvlan" else "delete that link"
+    remedy = "choose its mode and flag" if network.driver == FAMILY[other.kind] == "ipvlan" else "delete that link"
     raise Conflict(f"network {network.name} can't hang on {link.name} in mode {own_mode(network)}: {told(other)}, hangs there, which "
                    f"netdeck did not make, and {why}. Name another parent, or {remedy}", field="parent", value=link.name, with_=other.name)

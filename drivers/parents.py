@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from drivers.beside import FAMILY
 from drivers.driver import HostLink, HostView
 from drivers.ipv6 import IPV6_MIN_MTU, settings6
 from drivers.objects import HOST, AnyObject, Dummy, Route, Up, Vlan, mark
@@ -19,7 +20,6 @@ from protocol.errors import Conflict, InvalidValue, NotFound
 from protocol.model import DHCP, Endpoint, Network, OptionInfo, Subnet
 from protocol.names import display_text, suggestion
 
-_MADE_ON_LINKS = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 DEFAULT_MTU = 1500
 
 NO_SLAAC = ("IPv6 addresses and routes are those that netdeck gives, from an IPv6 --subnet and its --gateway: router advertisements of the "
@@ -130,7 +130,7 @@ def _check_usable(link: HostLink, network: Network) -> None:
         raise unusable("netdeck made it for another network", "Connect the containers to that network, or name another link")
     if link.master:
         raise unusable(f"it is a port of {link.master}", f"Name {link.master} as the parent, or take {link.name} out of it")
-    if link.kind in _MADE_ON_LINKS:
+    if link.kind in FAMILY:
         raise unusable(f"it is a {link.kind} itself", "Name the link that it hangs on")
     if not link.mac:
         raise unusable("it is not an Ethernet link", "Name one that has a MAC address")

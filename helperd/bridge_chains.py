@@ -1,8 +1,8 @@
 """What chains of others do with frames on our bridges: those of nftables' family `bridge`, where `ebtables` puts its rules too. Pure.
 
-A frame between two containers passes the bridge's hooks prerouting, forward and postrouting; one from a container to the host, which is
-how it gets to the outside too, prerouting and input; one from the host to a container output and postrouting. There a link is
-the bridge's port, and the bridge itself is `ibrname` and `obrname`; in prerouting and input there is no link that a frame goes out by,
+A frame between two containers, or one and the site, passes the bridge's hooks prerouting, forward and postrouting; one from a container to
+the host, which is how it gets to the outside too, prerouting and input; one from the host to a container output and postrouting. There a
+link is the bridge's port, and the bridge itself is `ibrname` and `obrname`; in prerouting and input there is no link that a frame goes out by,
 in output and postrouting none that it came in by.
 Sources: nft(8), ebtables(8), net/bridge/br_input.c, br_forward.c.
 """
@@ -14,13 +14,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from drivers.bridge_uplink import uplink
 from drivers.parsed import family_of
 from helperd.forward_chains import ForeignBase, Probe, Stop, stop_of
 from protocol.model import Endpoint, Network
 
 FAMILY = "bridge"
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+BRIDGED = ("prerouting", "forward", "postrouting")  # of a frame that goes from port to port
 BETWEEN, TO_HOST, FROM_HOST = "between its containers", "from its containers to the host", "from the host to its containers"
+TO_SITE, FROM_SITE = "from its containers to the site", "from the site to its containers"
 _MOST = 64  # endpoints of a network that are looked at: a rule about one of many more is somebody's intention
 _NOBODY = Endpoint(id="", network="", container="", ifname="", host_link="")  # where nobody is connected yet
 
@@ -43,8 +46,12 @@ def frames(network: Network, endpoints: Sequence[Endpoint]) -> Iterator[Frame]:
             other = some[number - 1]
             base = Probe(family, one.host_link, "", source=_address(network, one, family), in_bridge=network.link, source_mac=one.mac)
             if other is not one and network.options.get("icc") != "false":
-                yield Frame(BETWEEN, ("prerouting", "forward", "postrouting"), _towards(base, network, other))
-            if not network.options.get("uplink"):
+                yield Frame(BETWEEN, BRIDGED, _towards(base, network, other))
+            site = uplink(network)
+            if site:
+                yield Frame(TO_SITE, BRIDGED, msgspec.structs.replace(base, oif=site, out_bridge=network.link))
+                yield Frame(FROM_SITE, BRIDGED, _towards(Probe(family, site, "", in_bridge=network.link), network, one))
+            else:
                 yield Frame(TO_HOST, ("prerouting", "input"), base)
                 yield Frame(FROM_HOST, ("output", "postrouting"), _towards(Probe(family, "", ""), network, one))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from helperd.configuration_keys import POOLS, ROLES, TOP
-from protocol.names import display_text
+from protocol.names import display_text, suggestion
 
 SAME: Final = tuple(name for name in TOP if name != ROLES)
 _PER_CONTAINER: Final = "is chosen for each container: netdeck run --dns-search, --dns-option"
@@ -19,7 +19,7 @@ _ELSEWHERE: Final[Mapping[str, str]] = {
     "ip": "is chosen for each network: -o host_binding_ipv4=ADDRESS",
     "default-network-opts": "is chosen for each network: netdeck network create -o KEY=VALUE",
     "bridge": "has no key here: the network bridge has the link netdeck0",
-    "userland-proxy": "has no key here: ports need no proxy",
+    "userland-proxy": "has no key here: what the kernel can't lead to a container is always carried by a process without privilege",
     "hosts": "has no key here: netdeck --socket PATH helper chooses the socket",
     "group": 'is written under [roles]: groups = { GROUP = "admin" }',
 }
@@ -53,7 +53,9 @@ def words(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if name in SAME:
             yield name, f"is a key here too, written: {toml(name, value)}"
         else:
-            yield name, _ELSEWHERE.get(name, "has no key here: it is about what docker alone has. Leave it out")
+            near = suggestion(name, SAME)
+            unknown = f"is not known{near}" if near else "has no key here: it is about what docker alone has. Leave it out"
+            yield name, _ELSEWHERE.get(name, unknown)
 
 
 def toml(name: str, value: Any) -> str:

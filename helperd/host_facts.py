@@ -165,17 +165,18 @@ class HostFacts:
 
     def warnings(self, network: Network) -> list[str]:
         """What of the host stops traffic of `network`, each with its remedy."""
-        way = uplink(network) or (network.link if network.options.get("parent") and not network.made_link else "")
-        if way:
-            up, carrier = carries(way)
-            if not up and not uplink(network):  # an uplink is switched on with its network
-                return [f"{way} is down, so nothing leaves by it: bring it up with ip link set {way} up"]
-            return [] if carrier or not up else [f"{way} has no carrier, so nothing leaves by it: see to what is at its other end"]
-        if network.driver != "bridge":
-            return []
+        port = uplink(network)
+        way = port or (network.link if network.options.get("parent") and not network.made_link else "")
+        up, carrier = carries(way) if way else (True, True)
         told = []
+        if not up and not port:  # an uplink is switched on with its network
+            told.append(f"{way} is down, so nothing leaves by it: bring it up with ip link set {way} up")
+        elif up and not carrier:
+            told.append(f"{way} has no carrier, so nothing leaves by it: see to what is at its other end")
+        if network.driver != "bridge":
+            return told
         for family, wanted in ((4, network.ipv4), (6, network.ipv6)):
-            if wanted and not network.internal and not _is_on(_FORWARDING[family]):
+            if wanted and not network.internal and not port and not _is_on(_FORWARDING[family]):
                 told.append(f"IPv{family} forwarding is off on this host: containers on {network.name} reach each other and the "
                             f"host, but nothing outside. Switch it on with: netdeck doctor --fix forwarding-ipv{family} (which sets "
                             f"{_FORWARDING_SYSCTL[family]}=1, and keeps it over a restart)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from drivers.driver import Hung
-from drivers.objects import LINK_GROUP, MARK_VERSION
+from drivers.objects import LINK_GROUP, parse_mark
 from helperd.world import World
 from protocol.model import Link
 from protocol.names import display_text
@@ -19,7 +19,8 @@ def strangers(world: World, instance: str, ifindex: int) -> list[Link]:
 
 def is_strange(link: Link, instance: str) -> bool:
     """Whether a link bears another mark than this helper's, or none (and is none that is just being made)."""
-    return not link.alias.startswith(f"{MARK_VERSION}:{instance}:") and (bool(link.alias) or link.group != LINK_GROUP)
+    mark = parse_mark(link.alias)
+    return mark[0] != instance if mark is not None else bool(link.alias) or link.group != LINK_GROUP
 
 
 def hung(world: World, links: Iterable[Link]) -> tuple[Hung, ...]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from drivers.beside import own_mode, rival, told
+from drivers.beside import FAMILY, own_mode, rival, told
 from drivers.driver import find
 from drivers.host_access import host_link
 from drivers.objects import LINK_GROUP, Bridge, Veth
@@ -29,7 +29,6 @@ from helperd.world import World
 from protocol.errors import Conflict
 from protocol.model import Link, Network
 
-_ON_PARENTS = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 SETTLE = 0.2  # seconds in which further changes of links are waited for
 
 
@@ -188,7 +187,7 @@ class NetworkHealth:
 
     def _hangs_here(self, link: Link) -> bool:
         """Whether a link may be in the way of those of our networks on its parent."""
-        return link.lower_inode == self._world.host and link.kind in _ON_PARENTS and is_strange(link, self._changes.store.instance)
+        return link.lower_inode == self._world.host and link.kind in FAMILY and is_strange(link, self._changes.store.instance)
 
     async def run(self) -> None:
         """Look at the networks whenever a link of the host came or went."""

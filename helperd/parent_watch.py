@@ -10,6 +10,7 @@ from drivers.driver import find
 from drivers.parents import parent_names
 from helperd.kernel_news import link_is_up
 from helperd.records import Records
+from helperd.site_addresses import wire_of
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.model import Link, Network
@@ -42,7 +43,7 @@ class ParentWatch:
         """Networks came or went."""
         hanging = {item.id: item for item in self._records.networks.values() if self._hangs(item)}
         self._states = {ident: state for ident, state in self._states.items() if ident in hanging}
-        self._watched = {ident: frozenset(parent_names(_name(item))) for ident, item in hanging.items()}
+        self._watched = {ident: frozenset(parent_names(wire_of(item))) for ident, item in hanging.items()}
         self._look(item for ident, item in hanging.items() if ident not in self._states)
 
     def _hangs(self, network: Network) -> bool:
@@ -71,7 +72,7 @@ class ParentWatch:
         other: list[Network] = []
         mend = False
         for network in todo:
-            link = links.get(_name(network))
+            link = links.get(wire_of(network))
             known = self._states.get(network.id)
             self._states[network.id] = now = (_word(network, link), link.ifindex if link is not None else 0)
             if known is None and now[0] == READY:
@@ -79,7 +80,7 @@ class ParentWatch:
             if known is None or known[0] != now[0]:
                 other.append(network)
                 self._tell(network, now[0])
-            base = parent_names(_name(network))[-1]
+            base = parent_names(wire_of(network))[-1]
             made_again = now[0] == MISSING and network.made_link and not uplink(network) and (network.internal or base in links)
             mend |= made_again or (known is not None and known != now and now[0] != MISSING)
         if other:
@@ -93,12 +94,7 @@ class ParentWatch:
         members = [records.owner(item.id) for item in records.endpoints_of(network=network.id)]
         whom = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
         whom = f"{whom} {'is' if len(members) == 1 else 'are'}" if members else "its containers are"
-        self._world.log("network", action, network.name, text=text.format(link=_name(network), whom=whom), level=level)
-
-
-def _name(network: Network) -> str:
-    """The link that the network hangs on, or that leads out of its bridge."""
-    return uplink(network) or network.link
+        self._world.log("network", action, network.name, text=text.format(link=wire_of(network), whom=whom), level=level)
 
 
 def _word(network: Network, link: Link | None) -> str:

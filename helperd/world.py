@@ -12,6 +12,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import cast
 
@@ -53,6 +54,7 @@ class World:
             topic: {} for topic in TOPICS if topic not in INNER and topic not in ("log", QUERIES)
         }
         self._seen: dict[int, NamespaceSeen] = {}
+        self._last_name: dict[int, str] = {}  # of a namespace that has, or had, one
         self._read: set[int] = set()
         self._limits: dict[int, NamespaceLimits] = {}
         self._warned: dict[tuple[int, str], float] = {}  # → when
@@ -330,6 +332,8 @@ class World:
     def _seen_now(self, item: NamespaceSeen) -> None:
         new = item.inode not in self._seen
         self._seen[item.inode] = item
+        if item.names:
+            self._last_name[item.inode] = item.names[0]
         self._show_namespace(item.inode)
         if new and not item.host:
             self.log("namespace", "new", self.place(item.inode), self.place(item.inode))
@@ -361,6 +365,9 @@ class World:
     def _ended(self, inode: int) -> None:
         if inode not in self._seen:
             return
+        name = self._last_name.pop(inode, "")
+        if name and not self._seen[inode].names:  # the file that names it goes a moment before it does
+            self._seen[inode] = replace(self._seen[inode], names=(name,))
         self.log("namespace", "gone", self.place(inode), self.place(inode))
         for topic in INNER:
             for key, value in tuple(self._inner[topic].get(inode, {}).items()):

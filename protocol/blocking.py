@@ -18,6 +18,7 @@ from protocol.messages import (
     Cancel,
     ErrorMessage,
     Hello,
+    Input,
     Progress,
     Result,
     Welcome,
@@ -92,6 +93,8 @@ class BlockingClient:
                 case Progress(id=call.id):
                     if on_progress is not None:
                         on_progress(message)
+                    if message.data:
+                        self._socket.send(Input(call.id, ack=len(message.data)))
                 case Result(id=call.id):
                     return message.value
                 case ErrorMessage(id=call.id) if _asks_for_hello(message):

@@ -10,6 +10,8 @@ from collections import deque
 
 from helperd.containers import frames
 
+PIECE = 4096  # bytes; smaller ones of one stream are put together: each of those that are kept is a message to who asks for them
+
 
 class Ring:
     """The last `frames.RING` bytes of output, in order, each piece with the stream it came from."""
@@ -20,8 +22,10 @@ class Ring:
 
     def add(self, kind: int, data: bytes) -> None:
         """Keep `data` of stream `kind`, and forget the oldest bytes for it."""
-        self._pieces.append((kind, data))
         self._size += len(data)
+        if self._pieces and self._pieces[-1][0] == kind and len(self._pieces[-1][1]) < PIECE:
+            data = self._pieces.pop()[1] + data
+        self._pieces.append((kind, data))
         while self._size > frames.RING:
             oldest_kind, oldest = self._pieces.popleft()
             excess = self._size - frames.RING

@@ -25,6 +25,7 @@ from helperd.dhcp.terms import Terms, checked
 from helperd.dhcp.wires import Wires, wire_id
 from helperd.host_facts import HostFacts
 from helperd.kernel.dhcp_socket import mac_of
+from helperd.kernel.host_links import carries
 from helperd.names.process import ResolverProcess
 from helperd.plan import Step
 from helperd.site_addresses import hindrance, known, vouches, wire_of
@@ -138,7 +139,7 @@ class Leases:
             self.drop(endpoint.id)
             refusal = self._refusals.get(endpoint.id, "")
             said = f"a DHCP server answered on {link}, and not as it should: {display_text(refusal)}" if refusal else (
-                f"no DHCP server answered on {link} within {PATIENCE:g} s")
+                f"no DHCP server answered on {link} within {PATIENCE:g} s" + ("" if carries(link)[1] else ": it has no carrier"))
             raise Unavailable(f"no address for {container.ref} on network {network.name}: {said}. See what is on the wire with "
                               f"`tcpdump -ni {link} port 67 or port 68`; nothing was changed", name=network.name) from None
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from helperd.site_addresses import wire_of
 from protocol.findings import Finding
 from protocol.model import Endpoint, Network
 
@@ -15,7 +16,7 @@ def findings(endpoints: Iterable[Endpoint], networks: Mapping[str, Network], own
         network = networks.get(item.network)
         if item.lease is None or not item.lease.lost or network is None:
             continue
-        link = network.options.get("uplink") or network.link
+        link = wire_of(network)
         whose = owner(item.id)
         found.append(Finding(
             id=f"lease-{item.id[:12]}", severity="error", what=f"{whose} lost its lease of {item.lease.prefix} on network {network.name}",

@@ -14,6 +14,7 @@ from drivers.bridge_uplink import uplink
 from drivers.host_access import GivesHostAccess
 from helperd.doctor.situation import Situation
 from helperd.kernel_news import link_is_up
+from helperd.site_addresses import wire_of
 from protocol.errors import InvalidValue
 from protocol.findings import Finding
 from protocol.model import Link, Network
@@ -31,7 +32,7 @@ def parents(situation: Situation) -> Iterator[Finding]:
         hangs = network.driver in situation.parent_drivers
         if not (hangs or uplink(network)) or network.internal or not situation.used(network):
             continue
-        link = situation.links.get(_name(network))
+        link = situation.links.get(wire_of(network))
         if link is None or not link_is_up(link):
             yield _cut_off(situation, network, link)
             continue
@@ -40,12 +41,8 @@ def parents(situation: Situation) -> Iterator[Finding]:
             yield from _limits(situation, network)
 
 
-def _name(network: Network) -> str:
-    return uplink(network) or network.link
-
-
 def _cut_off(situation: Situation, network: Network, link: Link | None) -> Finding:
-    name, count = display_text(_name(network)), _containers(situation, network)
+    name, count = display_text(wire_of(network)), _containers(situation, network)
     if link is None:
         below = name.rpartition(".")[0] if network.made_link and not uplink(network) else name
         return Finding(

@@ -80,6 +80,12 @@ def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
     assert reaches(lan, "c1", "10.5.0.1") and reaches(lan, "c1", "10.99.0.1") and silent(lan, "c1", "192.168.1.250")
     with pytest.raises(NetdeckError):
         lan.call("port.publish", container="netns:c1", ports=["8080:80"])
+    # Whoever joins is told what of others stops its frames, and where they don't leave the host.
+    lan.host.run("nft add table bridge x && nft 'add chain bridge x f { type filter hook forward priority 0; policy drop; }'")
+    until(lambda: any(row["id"].startswith("foreign-drop.bridge") for row in lan.call("doctor.list")), "it is found")
+    lan.host.run("ip -n outside link set up1 down; ip netns add c2")
+    told = lan.call("network.connect", network="site", container="netns:c2")["warnings"]
+    assert "eth1 has no carrier" in told[0] and any("bridge x" in text for text in told) and not any("forwarding" in text for text in told)
 
 
 BAD: list[tuple[dict[str, str], type[NetdeckError], str]] = [

@@ -14,7 +14,7 @@ from helperd.containers import frames
 from helperd.containers.sandbox import Sandbox
 from helperd.logs import MAX_READERS
 from protocol.client import Client
-from protocol.errors import InvalidValue, NotFound, TooMuch, Unavailable
+from protocol.errors import InvalidValue, NotFound, TooMuch
 from tests.kernel.sandbox_runs import Place, a_place, read_until, started
 from tests.running_helper import RunningHelper
 
@@ -37,10 +37,7 @@ def logs(helper: RunningHelper, name: str, **arguments: Any) -> tuple[str, str]:
     def take(part: Any) -> None:
         said[part.stream] += part.data
 
-    try:
-        assert helper.client.call("container.logs", {"name": name, **arguments}, on_progress=take) == {}
-    except Unavailable:  # a front that ends under load is replaced, and whoever reads asks again
-        return logs(helper, name, **arguments)
+    assert helper.client.call("container.logs", {"name": name, **arguments}, on_progress=take) == {}
     return said["stdout"].decode(), said["stderr"].decode()
 
 

@@ -124,6 +124,7 @@ def test_the_log_tells_it_in_words(host: SimulatedHost) -> None:
                 ("address", "new", "10.0.0.1/24", "netns:web", "on e0"),
                 ("route", "new", "default", "netns:web", "via 10.0.0.2 dev e0"),
                 ("neighbour", "failed", "10.0.0.2", "netns:web", "no answer on e0"),
+                ("namespace", "gone", "netns:web", "netns:web", ""),
             } <= told
             numbers = [entry.seq for entry in it.world.events()]
             assert numbers == list(range(1, len(numbers) + 1))

@@ -204,6 +204,18 @@ def test_the_blocking_client_loads_little() -> None:
     assert done.stdout.strip() == "[]"
 
 
+async def test_the_blocking_client_acknowledges_output(core: SmallCore) -> None:
+    """More than the helper keeps on the way."""
+    heard: list[int] = []
+
+    def blocking() -> None:
+        with BlockingClient(core.path) as client:
+            client.call("flood", deadline=30, on_progress=lambda part: heard.append(len(part.data)))
+
+    await asyncio.to_thread(blocking)
+    assert sum(heard) == 1_048_576
+
+
 @pytest.mark.parametrize("kind", ["BlockingClient", "ClientSocket"])
 async def test_a_client_that_is_dropped_is_closed(core: SmallCore, kind: str) -> None:
     """Also where only the garbage collector finds it: a script must not hang on what it forgot."""

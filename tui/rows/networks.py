@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from protocol.model import Endpoint, Network
+from protocol.model import DHCP, Endpoint, Network
 from tui.feed import Batch, Feed
 from tui.link_words import FLAG_UP
 from tui.rows.interfaces import state_word
@@ -68,7 +68,7 @@ def row(feed: Feed, network: Network) -> dict[str, object]:
         "containers": len(feed.endpoints_of(network=network.id)),
         "state": state_of(feed, network),
         "driver": network.driver,
-        "subnets": " ".join(subnet.subnet for subnet in network.subnets),
+        "subnets": " ".join(subnet.subnet for subnet in network.subnets) or (DHCP if network.ipam == DHCP else ""),
         "gateway": " ".join(subnet.gateway for subnet in network.subnets if subnet.gateway),
         "link": network.link,
         "options": options_text(network),
