@@ -1,9 +1,9 @@
 """What chains of others do with frames on our bridges: those of nftables' family `bridge`, where `ebtables` puts its rules too. Pure.
 
 A frame between two containers, or one and the site, passes the bridge's hooks prerouting, forward and postrouting; one from a container to
-the host, which is how it gets to the outside too, prerouting and input; one from the host to a container output and postrouting. There a
-link is the bridge's port, and the bridge itself is `ibrname` and `obrname`; in prerouting and input there is no link that a frame goes out by,
-in output and postrouting none that it came in by.
+the host, which is how it gets to the outside too, prerouting and input; one from the host to a container output and postrouting. There
+a link is the bridge's port, and the bridge itself is `ibrname` and `obrname`; in prerouting and input there is no link that a frame goes
+out by, in output and postrouting none that it came in by.
 Sources: nft(8), ebtables(8), net/bridge/br_input.c, br_forward.c.
 """
 
