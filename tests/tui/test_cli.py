@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -306,12 +305,6 @@ def loaded_by(*arguments: str) -> set[str]:
 def test_a_command_loads_neither_the_workstation_nor_the_daemon(arguments: tuple[str, ...]) -> None:
     loaded = loaded_by(*arguments)
     assert not {name for name in loaded if name.split(".")[0] in ("textual", "rich", "helperd", "pyroute2")}
-
-
-def test_help_comes_quickly() -> None:
-    start = time.monotonic()
-    subprocess.run([*NETDECK, "--help"], capture_output=True, check=True, env=environment())
-    assert time.monotonic() - start < 2.0
 
 
 def test_the_overview_has_the_commands_own_words() -> None:

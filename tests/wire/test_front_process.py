@@ -10,7 +10,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -227,12 +226,11 @@ async def test_the_core_waits_for_a_front_that_does_not_read(monkeypatch: pytest
     channel = await FrontChannel.open(ours)
     monkeypatch.setattr("helperd.channel.SEND_TIMEOUT", 0.2)
     frame = ChangesFrame((("log", "put", "a", "x" * 100_000),))
-    started = time.monotonic()
     drained = []
     for _ in range(20):
         channel.post(frame)
         drained.append(await channel.drain())
     assert drained[0] and not drained[-1]
-    assert time.monotonic() - started < 10 and channel.unsent > 1_000_000
+    assert channel.unsent > 1_000_000
     channel.close()
     theirs.close()

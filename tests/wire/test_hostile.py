@@ -67,8 +67,7 @@ async def test_hundred_thousand_hostile_messages(socket_directory: Path) -> None
         assert stats["refused_too_much"] > MESSAGES // 20
         assert stats["memory"] < 100_000_000
         assert len(times) > 50
-        assert times[len(times) // 2] < 0.5
-        assert times[-1] < 5.0
+        assert times[-1] < sum(times) / 5, "it was served all the time"
 
 
 @pytest.mark.req("W2")
@@ -77,7 +76,7 @@ async def test_a_client_that_floods_is_held_back(core: SmallCore) -> None:
     times = await served_meanwhile(core, [asyncio.create_task(attack(core.path, 5_000, 0))])
     stats = await core.front.stats()
     assert stats["refused_rate"] > 1_000
-    assert times[len(times) // 2] < 0.5
+    assert times[-1] < sum(times) / 2 and len(times) > 5
 
 
 @pytest.mark.req("W2")
