@@ -7,7 +7,7 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from helperd.names.frames import MAX_PACKET, MAX_SOCKETS, FromResolver, pack
+from helperd.child_frames import MAX_PACKET, MAX_SOCKETS, FromChild, pack
 
 MAX_UNSENT = 1_000  # packets that wait for a core which does not read, where more may be dropped
 MAX_KEPT = 100_000  # where none may
@@ -22,7 +22,7 @@ class CoreLink:
         self._out: deque[bytes] = deque()
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def tell(self, frame: FromResolver) -> None:
+    def tell(self, frame: FromChild) -> None:
         """Send as soon as the core takes it."""
         if len(self._out) < (MAX_KEPT if self._counts is None else MAX_UNSENT):
             self._out.append(pack(frame))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from helperd.privilege import leave_everything, leave_root, limit_resources
 
 if TYPE_CHECKING:
-    from helperd.names.frames import Limits
+    from helperd.child_frames import Limits
 
 USERS = ("netdeck-resolver", "nobody")
 Serve = Callable[[socket.socket, "Limits"], None]
@@ -42,7 +42,7 @@ def _serve(module: str, load: Callable[[], Serve]) -> None:
     leave_root(tuple(given.user) or USERS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    from helperd.names.frames import MAX_PACKET, limits_of
+    from helperd.child_frames import MAX_PACKET, limits_of
 
     serve = load()
     os.chdir("/")

@@ -6,24 +6,24 @@ from typing import Annotated
 
 import msgspec
 
+from helperd.child_frames import Alive, FromChild, PacketError, Ping, Ready, Short, Start, ToChild
 from helperd.dhcp.terms import Terms
-from helperd.names.frames import Alive, FromResolver, PacketError, Ping, Ready, Short, Start, ToResolver
 
 Why = Annotated[str, msgspec.Meta(max_length=500)]
 
 
-class Wire(ToResolver, frozen=True, tag="wire"):
+class Wire(ToChild, frozen=True, tag="wire"):
     """A network's link, and the VLAN that frames on it are tagged with, 0 for none; a packet socket on it goes with this."""
 
     id: str
     vlan: int = 0
 
 
-class WireGone(ToResolver, frozen=True, tag="wire_gone"):
+class WireGone(ToChild, frozen=True, tag="wire_gone"):
     id: str
 
 
-class Lessee(ToResolver, frozen=True, tag="lessee"):
+class Lessee(ToChild, frozen=True, tag="lessee"):
     """Who wants a lease. `id` is the endpoint's. With `terms` it has one, granted `age` seconds ago; without, `hint` is an address that
     would be welcome."""
 
@@ -37,31 +37,31 @@ class Lessee(ToResolver, frozen=True, tag="lessee"):
     hint: str = ""
 
 
-class LesseeGone(ToResolver, frozen=True, tag="lessee_gone"):
+class LesseeGone(ToChild, frozen=True, tag="lessee_gone"):
     """What it has is given back, or declined: somebody else has the address."""
 
     id: str
     declined: bool = False
 
 
-class Leased(FromResolver, frozen=True, tag="leased"):
+class Leased(FromChild, frozen=True, tag="leased"):
     id: Short
     terms: Terms
 
 
-class LeaseLost(FromResolver, frozen=True, tag="lease_lost"):
+class LeaseLost(FromChild, frozen=True, tag="lease_lost"):
     id: Short
     why: Why
 
 
-class LeaseRefused(FromResolver, frozen=True, tag="lease_refused"):
+class LeaseRefused(FromChild, frozen=True, tag="lease_refused"):
     """A server said something that can't be taken."""
 
     id: Short
     why: Why
 
 
-class WireFailed(FromResolver, frozen=True, tag="wire_failed"):
+class WireFailed(FromChild, frozen=True, tag="wire_failed"):
     """The socket of a network works no more: its link went, or is down."""
 
     id: Short

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from helperd.changes import CallContext, Changes
+from helperd.child_service import ChildService
 from helperd.dhcp.frames import (
     AnyFromDhcp,
     Leased,
@@ -26,7 +27,6 @@ from helperd.dhcp.wires import Wires, wire_id
 from helperd.host_facts import HostFacts
 from helperd.kernel.dhcp_socket import mac_of
 from helperd.kernel.host_links import carries
-from helperd.names.process import ResolverProcess
 from helperd.plan import Step
 from helperd.site_addresses import hindrance, known, vouches, wire_of
 from helperd.site_probes import SiteProbes
@@ -72,7 +72,7 @@ class Leases:
 
     def __init__(self, changes: Changes, facts: HostFacts, world: World, probes: SiteProbes) -> None:
         self._changes, self._records, self._facts, self._world, self._probes = changes, changes.records, facts, world, probes
-        self.process = ResolverProcess(self._everything, self._heard, module="helperd.dhcp", what="DHCP client", decode=from_dhcp)
+        self.process = ChildService("helperd.dhcp", "DHCP client", from_dhcp, self._everything, self._heard)
         self._wires = Wires(self.process, self._records, self._link_is_back)
         self._needed = asyncio.Event()
         self._hopes: dict[str, tuple[Lessee, asyncio.Future[Terms]]] = {}

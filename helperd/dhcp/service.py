@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from helperd.budget import Budget
+from helperd.child_frames import Alive, FromChild, Limits, Ping, Ready, Start
 from helperd.core_link import CoreLink
 from helperd.dhcp.client import Action, Client, Got, Lost, Refused, Send
 from helperd.dhcp.frames import (
@@ -27,8 +29,6 @@ from helperd.dhcp.frames import (
 )
 from helperd.dhcp.packets import LONGEST, read
 from helperd.kernel.packet_filter import tagged
-from helperd.names.budget import Budget
-from helperd.names.frames import Alive, FromResolver, Limits, Ping, Ready, Start
 
 AT_ONCE = 32  # frames that are read before the next link's turn
 RATE = 500.0  # frames a second and link that are looked at; what is above is dropped
@@ -43,7 +43,7 @@ def now() -> float:
 class Service:
     """`tell` sends a frame to the core."""
 
-    def __init__(self, tell: Callable[[FromResolver], None]) -> None:
+    def __init__(self, tell: Callable[[FromChild], None]) -> None:
         self._tell = tell
         self._wires: dict[str, tuple[socket.socket, Budget, int]] = {}
         self._lessees: dict[str, tuple[Client, str]] = {}  # endpoint → its client, its wire

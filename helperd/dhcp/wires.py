@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Set
 
 from drivers.vlans import site_vlan
+from helperd.child_service import ChildService
 from helperd.dhcp.frames import Wire, WireGone
 from helperd.kernel.dhcp_socket import open_on
-from helperd.names.process import ResolverProcess
 from helperd.records import Records
 from helperd.site_addresses import wire_of
 from protocol.model import Endpoint, Network
@@ -25,7 +25,7 @@ def wire_id(network: Network, endpoint: Endpoint) -> str:
 class Wires:
     """`back` is called with the id of a network when a link of it that was away can be used again."""
 
-    def __init__(self, process: ResolverProcess, records: Records, back: Callable[[str], None]) -> None:
+    def __init__(self, process: ChildService, records: Records, back: Callable[[str], None]) -> None:
         self._process, self._records, self._back = process, records, back
         self._open: set[str] = set()  # those that the process has been told of
         self._waiting: dict[str, asyncio.TimerHandle] = {}

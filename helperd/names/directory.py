@@ -12,6 +12,8 @@ from pathlib import Path
 
 from drivers.name_server import has_names
 from helperd.changes import CallContext, Changes, place_of
+from helperd.child_frames import ToChild
+from helperd.child_service import ChildService
 from helperd.dhcp.leases import name_servers
 from helperd.kernel.name_sockets import NameSockets, outward_sockets
 from helperd.kernel.namespaces import NamespaceGone, NamespaceThread
@@ -25,12 +27,11 @@ from helperd.names.frames import (
     NetworkPut,
     Queries,
     Sockets,
-    ToResolver,
     Upstreams,
     Wanted,
     Watching,
+    from_resolver,
 )
-from helperd.names.process import ResolverProcess
 from helperd.plan import Step
 from helperd.store import Change, lease_address
 from protocol.model import Container, Endpoint, Network
@@ -82,7 +83,7 @@ class Directory:
         self._busy: set[tuple[str, int, str]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watched = False
-        self.resolver = ResolverProcess(self._everything, self._heard)
+        self.resolver = ChildService("helperd.names", "resolver", from_resolver, self._everything, self._heard)
         self.host_changed: Callable[[], None] = lambda: None
         self.queries: Callable[[Queries], None] = lambda frame: None
         sockets.changed = self._container
@@ -198,7 +199,7 @@ class Directory:
                 self.host_changed()
 
 
-def _gone(change: Change) -> Iterator[ToResolver]:
+def _gone(change: Change) -> Iterator[ToChild]:
     yield from map(EndpointGone, change.drop_endpoints)
     yield from map(ContainerGone, change.drop_containers)
     yield from map(NetworkGone, change.drop_networks)

@@ -15,8 +15,9 @@ import dns.rdtypes.ANY.SOA
 import dns.rdtypes.IN.A
 import dns.rdtypes.IN.AAAA  # noqa: F401 - what is loaded late would be looked for when nothing may be read any more
 
+from helperd.child_frames import Limits, Ready
 from helperd.core_link import CoreLink
-from helperd.names.frames import Limits, Ready, to_resolver
+from helperd.names.frames import to_resolver
 from helperd.names.resolver import Resolver
 
 

@@ -14,21 +14,18 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 
+from helperd.child_frames import Alive, FromChild, Limits, Ping
 from helperd.names.answers import LONGEST, Drop, Forward, Reply, answer, fits, reply
 from helperd.names.frames import (
     ROWS_OF_QUERIES,
-    Alive,
     AnyToResolver,
     Asked,
     ContainerGone,
     ContainerPut,
     EndpointGone,
     EndpointPut,
-    FromResolver,
-    Limits,
     NetworkGone,
     NetworkPut,
-    Ping,
     Sockets,
     Upstreams,
     Wanted,
@@ -52,7 +49,7 @@ Sender = Callable[[bytes], None]
 class Resolver:
     """All containers of a host. `tell` sends a frame to the core, soon; `counts` has what that drops, and all else that is counted."""
 
-    def __init__(self, limits: Limits, tell: Callable[[FromResolver], None], counts: Counter[str] | None = None) -> None:
+    def __init__(self, limits: Limits, tell: Callable[[FromChild], None], counts: Counter[str] | None = None) -> None:
         self._limits, self._tell = limits, tell
         self._tables = Tables()
         self._served: dict[str, Served] = {}

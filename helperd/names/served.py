@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from helperd.names.budget import Budget
-from helperd.names.frames import ContainerPut, Limits
+from helperd.budget import Budget
+from helperd.child_frames import Limits
+from helperd.names.frames import ContainerPut
 
 AT_ONCE = 16  # datagrams that are read before the next container's turn
 TURN = 0.005  # seconds of processor time after which it is the next container's turn

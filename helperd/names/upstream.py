@@ -19,8 +19,8 @@ from typing import NamedTuple
 import dns.message
 import dns.rcode
 
-from helperd.names.budget import Budget
-from helperd.names.frames import Limits
+from helperd.budget import Budget
+from helperd.child_frames import Limits
 from helperd.names.told import is_answer
 
 PORT = 53

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helperd.child_frames import PacketError
 from helperd.names.answers import Drop, Forward, Reply, answer, fits
-from helperd.names.frames import ContainerPut, EndpointPut, NetworkPut, PacketError, from_resolver
+from helperd.names.frames import ContainerPut, EndpointPut, NetworkPut, from_resolver
 from helperd.names.tables import Tables
 from helperd.names.told import is_answer, shown
 

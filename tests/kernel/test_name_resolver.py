@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from helperd.names.frames import AnyFromResolver, Limits, NetworkPut
-from helperd.names.process import Patience, ResolverProcess
+from helperd.child_frames import Limits
+from helperd.child_service import ChildService, Patience
+from helperd.names.frames import AnyFromResolver, NetworkPut, from_resolver
 from tests.kernel.names_host import NamesHost
 
 pytest_plugins = ("tests.kernel.name_fixtures",)
@@ -106,7 +107,8 @@ async def test_what_hangs_or_sends_rubbish_is_replaced() -> None:
         begun.put_nowait(None)
         process.post(NetworkPut("n", "web", ("10.0.0.0/24",)))
 
-    process = ResolverProcess(begin, told.append, patience=Patience(ready=30.0, check=0.1, hung=2.0))
+    process = ChildService("helperd.names", "resolver", from_resolver, begin, told.append,
+                           patience=Patience(ready=30.0, check=0.1, hung=2.0))
     task = asyncio.create_task(process.run())
     try:
         async with asyncio.timeout(60):

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
+from helperd.child_frames import Ready
 from helperd.core_link import MAX_KEPT, MAX_UNSENT, CoreLink
-from helperd.names.frames import Ready
 
 
 @pytest.mark.req("B4", "X7")

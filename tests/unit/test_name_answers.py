@@ -12,8 +12,8 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
+from helperd.budget import Budget
 from helperd.names.answers import Drop, Forward, Reply, answer, fits
-from helperd.names.budget import Budget
 from helperd.names.directory import host_servers, names_of
 from helperd.names.frames import ContainerPut, EndpointPut, NetworkPut
 from helperd.names.tables import Tables

@@ -12,8 +12,9 @@ import dns.message
 import dns.rcode
 import pytest
 
-from helperd.names.budget import Budget
-from helperd.names.frames import MAX_PACKET, Asked, ContainerGone, ContainerPut, FromResolver, Limits, Wanted, pack, queries
+from helperd.budget import Budget
+from helperd.child_frames import MAX_PACKET, FromChild, Limits, pack
+from helperd.names.frames import Asked, ContainerGone, ContainerPut, Wanted, queries
 from helperd.names.places import Places
 from helperd.names.resolver import Resolver
 from helperd.names.upstream import Upstream
@@ -53,7 +54,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket, socket.socket]]:
 
 
 async def test_one_with_few_questions_gets_its_turn() -> None:
-    told: asyncio.Queue[FromResolver] = asyncio.Queue()
+    told: asyncio.Queue[FromChild] = asyncio.Queue()
     resolver = Resolver(Limits(waiting=8, waiting_in_all=8, answer=60.0), told.put_nowait)
     loop = asyncio.get_running_loop()
 

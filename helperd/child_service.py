@@ -15,39 +15,28 @@ from typing import Any
 
 import msgspec
 
+from helperd.child_frames import MAX_PACKET, Alive, Limits, PacketError, Ping, Ready, Start, ToChild, pack
 from helperd.child_process import Counted, keep_running, resident, start_child
-from helperd.names.frames import (
-    MAX_PACKET,
-    Alive,
-    Limits,
-    PacketError,
-    Ping,
-    Ready,
-    Start,
-    ToResolver,
-    from_resolver,
-    pack,
-)
 
-MAX_UNSENT = 100_000  # packets that wait for a resolver that doesn't read
-_log = logging.getLogger("netdeck.names")
+MAX_UNSENT = 100_000  # packets that wait for a child that doesn't read
+_log = logging.getLogger("netdeck.children")
 
 
 class Patience(msgspec.Struct, frozen=True):
-    """How long it is waited for a resolver, in seconds: to begin, between two questions whether it lives, for an answer to those."""
+    """How long it is waited for a child, in seconds: to begin, between two questions whether it lives, for an answer to those."""
 
     ready: float = 60.0  # a machine in software emulation takes 10 s to import the modules
     check: float = 5.0
     hung: float = 20.0
 
 
-class ResolverProcess:
+class ChildService:
     """One process after the other. `on_start` is called when one begins: it posts all that it must know. `on_frame` gets what it
     says, as `decode` reads it. `module` is what runs, `what` the word for it."""
 
-    def __init__(self, on_start: Callable[[], None], on_frame: Callable[[Any], None], limits: Limits | None = None,
-                 users: Sequence[str] = (), patience: Patience | None = None, *, module: str = "helperd.names", what: str = "resolver",
-                 decode: Callable[[bytes], object] = from_resolver) -> None:
+    def __init__(self, module: str, what: str, decode: Callable[[bytes], object], on_start: Callable[[], None],
+                 on_frame: Callable[[Any], None], limits: Limits | None = None, users: Sequence[str] = (),
+                 patience: Patience | None = None) -> None:
         self._on_start, self._on_frame, self._module, self._what, self._decode = on_start, on_frame, module, what, decode
         self._limits, self._users, self._patience = limits or Limits(), tuple(users), patience or Patience()
         self._pair: socket.socket | None = None
@@ -57,11 +46,11 @@ class ResolverProcess:
         self._closed = asyncio.Event()
         self.ready = asyncio.Event()
         self._counted = Counted()
-        self.pid = 0  # of the resolver that lives, 0 where none does
+        self.pid = 0  # of the child that lives, 0 where none does
         self.starts = 0
 
     async def run(self) -> None:
-        """Keep a resolver alive until cancelled; then end it."""
+        """Keep a child alive until cancelled; then end it."""
         await keep_running(self._what, self._one, _log)
 
     async def _one(self) -> str:
@@ -146,14 +135,14 @@ class ResolverProcess:
                 self._on_frame(frame)
 
     async def stats(self) -> dict[str, int]:
-        """What the resolver counts, with its memory; empty where none answers within 2 s."""
+        """What the child counts, with its memory; empty where none answers within 2 s."""
         if self._pair is None:
             return {}
         counts = await self._counted.ask(lambda: self.post(Ping()))
         return {} if counts is None else {**counts, "memory": resident(self.pid), "starts": self.starts, "pid": self.pid}
 
-    def post(self, frame: ToResolver, descriptors: tuple[int, ...] = ()) -> None:
-        """Send as soon as the resolver takes it; `descriptors` are closed then. Without a living resolver it is dropped: the next one
+    def post(self, frame: ToChild, descriptors: tuple[int, ...] = ()) -> None:
+        """Send as soon as the child takes it; `descriptors` are closed then. Without a living child it is dropped: the next one
         is told everything."""
         if self._pair is None:
             _close(descriptors)
