@@ -6,13 +6,14 @@ The core takes nothing from a child on trust: every packet is decoded into a fra
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 MAX_PACKET = 131_072  # bytes; a packet must fit into the socket's buffer as a whole
 MAX_SOCKETS = 16  # that go with one packet
 
+Frame = TypeVar("Frame")
 Short = Annotated[str, msgspec.Meta(max_length=80)]
 
 
@@ -76,6 +77,14 @@ def pack(frame: ToChild | FromChild) -> bytes:
     if len(body) > MAX_PACKET:
         raise PacketError(f"{type(frame).__name__} of {len(body)} bytes, at most {MAX_PACKET}")
     return body
+
+
+def unpack(decoder: msgspec.msgpack.Decoder[Frame], body: bytes, child: str) -> Frame:
+    """What a child, called `child`, sent. Raises PacketError."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PacketError(f"the {child} sent what is not a packet: {error}") from error
 
 
 def limits_of(body: bytes) -> Limits:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from helperd.child_frames import Alive, FromChild, PacketError, Ping, Ready, Short, Start, ToChild
+from helperd.child_frames import Alive, FromChild, Ping, Ready, Short, Start, ToChild, unpack
 from helperd.dhcp.terms import Terms
 
 Why = Annotated[str, msgspec.Meta(max_length=500)]
@@ -71,16 +71,12 @@ AnyToDhcp = Start | Ping | Wire | WireGone | Lessee | LesseeGone
 AnyFromDhcp = Ready | Alive | Leased | LeaseLost | LeaseRefused | WireFailed
 
 _TO = msgspec.msgpack.Decoder(AnyToDhcp)
-_FROM = msgspec.msgpack.Decoder(AnyFromDhcp)
+_FROM: msgspec.msgpack.Decoder[AnyFromDhcp] = msgspec.msgpack.Decoder(AnyFromDhcp)
 
 
 def from_dhcp(body: bytes) -> AnyFromDhcp:
     """Raises PacketError."""
-    try:
-        frame: AnyFromDhcp = _FROM.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PacketError(f"the DHCP process sent what is not a packet: {error}") from error
-    return frame
+    return unpack(_FROM, body, "DHCP process")
 
 
 def to_dhcp(body: bytes) -> AnyToDhcp:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from helperd.child_frames import Alive, FromChild, PacketError, Ping, Ready, Short, Start, ToChild
+from helperd.child_frames import Alive, FromChild, Ping, Ready, Short, Start, ToChild, unpack
 
 ROWS_OF_QUERIES = 500  # of the query log, in one packet
 BYTES_OF_QUERIES = 65_536  # of such rows, in one packet
@@ -115,7 +115,7 @@ AnyFromResolver = Ready | Alive | Wanted | Queries
 
 _ENCODER = msgspec.msgpack.Encoder()
 _TO_RESOLVER = msgspec.msgpack.Decoder(AnyToResolver)
-_FROM_RESOLVER = msgspec.msgpack.Decoder(AnyFromResolver)
+_FROM_RESOLVER: msgspec.msgpack.Decoder[AnyFromResolver] = msgspec.msgpack.Decoder(AnyFromResolver)
 
 
 def queries(rows: Iterable[Asked], lost: int) -> list[Queries]:
@@ -140,11 +140,7 @@ def queries(rows: Iterable[Asked], lost: int) -> list[Queries]:
 
 def from_resolver(body: bytes) -> AnyFromResolver:
     """Raises PacketError."""
-    try:
-        frame: AnyFromResolver = _FROM_RESOLVER.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PacketError(f"the resolver sent what is not a packet: {error}") from error
-    return frame
+    return unpack(_FROM_RESOLVER, body, "resolver")
 
 
 def to_resolver(body: bytes) -> AnyToResolver:

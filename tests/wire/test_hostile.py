@@ -16,6 +16,7 @@ from protocol.client import Client
 from protocol.messages import MAX_MESSAGE
 from tests.wire.raw_client import RawClient
 from tests.wire.small_core import SmallCore, running_core, until
+from tests.wire.zmtp import frame, greeted
 
 pytestmark = pytest.mark.alone
 MESSAGES = 100_000
@@ -105,24 +106,12 @@ async def test_memory_is_bounded_when_a_message_never_ends(socket_directory: Pat
 
 
 def send_without_end(path: str, pid: int, count: int) -> int:
-    """`count` frames of one message, by hand (rfc.zeromq.org/spec/23): libzmq would send none before the last. Returns the most
-    memory that `pid` had."""
-    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-    ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
-    frame = b"\x03" + (65_536).to_bytes(8, "big") + bytes(65_536)  # long, and more to come
+    """`count` frames of one message, by hand: libzmq would send none before the last. Returns the most memory that `pid` had."""
     most = 0
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(10.0)
-        sock.connect(path)
-        sock.sendall(greeting)
-        theirs = b""
-        while len(theirs) < 64:
-            theirs += sock.recv(64 - len(theirs))
-        sock.sendall(b"\x04" + bytes([len(ready)]) + ready)
-        assert sock.recv(4096)
+    with greeted(path) as sock:
         try:
             for _ in range(count):
-                sock.sendall(frame)
+                sock.sendall(frame(bytes(65_536), more=True))
                 most = max(most, memory_of(pid))
         except (ConnectionError, TimeoutError):
             pass
