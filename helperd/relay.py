@@ -23,98 +23,27 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from helperd.privilege import leave_everything, leave_root, limit_resources
 from helperd.relay_room import Room
+from helperd.relay_tcp import Carried, Serves, Target, TcpPort
 
 USERS = ("netdeck-front", "nobody")
 FILES, MEMORY = 65_536, 512 << 20
 CONNECTIONS = 1024  # that are carried at one time, of all ports together
 OF_ONE_PORT = 256  # of them at most
 CLIENTS, CLIENTS_OF_ONE = 4096, 1024  # the same of those who send datagrams
-CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 90.0  # after which a UDP client is forgotten, as in docker's proxy
 # After which a connection gives way to a new one where its port has no room: no sooner, for many are idle and are needed.
 STALE_SECONDS = 300.0
-KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}  # a container that went leaves no word
-BACKLOG = 128
 _CHUNK = 1 << 16
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50  # linux/in6.h
 _IP_PKTINFO = 8  # linux/in.h
 
 _ONE = socket.inet_pton(socket.AF_INET6, "::1")
 
-Target = tuple[str, int]
 Key = tuple[Any, bytes]  # of who sends datagrams: the address, and what the kernel tells of ours
-Serves = Callable[[bytes, bytes], bool]  # whether who came from the second address to the first of ours is carried
-
-
-class Carried:
-    """One connection, with both its ends."""
-
-    def __init__(self, near: asyncio.StreamWriter) -> None:
-        self.ends = [near]
-
-    def abort(self) -> None:
-        """The client sees a reset, as from a port that is shut."""
-        for writer in self.ends:
-            writer.transport.abort()
-
-
-class TcpPort:
-    """One listening socket, whose connections are carried to `target`. `number` is its own in `room`, which all ports share."""
-
-    def __init__(self, number: int, sock: socket.socket, target: Target, serves: Serves, room: Room[Carried]) -> None:
-        self._number, self._sock, self._target, self._serves, self._room = number, sock, target, serves, room
-        self._loop = asyncio.get_running_loop()
-        self._server = asyncio.ensure_future(asyncio.start_server(self._accept, sock=sock, backlog=BACKLOG, limit=_CHUNK))
-
-    def close(self) -> None:
-        """Accept no more; what is carried goes on, as established connections do that the kernel carries."""
-        if self._server.done() and not self._server.cancelled() and self._server.exception() is None:
-            self._server.result().close()
-        self._server.cancel()
-        self._sock.close()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A link-local address is told with its link.
-        here, client = (socket.inet_pton(self._sock.family, writer.get_extra_info(name)[0].partition("%")[0])
-                        for name in ("sockname", "peername"))
-        item = Carried(writer)
-        if not self._serves(here, client) or not self._room.enter(self._number, item, self._loop.time()):
-            writer.transport.abort()
-            return
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                far_reader, far_writer = await asyncio.open_connection(*self._target, limit=_CHUNK)
-            item.ends.append(far_writer)
-            for end in item.ends:  # a client of another host leaves no word either, when it is gone
-                _keep_alive(end)
-            await asyncio.gather(self._pump(item, reader, far_writer), self._pump(item, far_reader, writer))
-        except (OSError, TimeoutError):
-            item.abort()
-        finally:
-            for end in item.ends:
-                end.close()
-            self._room.leave(self._number, item)
-
-    async def _pump(self, item: Carried, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what comes, to its end."""
-        while data := await reader.read(_CHUNK):
-            self._room.used(self._number, item, self._loop.time())
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-
-
-def _keep_alive(writer: asyncio.StreamWriter) -> None:
-    sock: socket.socket = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE.items():
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def on_loopback(here: bytes, client: bytes) -> bool:

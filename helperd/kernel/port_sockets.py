@@ -20,8 +20,8 @@ from collections.abc import Iterable
 from drivers.commands import describe
 from drivers.objects import HOST, Key, PortSocket
 from helperd.kernel.port_owner import owner
-from helperd.relay import BACKLOG
 from helperd.relay_process import RelayProcess
+from helperd.relay_tcp import BACKLOG
 from protocol.errors import Conflict, InvalidValue, KernelRefused, NetdeckError
 
 _TYPES = {

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
-from helperd.relay import CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, Carried, TcpPort, anywhere, on_loopback
+from helperd.relay import CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, anywhere, on_loopback
 from helperd.relay_room import Room
+from helperd.relay_tcp import Carried, TcpPort
 
 pytestmark = pytest.mark.req("B9")
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -61,6 +63,15 @@ async def closed(ends: Ends) -> None:
     ends[1].close()
     with contextlib.suppress(OSError):
         await ends[1].wait_closed()
+
+
+async def left(room: Room[Carried]) -> None:
+    """Wait until nothing of port 1 is carried any more."""
+    for _ in range(500):
+        if not room.of(1):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it is carried on and on")
 
 
 async def test_one_port_takes_so_many_and_the_others_go_on() -> None:
@@ -125,3 +136,77 @@ def test_the_loopback_is_for_this_host_alone() -> None:
              ("::1", "::1", True, True), ("2001:db8::2", "2001:db8::1", False, True), ("fe80::1", "fe80::2", False, True)]
     for here, client, loopback, all_ in cases:
         assert (on_loopback(packed(here), packed(client)), anywhere(packed(here), packed(client))) == (loopback, all_), (here, client)
+
+
+async def test_what_is_carried_arrives_whole_in_both_directions_and_its_end_is_told() -> None:
+    """Many at once, with pauses; who has said all still hears the rest."""
+    async with ports(1) as (_, (port,)):
+
+        async def there_and_back(number: int) -> bool:
+            sent = os.urandom(300_000 + number)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
+
+            async def say() -> None:
+                for start in range(0, len(sent), 7_000 + number):
+                    writer.write(sent[start:start + 7_000 + number])
+                    await writer.drain()
+                writer.write_eof()
+
+            saying = asyncio.create_task(say())
+            await asyncio.sleep(0.01 * number)
+            heard = await reader.read()
+            await saying
+            writer.close()
+            return heard == sent
+
+        async with asyncio.timeout(60):
+            assert all(await asyncio.gather(*map(there_and_back, range(20))))
+
+
+async def test_a_reader_that_waits_holds_its_sender_back() -> None:
+    """What is on the way stays in the kernel's buffers: the relay reads no more than it can pass on."""
+    held = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await held.wait()
+        while await reader.read(1 << 20):
+            pass
+        writer.close()
+
+    room: Room[Carried] = Room(CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, Carried.abort)
+    async with await asyncio.start_server(slow, "127.0.0.1", 0, limit=4096) as server:
+        sock = socket.create_server(("127.0.0.1", 0))
+        port = TcpPort(1, sock, server.sockets[0].getsockname(), on_loopback, room)
+        _, writer = await asyncio.open_connection(*sock.getsockname())
+        writer.transport.set_write_buffer_limits(high=0)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                while True:
+                    writer.write(bytes(65_536))
+                    sent += 65_536
+                    await writer.drain()
+        assert sent < 64 << 20
+        held.set()
+        async with asyncio.timeout(60):
+            await writer.drain()
+        writer.close()
+        port.close()
+        await left(room)
+
+
+async def test_a_container_that_refuses_is_a_reset_for_the_client_and_pipes_are_given_back() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        target = free.getsockname()
+    room: Room[Carried] = Room(CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, Carried.abort)
+    sock = socket.create_server(("127.0.0.1", 0))
+    port = TcpPort(1, sock, target, on_loopback, room)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+        writer.close()
+    await left(room)
+    assert len(os.listdir("/proc/self/fd")) <= before + 2 * 16
+    port.close()
