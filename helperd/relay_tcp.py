@@ -140,18 +140,18 @@ class TcpPort:
 
     async def _pass_on(self, item: Carried, source: socket.socket, target: socket.socket) -> None:
         """What comes, to its end."""
-        in_a_row = 0
+        come, go, in_a_row = source.fileno(), target.fileno(), 0
         while True:
             pipe, held = PIPES.take(), 0
             try:
                 with contextlib.suppress(BlockingIOError):
-                    held = count = os.splice(source.fileno(), pipe[1], _PIPE)
+                    held = count = os.splice(come, pipe[1], _PIPE)
                     self._room.used(self._number, item, self._loop.time())
                     while held:
                         try:
-                            held -= os.splice(pipe[0], target.fileno(), held)
+                            held -= os.splice(pipe[0], go, held)
                         except BlockingIOError:
-                            await self._until(self._loop.add_writer, self._loop.remove_writer, target)
+                            await self._until(self._loop.add_writer, self._loop.remove_writer, go)
                     if not count:
                         break
                     in_a_row += 1
@@ -162,23 +162,22 @@ class TcpPort:
             finally:
                 PIPES.give(pipe, empty=not held)
             in_a_row = 0
-            await self._until(self._loop.add_reader, self._loop.remove_reader, source)
+            await self._until(self._loop.add_reader, self._loop.remove_reader, come)
         target.shutdown(socket.SHUT_WR)
 
-    async def _until(self, watch: Callable[..., None], leave: Callable[[socket.socket], object], sock: socket.socket) -> None:
-        """Wait until `sock` can be read or written."""
+    async def _until(self, watch: Callable[..., None], leave: Callable[[int], object], descriptor: int) -> None:
+        """Wait until it can be read or written."""
         ready: asyncio.Future[None] = self._loop.create_future()
-
-        def now() -> None:
-            leave(sock)
-            if not ready.done():
-                ready.set_result(None)
-
-        watch(sock, now)
+        watch(descriptor, _done, ready)
         try:
             await ready
         finally:
-            leave(sock)
+            leave(descriptor)
+
+
+def _done(ready: asyncio.Future[None]) -> None:
+    if not ready.done():  # it is heard of once more before the one that waits has its turn
+        ready.set_result(None)
 
 
 def _set_up(sock: socket.socket) -> None:

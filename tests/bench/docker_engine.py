@@ -82,13 +82,13 @@ class DockerEngine:
         self.call(method, path, body)
         return (time.perf_counter() - start) * 1000
 
-    def run_container(self, name: str, ports: Mapping[str, int] | None = None) -> int:
+    def run_container(self, name: str, ports: Mapping[str, int] | None = None, address: str = "0.0.0.0") -> int:
         """A container that sleeps, on the default network; its process, as the engine's host numbers it. `ports` are those of
-        the host by the container's (``80/tcp``)."""
+        the host by the container's (``80/tcp``), at its `address`."""
         made = self.call("POST", f"/containers/create?name={name}", {
             "Image": "bench", "Cmd": ["/bin/sleep", "3600"], "ExposedPorts": {port: {} for port in ports or {}},
             "HostConfig": {"CgroupParent": _parent(), "PortBindings": {
-                port: [{"HostIp": "0.0.0.0", "HostPort": str(number)}] for port, number in (ports or {}).items()}}})
+                port: [{"HostIp": address, "HostPort": str(number)}] for port, number in (ports or {}).items()}}})
         self.call("POST", f"/containers/{made['Id']}/start")
         return int(self.call("GET", f"/containers/{made['Id']}/json")["State"]["Pid"])
 

@@ -179,6 +179,7 @@ class Path:
 def _uplink(host: SimulatedHost) -> None:
     host.add_namespace("outside")
     host.run("ip link add up0 type veth peer name up1 netns outside && ip addr add 192.0.2.2/24 dev up0 && ip link set up0 up && "
+             "ip addr add 2001:db8::2/64 dev up0 nodad && ip -n outside addr add 2001:db8::1/64 dev up1 nodad && "
              "ip -n outside addr add 192.0.2.1/24 dev up1 && ip -n outside link set up1 up")
 
 
@@ -188,22 +189,22 @@ def _unfiltered(host: SimulatedHost) -> None:
 
 
 @contextlib.contextmanager
-def _our_port() -> Iterator[Path]:
+def _our_port(target: str = "192.0.2.2") -> Iterator[Path]:
     with our_helper(_uplink) as helper:
         add_namespaces(helper.host, ["c1"])
         known(helper, 1)
         helper.call("network.create", name="bench")
         helper.call("network.connect", network="bench", container="netns:c1")
         helper.call("port.publish", container="netns:c1", ports=["8001:5201", "8002:5301"])
-        yield Path(helper.host, "/run/netns/c1", "/run/netns/outside", "192.0.2.2", (8001, 8002))
+        yield Path(helper.host, "/run/netns/c1", "/run/netns/outside", target, (8001, 8002))
 
 
 @contextlib.contextmanager
-def _dockers_port() -> Iterator[Path]:
+def _dockers_port(target: str = "192.0.2.2") -> Iterator[Path]:
     with docker_engine() as engine:
         _uplink(engine.host)
-        pid = engine.run_container("c1", {"5201/tcp": 8001, "5301/tcp": 8002})
-        yield Path(engine.host, f"/proc/{pid}/ns/net", "/run/netns/outside", "192.0.2.2", (8001, 8002))
+        pid = engine.run_container("c1", {"5201/tcp": 8001, "5301/tcp": 8002}, "::" if ":" in target else "0.0.0.0")
+        yield Path(engine.host, f"/proc/{pid}/ns/net", "/run/netns/outside", target, (8001, 8002))
 
 
 @contextlib.contextmanager
@@ -256,4 +257,7 @@ def traffic(what: str, ours: Callable[[], contextlib.AbstractContextManager[Path
 def rows(run: Run) -> Iterator[Row]:
     yield from _programming()
     yield from traffic("throughput through a published port", _our_port, _dockers_port, "docker's port", 1.0)
+    across = "2001:db8::2"  # to containers that have IPv4 alone
+    yield from traffic("throughput through a port of the other family", lambda: _our_port(across), lambda: _dockers_port(across),
+                       "docker's proxy", 1.0)
     yield from traffic("throughput between two containers", _our_bridge, _bare_bridge, "a bare bridge", SAME)
