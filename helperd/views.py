@@ -15,9 +15,9 @@ from helperd.inspect import container_document
 from helperd.live import Live
 from helperd.records import Records
 from helperd.streams import Stream
-from protocol.client import unpack_counters
 from protocol.messages import COUNTER_COLUMNS, Counters
 from protocol.model import Container, Link
+from protocol.packed_counters import unpack_counters
 from protocol.requests import ContainerInspect, ContainerList, DriverList, EventList, InterfaceList
 
 

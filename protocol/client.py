@@ -15,7 +15,7 @@ import msgspec
 from protocol.client_calls import CallStream, PendingCall, ProgressHandler
 from protocol.client_connect import reason_unreachable, socket_path
 from protocol.client_socket import ClientSocket
-from protocol.client_subscription import RawEvent, RawSnapshot, Subscription, unpack_counters
+from protocol.client_subscription import RawEvent, RawSnapshot, Subscription
 from protocol.codec import DECODE_ERRORS, encode
 from protocol.errors import Cancelled, NetdeckError, TooMuch, Unavailable, from_wire
 from protocol.messages import (
@@ -34,6 +34,7 @@ from protocol.messages import (
     Resync,
     Welcome,
 )
+from protocol.packed_counters import unpack_counters
 from protocol.requests import repeatable
 
 __all__ = ["CallStream", "Client", "ConnectionState", "Subscription", "unpack_counters"]

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
-from protocol.client import unpack_counters
 from protocol.errors import NetdeckError
 from protocol.limits import MAX_WATCHED
 from protocol.messages import COUNTERS, Counters
+from protocol.packed_counters import unpack_counters
 
 LinkId = tuple[int, int]  # namespace inode, ifindex
 

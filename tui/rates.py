@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from protocol.client import unpack_counters
 from protocol.messages import Counters
+from protocol.packed_counters import unpack_counters
 
 _COLUMNS: Final = 8
 
