@@ -17,7 +17,7 @@ from tests.bench.rows import Row, table
 SUBJECTS = {
     "attach": "attaching a container, against CNI, netavark, docker and ip",
     "macvlan": "attaching to a macvlan network, against CNI and ip, and traffic against a bare macvlan",
-    "ipvlan": "the same of ipvlan, where the kernel has it",
+    "ipvlan": "the same of ipvlan; in the tests' virtual machine where the kernel lacks it",
     "create": "making a network, against docker and ip with nft",
     "names": "questions for names a second and their time, against aardvark-dns and dnsmasq",
     "events": "a link's event to a client, against ip monitor",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from tests.bench.emulated import emulated, rows_from_machine
 from tests.bench.measures import Missing, command_ms, middle, spread
 from tests.bench.ours import known, our_helper, timed
 from tests.bench.peers import Peer, addresses, batches, cni_folder, complete, namespace
@@ -155,9 +156,11 @@ def traffic_rows(kind: str) -> Iterator[Row]:
 
 
 def rows_of(kind: str) -> Iterator[Row]:
-    """All of `kind`, or why it was not measured."""
+    """All of `kind`; in the virtual machine where the running kernel has no such links."""
     if not has(kind):
-        yield Row(f"attach to {kind}", None, "ms", f"CNI {kind}", None, AIM, f"not measured: this kernel has no {kind} (module {kind})")
+        if emulated():
+            raise Missing(f"the virtual machine's kernel has no {kind} (module {kind})")
+        yield from rows_from_machine(kind)
         return
     yield from attach_rows(kind)
     yield from traffic_rows(kind)

@@ -1,7 +1,7 @@
-"""Starts the virtual machine: ``python -m tests.vm.boot FOLDER`` makes what it needs and becomes QEMU.
+"""Starts the virtual machine: ``python -m tests.vm.boot FOLDER [COMMAND…]`` makes what it needs and becomes QEMU.
 
-QEMU emulates it in software, so that it works wherever it is installed. Its files are this machine's, read-only; what it writes is in its
-memory, but for FOLDER, which is how it answers.
+COMMAND, else pytest, runs inside, in the folder of the checkout; the machine ends with it. QEMU emulates it in software, so that it works
+wherever it is installed. Its files are this machine's, read-only; what it writes is in its memory, but for FOLDER, which is how it answers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.report_writer import PLACE
@@ -20,18 +20,21 @@ from tests.vm.kernel import ROOT, Kernel, NoKernel, cpio, kernel
 
 INSIDE = "NETDECK_IN_VM"
 OUT = "/run/out"
-CONSOLE, WORDS = "console", "inside"
+CONSOLE, WORDS, STATUS = "console", "inside", "status"
 
 # The machine is nobody's, so what keeps its programs from each other is switched off: it costs a third of the time in emulation.
-_APPEND = ("console=ttyS0 loglevel=3 panic=-1 mitigations=off init_on_alloc=0 audit=0 apparmor=0 nokaslr transparent_hugepage=always "
-           "tsc=reliable no_timer_check cryptomgr.notests random.trust_cpu=1")
+# Code that lies at the same address in each process is translated once. A processor without AVX has C's functions written without it, and
+# fewer levels of page tables: that is a fifth.
+_APPEND = ("console=ttyS0 loglevel=3 panic=-1 mitigations=off init_on_alloc=0 audit=0 apparmor=0 nokaslr norandmaps "
+           "transparent_hugepage=always tsc=reliable no_timer_check cryptomgr.notests random.trust_cpu=1")
+_PROCESSOR = "Nehalem"
 _DRIVERS = ("virtio_pci", "9pnet_virtio", "9p")
 # Only the plugins that the tests need: to import the others takes long here. A test may take long where the processors are shared.
 _PYTEST = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "tests.report_writer", "-p", "no:cacheprovider", "-q",
            "-o", "timeout=600", "--basetemp=/run/netdeck-tests")
 
 
-def _qemu(built: Kernel, out: Path) -> list[str]:
+def _qemu(built: Kernel, out: Path, inside: Sequence[str]) -> list[str]:
     if shutil.which("qemu-system-x86_64") is None:
         raise NoKernel("qemu-system-x86_64 is missing: run ./netdeck --set-up test")
     # Python can't write what it compiles there.
@@ -44,8 +47,8 @@ def _qemu(built: Kernel, out: Path) -> list[str]:
         raise NoKernel("busybox is missing: run ./netdeck --set-up test")
     files = [("bin/busybox", 0o100755, Path(busybox).read_bytes()), ("init", 0o100755, _init(name for name, _ in modules).encode())]
     (out / "initramfs").write_bytes(cpio([*folders, *files, *((f"lib/{name}", 0o100644, data) for name, data in modules)]))
-    (out / "main").write_text(_main(built))
-    return ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "1G",
+    (out / "main").write_text(_main(built, inside or _pytest()))
+    return ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", _PROCESSOR, "-smp", "2", "-m", "1G",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{out / CONSOLE}",
             "-kernel", str(built.image), "-initrd", str(out / "initramfs"), "-append", _APPEND,
             *_export("root", "/", ",readonly=on"), *_export("out", str(out))]
@@ -84,9 +87,12 @@ exec switch_root /new /bin/sh {OUT}/main
 """
 
 
-def _main(built: Kernel) -> str:
-    """What runs inside with this machine's files: pytest, then the end. Modules are loaded when they are asked for, as everywhere."""
-    pytest = shlex.join([str(ROOT / ".venv/bin/python"), "-m", "pytest", *_PYTEST, f"@{OUT}/{TESTS}"])
+def _pytest() -> list[str]:
+    return [sys.executable, "-m", "pytest", *_PYTEST, f"@{OUT}/{TESTS}"]
+
+
+def _main(built: Kernel, inside: Sequence[str]) -> str:
+    """What runs inside with this machine's files: `inside`, then the end. Modules are loaded when they are asked for, as everywhere."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/run", "LC_ALL": "C.UTF-8", INSIDE: "1",
                    "CI": os.environ.get("CI", ""), "PYTHONDONTWRITEBYTECODE": "1",
                    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", PLACE: f"{OUT}/{REPORTS}"}
@@ -97,21 +103,21 @@ def _main(built: Kernel) -> str:
         "chmod 755 /run/modprobe",
         "echo /run/modprobe > /proc/sys/kernel/modprobe",
         "ip link set lo up",
-        f"cd {shlex.quote(str(ROOT))} && {pytest}",
-        'echo "pytest ended with $?"',
+        f"cd {shlex.quote(str(ROOT))} && {shlex.join(inside)}",
+        f"status=$?; echo $status > {OUT}/{STATUS}; echo \"it ended with $status\"",
         "sync",
         "echo o > /proc/sysrq-trigger",
         "sleep 60\n",
     ))
 
 
-def main(out: Path) -> None:
+def main(out: Path, inside: Sequence[str]) -> None:
     try:
-        command = _qemu(kernel(), out)
+        command = _qemu(kernel(), out, inside)
     except (NoKernel, OSError) as error:
         sys.exit(f"the virtual machine can't be started: {error}")
     os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
