@@ -16,8 +16,11 @@ import struct
 import sys
 from typing import Any
 
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
 from drivers.objects import LINK_GROUP, PROTOCOL, Bridge, Dummy, Ipvlan, Macvlan, Route, Veth, Vlan
-from helperd.kernel.message_classes import ifaddrmsg, ifinfmsg, rtmsg
 from helperd.kernel.netlink import NLM_F_CREATE, NLM_F_REPLACE, attribute, integer
 from helperd.kernel.netlink_batch import NLM_F_EXCL, encode
 from protocol.errors import InvalidValue

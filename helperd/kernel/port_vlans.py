@@ -7,9 +7,10 @@ import socket
 import struct
 from collections.abc import Iterable
 
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
 from drivers.port_objects import PortVlans
 from helperd.kernel.link_state import index_of
-from helperd.kernel.message_classes import ifinfmsg
 from helperd.kernel.netlink import attribute, dump, integer
 from helperd.kernel.netlink_batch import Refusal, encode, one
 from helperd.kernel.open_places import OpenPlaces
