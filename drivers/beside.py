@@ -24,6 +24,11 @@ def told(other: Hung) -> str:
     return f"the {display_text(other.kind) or 'device'} link {display_text(other.name)} {place}{mode}"
 
 
+def told_all(others: Sequence[Hung]) -> str:
+    """Several, the first eight by name."""
+    return ", ".join(map(told, others[:8])) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
+
+
 def own_mode(network: Network) -> str:
     """The mode of the network's links, as `Hung.mode` has it."""
     if network.driver == "ipvlan":

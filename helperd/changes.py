@@ -16,7 +16,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from drivers.objects import AnyObject, Bridge, Veth
+from drivers.driver import Hung
+from drivers.objects import HOST, AnyObject, Bridge, Dummy, Veth, Vlan
 from helperd.kernel.namespaces import NamespaceRef
 from helperd.kernel.observer import Observer
 from helperd.kernel.open_places import OpenPlaces
@@ -102,6 +103,7 @@ class Changes:
         self.listeners: list[Listener] = []
         self._untold: deque[tuple[Change, tuple[Step, ...], CallContext]] = deque()
         self.fault: Callable[[str], None] = lambda stage: None
+        self.hung: Callable[[str], Sequence[Hung]] = lambda link: ()  # what others hung on a link of the host
         self.needs_repair = asyncio.Event()
         # Namespaces where a change that failed may have left links that nothing on the host shows.
         self.suspects: dict[str, NamespaceRef] = {}
@@ -131,6 +133,11 @@ class Changes:
             objects = records.network_objects(sharer)
             before.extend(objects)
             after.extend(objects)
+        # So does a link that others hung theirs on, which would go with it: also when it is left by its last network, or taken again.
+        for network in (*fresh.values(), *(networks[ident] for ident in change.drop_networks if ident in networks)):
+            kept = self._needed_by_others(records.network_objects(network))
+            before.extend(kept)
+            after.extend(kept)
         for container in self._touched(change):
             old = {item.id: item for item in records.endpoints_of(container=container)}
             new = {ident: item for ident, item in old.items() if ident not in change.drop_endpoints}
@@ -139,6 +146,12 @@ class Changes:
             after.extend(records.container_objects(sorted(new.values(), key=lambda item: item.order), networks))
         links = openings(records, change)
         return plan(first_routes((*after, *links.after))[0], first_routes((*before, *links.before))[0])
+
+    def _needed_by_others(self, objects: Iterable[AnyObject]) -> list[AnyObject]:
+        """Of the objects of a network the link that others hung theirs on, with what makes it work."""
+        found = [*objects]
+        links = {(HOST, item.name) for item in found if isinstance(item, Dummy | Vlan) and self.hung(item.name)}
+        return [item for item in found if ((item.place, item.key[2]) if item.key[0] == "link" else item.on) in links]
 
     def _sharers(self, change: Change) -> list[Network]:
         """The other networks on the links of the networks of `change`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 
 from drivers.driver import Hung
@@ -15,6 +16,14 @@ def strangers(world: World, instance: str, ifindex: int) -> list[Link]:
     """The links on the host's link `ifindex` that do not bear this helper's mark, those of the host first."""
     found = [link for link in world.hanging(world.host, ifindex, instance) if is_strange(link, instance)]
     return sorted(found, key=lambda link: (link.inode != world.host, link.inode, link.ifindex))
+
+
+def strangers_on(world: World, instance: str, name: str) -> list[Link]:
+    """The same for the host's link that is called `name` now."""
+    try:
+        return strangers(world, instance, socket.if_nametoindex(name))
+    except OSError:
+        return []
 
 
 def is_strange(link: Link, instance: str) -> bool:

@@ -20,7 +20,7 @@ from drivers.objects import LINK_GROUP, Bridge, Veth
 from drivers.unusable import problem as driver_problem
 from drivers.unusable import require_usable
 from helperd.changes import Changes
-from helperd.hung import hung, is_strange, strangers
+from helperd.hung import hung, is_strange, strangers_on
 from helperd.kernel.host_links import look_up
 from helperd.kernel.link_kinds import ON_A_PARENT
 from helperd.repair import Repair
@@ -122,19 +122,15 @@ class NetworkHealth:
 
     def _crowded(self, network: Network) -> str:
         """What others hung on its parent beside which its links can't be, in words."""
-        found = rival(network.driver, own_mode(network), hung(self._world, self._strangers(network)))
+        found = rival(network.driver, own_mode(network), hung(self._world, self._strangers(network.link)))
         if found is None:
             return ""
         other, why = found
         return (f"{told(other)}, hangs on {network.link} too, which netdeck did not make, and {why}. No container is connected, and "
                 "nothing is made again, until that link is gone")
 
-    def _strangers(self, network: Network) -> list[Link]:
-        try:
-            index = socket.if_nametoindex(network.link)
-        except OSError:
-            return []
-        return strangers(self._world, self._changes.store.instance, index)
+    def _strangers(self, link: str) -> list[Link]:
+        return strangers_on(self._world, self._changes.store.instance, link)
 
     async def _now(self, network: Network) -> str:
         """As `problem`, by a look at the kernel."""
@@ -201,7 +197,7 @@ class NetworkHealth:
         """Bring what clients see of each network's problem up to date."""
         records = self._changes.records
         self._rivals = {f"{link.inode}/{link.ifindex}" for item in records.networks.values()
-                        if item.link and item.driver in ON_A_PARENT for link in self._strangers(item)}
+                        if item.link and item.driver in ON_A_PARENT for link in self._strangers(item.link)}
         carriers = self._carriers(item.link for item in records.networks.values())
         for network in list(records.networks.values()):
             if self._judged(network, carriers) == self._told(network):

@@ -12,14 +12,15 @@ from typing import Any
 
 import msgspec
 
-from drivers.beside import told
+from drivers.beside import told_all
 from drivers.commands import planned
-from drivers.driver import Hung, find, parse_options
+from drivers.driver import find, parse_options
 from drivers.objects import HOST
 from drivers.parents import parent_names, sharers
 from drivers.unusable import problem, require_usable
 from drivers.vlans import filters
 from helperd.changes import NO_STRAYS, CallContext, Changes, Strays, place_of, way_into
+from helperd.doctor.drift import LEFT_BEHIND
 from helperd.host_facts import HostFacts
 from helperd.inspect import network_document
 from helperd.kernel.link_kinds import MAY_BE_MISSING, ON_A_PARENT, require_kind, require_vlan_filtering
@@ -230,39 +231,39 @@ class Networks:
             shown = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
             raise InUse(f"network {network.name} has containers connected: {shown}. Disconnect them first",
                         name=network.name, users=members)
-        others = self._would_go_along(network, (network,))
-        if others:
-            raise InUse(f"network {network.name} can't be removed: {', '.join(map(told, others[:8]))}, which netdeck did not make, would "
-                        f"go with {network.link}. Delete that first", name=network.name, users=[item.name for item in others])
         return Change("network.remove", uid, drop_networks=(network.id,))
 
-    def _would_go_along(self, network: Network, going: Sequence[Network]) -> tuple[Hung, ...]:
-        """The links of others on the network's parent, where that goes with the networks `going`."""
+    def _left_behind(self, going: Sequence[Network]) -> list[str]:
+        """The links made for the networks `going` that stay, for others hung theirs on them, and why, in words."""
         rest = [item for item in self._records.networks.values() if item not in going]
-        if network.driver not in ON_A_PARENT or not network.made_link or sharers(network, rest):
-            return ()
-        found = self._facts.view(self._records.instance, (network.link,)).links.get(network.link)
-        return found.hung if found is not None else ()
+        links = dict.fromkeys(item.link for item in going if item.driver in ON_A_PARENT and item.made_link and not sharers(item, rest))
+        return [f"{link} stays, for what netdeck did not make would go with it: {told_all(found)}. When that is gone, {link} goes by "
+                f"itself. To delete both now: netdeck doctor --fix {LEFT_BEHIND}" for link in links if (found := self._changes.hung(link))]
+
+    def _wait_for_others(self, left: Sequence[str]) -> None:
+        if left:
+            self._changes.needs_repair.set()  # a repair looks when what was left can go
 
     async def remove(self, request: NetworkRemove, call: CallContext, stream: Stream) -> Any:
         async with self._changes.lock:
             network = self._records.network(request.name)
             change = self._removal(network, call.uid)
-            plan = self.plan(change)
+            plan, left = self.plan(change), self._left_behind((network,))
             if not request.dry_run:
                 await self._changes.carry_out(change)
-        return {"network": network, "plan": plan, "dry_run": request.dry_run}
+                self._wait_for_others(left)
+        return {"network": network, "warnings": left, "plan": plan, "dry_run": request.dry_run}
 
     async def prune(self, request: NetworkPrune, call: CallContext, stream: Stream) -> Any:
         async with self._changes.lock:
             unused = [item for item in self._records.networks.values() if not item.predefined and not self._members(item)
                       and not problem(self._records.drivers, item.driver)]
-            unused = [item for item in unused if not self._would_go_along(item, unused)]
             change = Change("network.prune", call.uid, drop_networks=tuple(item.id for item in unused))
-            plan = self.plan(change)
+            plan, left = self.plan(change), self._left_behind(unused)
             if change.drop_networks and not request.dry_run:
                 await self._changes.carry_out(change)
-        return {"removed": [item.name for item in unused], "plan": plan, "dry_run": request.dry_run}
+                self._wait_for_others(left)
+        return {"removed": [item.name for item in unused], "warnings": left, "plan": plan, "dry_run": request.dry_run}
 
 
 def _without_effect(request: NetworkCreate, network: Network) -> list[str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from drivers.beside import ipvlan_mode, rival, told
 from drivers.commands import describe
 from drivers.driver import Hung
-from drivers.objects import HOST, LINK_KINDS, AnyObject, Ipvlan, Macvlan, Route, TableItem, Uplink, Veth, Vlan
+from drivers.objects import HOST, LINK_KINDS, AnyObject, Dummy, Ipvlan, Macvlan, Route, TableItem, Uplink, Veth, Vlan
 from drivers.unusable import problem
 from helperd.changes import Changes, place_of
-from helperd.hung import hung, strangers
+from helperd.hung import hung, strangers_on
 from helperd.kernel.firewall import Firewall
 from helperd.kernel.firewall_watch import FirewallChange
 from helperd.kernel.namespaces import NamespaceRef
@@ -23,6 +22,7 @@ from helperd.plan import Step, first_routes, plan
 from helperd.records import Records
 from helperd.store import Journalled
 from helperd.unusable_networks import without_theirs
+from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.errors import NetdeckError, NotFound
 from protocol.model import Container, Network
@@ -86,15 +86,17 @@ def _ends(item: AnyObject) -> set[tuple[str, str]]:
 
 class Differences(NamedTuple):
     """`steps` lead from what the kernel holds to what it should hold: they take `orphans` away, which bear our mark and are not stored,
-    and put right what is `changed` or missing. `doubled` are routes of the host that can't be beside others to the same."""
+    and put right what is `changed` or missing. `doubled` are routes of the host that can't be beside others to the same. `left` would take
+    away links that are not stored either, and with them what others hung there: not among `steps`."""
 
     steps: tuple[Step, ...]
     orphans: tuple[Step, ...]
     changed: tuple[Step, ...]
     doubled: tuple[Route, ...] = ()
+    left: tuple[Step, ...] = ()
 
 
-Part = Literal["steps", "orphans", "changed"]
+Part = Literal["steps", "orphans", "changed", "left"]
 
 
 def left_over(cut_off: Iterable[Journalled], containers: Mapping[str, Container]) -> dict[str, NamespaceRef]:
@@ -127,6 +129,9 @@ class Repair:
         self._taken: FirewallChange | None = None  # what somebody else did to the table since it was loaded
         self._guard: asyncio.Task[None] | None = None
         self._restored, self._pause, self._failing = 0.0, 0.0, False
+        self._holding: set[str] = set()  # keys of the links of others for which links of ours are left where they are
+        changes.hung = self.hung
+        world.subscribe(self._heard)
 
     def places(self) -> dict[str, NamespaceRef]:
         """The namespaces of all containers that have endpoints, and those where a change may have left something."""
@@ -150,12 +155,18 @@ class Repair:
         wanted = {item.key for item in desired}
         left = [item for item in self._left_uplinks if item.key not in wanted]
         observed = await self._changes.observer.observe(places, [*desired, *left])
-        steps = plan(desired, without_theirs(self._changes.records, observed, desired))
+        planned = plan(desired, without_theirs(self._changes.records, observed, desired))
 
         def orphan(step: Step) -> bool:
             return step.action == "delete" and step.object.key not in wanted  # what goes to be made anew is wanted
 
-        return Differences(steps, tuple(filter(orphan, steps)), tuple(step for step in steps if not orphan(step)), tuple(doubled))
+        instance = self._changes.store.instance
+        holding = {step: others for step in planned if isinstance(step.object, Dummy | Vlan) and orphan(step)
+                   and (others := strangers_on(self._world, instance, step.object.name))}
+        self._holding = {f"{link.inode}/{link.ifindex}" for others in holding.values() for link in others}
+        steps = tuple(step for step in planned if step not in holding)
+        return Differences(steps, tuple(step for step in steps if orphan(step)), tuple(step for step in steps if not orphan(step)),
+                           tuple(doubled), tuple(holding))
 
     async def reconcile(self, part: Part = "steps") -> tuple[Step, ...]:
         """Make missing what is stored, delete what bears our mark and is not stored; or only one of the two. Steps that fail are told
@@ -170,7 +181,7 @@ class Repair:
             self._world.log("helper", "left out", f"the host's route to {route.destination}", level="error",
                             text=f"it leads to another network than {route.link} already, where a container has the same address")
         steps: tuple[Step, ...] = getattr(found, part)
-        steps, held = apart(steps, self._hung)
+        steps, held = apart(steps, self.hung)
         whole &= not held
         for text in held:
             log.error("repair: %s", text)
@@ -201,12 +212,13 @@ class Repair:
         self._world.log("helper", "repaired", "1 object" if len(steps) == 1 else f"{len(steps)} objects", text="; ".join([*done, *more]),
                         level="notice")
 
-    def _hung(self, parent: str) -> tuple[Hung, ...]:
-        try:
-            index = socket.if_nametoindex(parent)
-        except OSError:
-            return ()
-        return hung(self._world, strangers(self._world, self._changes.store.instance, index))
+    def hung(self, link: str) -> tuple[Hung, ...]:
+        """What others hung on a link of the host."""
+        return hung(self._world, strangers_on(self._world, self._changes.store.instance, link))
+
+    def _heard(self, changes: list[WorldChange]) -> None:
+        if self._holding and any(topic == "links" and action == "del" and key in self._holding for topic, action, key, _ in changes):
+            self._changes.needs_repair.set()  # what waited for that may go now
 
     async def run(self) -> None:
         """Repair whenever a change asked for it."""
@@ -215,7 +227,8 @@ class Repair:
             self._changes.needs_repair.clear()
             async with self._changes.lock:
                 try:
-                    self.tell(await self.reconcile())
+                    if steps := await self.reconcile():
+                        self.tell(steps)
                     continue
                 except NetdeckError as error:
                     log.error("repair: %s", error.message)

@@ -56,7 +56,8 @@ class NetworkInspect(Request, frozen=True):
 
 
 class NetworkRemove(Request, frozen=True):
-    """Remove a network; refused while containers are connected. Result: ``{network, plan}``."""
+    """Remove a network; refused while containers are connected. Result: ``{network, warnings, plan}``: a link that was made for it and
+    on which others hung theirs is told of in `warnings`, and stays."""
 
     name: Name
     dry_run: bool = False
@@ -95,7 +96,7 @@ class NetworkHostAccess(Request, frozen=True):
 
 
 class NetworkPrune(Request, frozen=True):
-    """Remove all networks that no container uses, except the predefined. Result: ``{removed, plan}``."""
+    """Remove all networks that no container uses, except the predefined. Result: ``{removed, warnings, plan}``."""
 
     dry_run: bool = False
 

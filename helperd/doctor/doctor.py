@@ -124,7 +124,9 @@ class Doctor:
         containers = self._changes.records.containers
         ways = {ident: way_into(ref) for ident, ref in self._repair.places().items()}
         names = {ident: containers[ident].ref if ident in containers else way for ident, way in ways.items()}
+        left = {step.object.key[2]: self._repair.hung(step.object.key[2]) for step in found.left}
         return [*drift.drift(planned(found.orphans, ways, names), planned(found.changed, ways, names), intact),
+                *drift.left_behind(left),
                 *drift.doubled(found.doubled)]
 
     def _about_ourselves(self) -> list[Finding]:
@@ -231,5 +233,5 @@ def by_hand(finding: Finding) -> str:
 
 _BY_REPAIR: Mapping[str, Callable[[Doctor], Any]] = {
     "orphans": lambda doctor: doctor._reconcile("orphans"), "changed": lambda doctor: doctor._reconcile("changed"),
-    "firewall-table": Doctor._load_table,
+    "firewall-table": Doctor._load_table, drift.LEFT_BEHIND: lambda doctor: doctor._reconcile("left"),
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from drivers.beside import told_all
+from drivers.driver import Hung
 from drivers.objects import Route
 from protocol.findings import Finding
 from protocol.model import Plan, PlannedStep
 from protocol.names import display_text
 
+LEFT_BEHIND = "left-behind"
 _SHOWN = 20
 _FIX = "Put it right: netdeck plans from what is stored to what is there, as after a crash, and carries that out."
 _NO_WAY_BACK = "There is nothing to take back then:"
@@ -34,6 +37,18 @@ def drift(orphans: Plan, changed: Plan, table_intact: bool) -> Iterator[Finding]
             "Load the whole table again, in one transaction; what its rules have counted is kept. "
             f"{_NO_WAY_BACK} all is as it was made.",
             commands=("nft list table inet netdeck  # what is there now",), automatic=True)
+
+
+def left_behind(hung: Mapping[str, Sequence[Hung]]) -> Iterator[Finding]:
+    """A finding from links that were left because others hung theirs on them: `hung` by the link's name."""
+    if hung:
+        yield Finding(
+            LEFT_BEHIND, "warning", f"made for networks that are removed, and left because others hung links there: {', '.join(hung)}",
+            "To delete what netdeck made would delete what hangs there too, which is not netdeck's.",
+            "Delete the links of others: then netdeck takes its own away at once. Or delete all of it together, as listed. What others "
+            "made, only they can make again.",
+            details=tuple(f"on {link}: {told_all(others)}" for link, others in hung.items()),
+            commands=tuple(f"ip link delete {link}  # and with it {told_all(others)}" for link, others in hung.items()), automatic=True)
 
 
 def doubled(routes: Sequence[Route]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocol.errors import Conflict, InUse
+from protocol.errors import Conflict
 from tests.vm.site import Site
 
 # Parents and links made by hand, and such as another helper would have made: its mark, with its instance. In the host and in two
@@ -75,13 +75,14 @@ def test_nothing_of_others_is_changed_and_what_is_in_the_way_is_named(site: Site
         assert theirs(site) == before
         beside(site)
         assert theirs(site) == before
+        left_behind(site)
         another_mode_behind_our_back(site)
         assert theirs(site) == before
+        gone_with_the_last_of_others(site)
         site.detach("same", "c1")
         site.detach("mac", "c1", "c2")
-        site.detach("vlan", "c2")
-        parent_of_ours(site)
-        site.remove("same", "mac", "vlan", "lan")
+        site.remove("same", "mac", "lan")
+        by_the_operators_word(site)
         assert theirs(site) == before
     finally:
         site.clear()
@@ -135,12 +136,36 @@ def another_mode_behind_our_back(site: Site) -> None:
     site.detach("same", "c2")
 
 
-def parent_of_ours(site: Site) -> None:
-    """What others hung on a VLAN of ours would go with it."""
-    site.sh("ip link add link eth0.78 name t8 netns x1 type ipvlan mode l2")
-    site.until(lambda: seen(site, "t8"), "it is seen")
-    with pytest.raises(InUse, match=r"the ipvlan link t8 in netns:x1, in mode l2, which netdeck did not make, would go with eth0\.78"):
-        site.remove("vlan")
-    assert "vlan" not in site.call("network.prune", dry_run=True)["removed"]
-    site.sh("ip link del t8", "x1")
-    site.until(lambda: not seen(site, "t8"), "it is gone")
+def left_behind(site: Site) -> None:
+    """A container hangs a link of its own on the VLAN that netdeck made, by the one that it got: that does not keep the network from going,
+    and does not go with it."""
+    link = site.attach("vlan", "c1")["ifname"]
+    site.sh(f"ip link add link {link} name own type ipvlan mode l2", "c1")
+    site.detach("vlan", "c1", "c2")
+    site.until(lambda: seen(site, "own"), "it is seen")
+    assert "vlan" in site.call("network.prune", dry_run=True)["removed"]
+    said = site.netdeck("network rm vlan")
+    assert re.search(r"eth0\.78 stays, .*the ipvlan link own in netns:c1, in mode l2\. When that is gone, eth0\.78 goes", said), said
+    said = site.netdeck("doctor", 1)
+    assert re.search(r"(?s)WARNING  left-behind.*- on eth0\.78: the ipvlan link own in netns:c1", said) and "orphans" not in said, said
+    for _ in range(2):  # taken again, and left again
+        site.create("again", "ipvlan", "10.7.0.0/24", parent="eth0.78")
+        assert "left-behind" not in {row["id"] for row in site.call("doctor.list")}
+        site.remove("again")
+    assert "eth0.78" in site.links()
+
+
+def gone_with_the_last_of_others(site: Site) -> None:
+    assert "eth0.78" in site.links() and "own" in site.links("c1"), "the helper was started again meanwhile"
+    site.sh("ip link del own", "c1")
+    site.until(lambda: "eth0.78" not in site.links(), "it goes by itself")
+
+
+def by_the_operators_word(site: Site) -> None:
+    network = site.create("inner", "macvlan", "10.8.0.0/24", internal=True)
+    site.sh(f"ip link add link {network['link']} name u9 netns x1 type macvlan mode bridge")
+    site.until(lambda: seen(site, "u9"), "it is seen")
+    site.remove("inner")
+    assert network["link"] in site.links()
+    assert "with it the macvlan link u9 in netns:x1, in mode bridge" in site.netdeck("doctor --fix left-behind --yes")
+    assert network["link"] not in site.links() and "u9" not in site.links("x1")

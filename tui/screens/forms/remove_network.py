@@ -17,7 +17,7 @@ from tui.screens.forms.plan_pages import plan_lines
 if TYPE_CHECKING:
     from tui.workstation import Workstation
 
-Checked = tuple[str, Mapping[str, Any] | NetdeckError]  # a network's name with its plan, or why it stays
+Checked = tuple[str, Mapping[str, Any] | NetdeckError]  # a network's name with what its removal would be, or why it stays
 
 
 async def open_form(app: Workstation, arguments: str = "") -> None:
@@ -26,7 +26,7 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
     for network in _networks(app, arguments.strip()):
         try:
             answer = await app.client.call("network.remove", {"name": network.name, "dry_run": True})
-            checked.append((network.name, answer["plan"]))
+            checked.append((network.name, answer))
         except NetdeckError as error:
             checked.append((network.name, error))
     going = [name for name, found in checked if not isinstance(found, NetdeckError)]
@@ -67,5 +67,5 @@ def removal_lines(checked: Sequence[Checked], width: int) -> list[Line]:
                 page.raw(Span("  "), Span(display_text(str(user)), "accent"))
         else:
             page.blank()
-            page.lines += plan_lines(found, shlex.join(["netdeck", "network", "rm", name]), width)
+            page.lines += plan_lines(found["plan"], shlex.join(["netdeck", "network", "rm", name]), width, found["warnings"])
     return page.lines
