@@ -126,11 +126,11 @@ class Core:
         self.neighbours = Neighbours(self.changes, self.facts, self.ruleset, self.live.world)
         self.networks = Networks(self.changes, self.facts, self.health, pools, bridge_request(bridge))
         self.default_bridge = DefaultBridge(self.changes, self.facts, bridge, pools)
+        self.probes = SiteProbes(self.records, self.live.world)
         self.doctor = Doctor(self.changes, self.facts, self.neighbours, self.repair, self.firewall, self.live.world, self.default_bridge,
-                             pools, settings.sysctl_dir)
+                             pools, settings.sysctl_dir, self.probes.conflicts)
         self.rule_counts = RuleCounts(self.firewall, self.records)
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
-        self.probes = SiteProbes(self.records, self.live.world)
         self.host_access = HostAccess(self.changes, self.networks, self.facts, self.probes)
         self.ports = Ports(self.changes, self.networks, self.known, self.facts, self.sockets)
         self.leases = Leases(self.changes, self.facts, self.live.world, self.probes)
@@ -144,12 +144,14 @@ class Core:
         self.parents.shown = self.publisher.states_changed
         self.publisher.networks_changed, self.publisher.state = self.parents.changed, self.parents.state
         self.networks.state = self.parents.state
+        self.publisher.with_conflicts = self.networks.with_conflicts = self.probes.conflicts.of
+        self.probes.conflicts.shown = self.publisher.endpoint
         self.publisher.etc_changed = self.runs.rewrite_etc_files
         self.names = Directory(self.changes, self.name_sockets, self.threads, RESOLV_CONF, settings.configuration.dns)
         self.names.host_changed = self._host_servers_changed
         self.watcher = Watcher(self.changes, self.endpoints, self.known, self.publisher, self.live.world,
                                self.name_sockets)
-        self.views = Views(self.records, self.known, self.live)
+        self.views = Views(self.records, self.known, self.live, self.probes.conflicts)
         roles = Roles.from_config(settings.configuration.roles)
         self.front = FrontProcess(listener, FrontConfig(
             epoch=self.epoch, roles=roles, instance=self.store.instance, host=socket.gethostname(), lab=settings.lab,
@@ -222,7 +224,7 @@ class Core:
     async def run(self) -> None:
         """Serve until cancelled."""
         jobs = (self.front, self.subscriptions, self.watcher, self.repair, self.health, self.neighbours, self.rule_counts,
-                self.ports, self.names, self.leases)
+                self.ports, self.names, self.leases, self.probes)
         tasks = [asyncio.create_task(job.run()) for job in jobs]
         try:
             await asyncio.gather(*tasks)

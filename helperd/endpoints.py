@@ -64,9 +64,9 @@ def random_mac() -> str:
 def chosen_addresses(records: Records, wish: Wish, elsewhere: Mapping[str, str] | None = None,
                      held: Mapping[str, str] | None = None) -> tuple[tuple[str, ...], Last]:
     """The prefixes that the endpoint gets, one a family, and what was handed out last. `elsewhere` says of addresses what they are: not
-    those of this endpoint. `held` says who on the network's wire answers for them. Raises InvalidValue, Conflict, Exhausted."""
+    those of this endpoint. `held` says who on the network's wire has them, in words. Raises InvalidValue, Conflict, Exhausted."""
     network, held = wish.network, held or {}
-    elsewhere = {**{address: f"answered for by {who}" for address, who in held.items()}, **(elsewhere or {})}
+    elsewhere = {**{address: f"not free: {who}" for address, who in held.items()}, **(elsewhere or {})}
     if network.ipam == DHCP:
         if wish.ip or wish.ip6:
             unwanted = display_text(str(wish.ip or wish.ip6))
@@ -83,10 +83,10 @@ def chosen_addresses(records: Records, wish: Wish, elsewhere: Mapping[str, str] 
             pool, address = check_address(network.name, pools, asked, family, lambda text: records.owner(leases[text]))
             if address in held:
                 link = wire_of(network)
-                raise Conflict(f"address {address} can't be used on network {network.name}: {held[address]} answers for it on {link}, and "
+                raise Conflict(f"address {address} can't be used on network {network.name}: {held[address]} on {link}, and "
                                "would be cut off. Choose another, or have that one changed first. Where a router answers for addresses "
                                f"that are free: netdeck network update -o {OPTION}=false {network.name}",
-                               field="ip" if family == 4 else "ip6", value=address, with_=held[address])
+                               field="ip" if family == 4 else "ip6", value=address, with_=held[address].partition(" ")[0])
             if elsewhere.get(address, NAME_SERVER) != NAME_SERVER:  # that may well be a container, which the host is to reach
                 raise Conflict(f"address {address} can't be used on network {network.name}, to which the host has access: it is "
                                f"{elsewhere[address]}", field="ip" if family == 4 else "ip6", value=address, with_=elsewhere[address])
@@ -174,7 +174,7 @@ class Endpoints:
                 self._leases.require_free(records.networks.get(network.id, network), wish.ident, container, wish.lease)
             elsewhere = taken(network, known(records, self._facts)) if network.host_addresses and network.ipam != DHCP else {}
             held = {} if anew and (wish.ip or wish.ip6) else self._probes.held(network, _draft(wish))
-            prefixes, moved = chosen_addresses(records, wish, elsewhere, {key: self._probes.whose(mac) for key, mac in held.items()})
+            prefixes, moved = chosen_addresses(records, wish, elsewhere, held)
             ifname = free_ifname(ifname_prefix(network, container), names)
             names.add(ifname)
             # A link on a parent may have no address of its own to choose.

@@ -66,10 +66,9 @@ class HostAccess:
             found = await self._probes.named(network, host, after.host_addresses)
             if not found:
                 break
-            for address, mac in found.items():
-                held[address] = self._probes.whose(mac)
-                if network.ipam == DHCP:
-                    raise self._in_the_way(address, network, f"{held[address]} answers for it on {network.link}")
+            held |= found
+            for address in found if network.ipam == DHCP else ():
+                raise self._in_the_way(address, network, f"{held[address]} on {network.link}")
         return held
 
     def _on(self, network: Network, request: NetworkHostAccess, held: Mapping[str, str]) -> tuple[Network, Last]:

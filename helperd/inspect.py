@@ -56,6 +56,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "Ports": port_bindings(endpoint.ports),
             **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
             **({"VLANs": vlan_words(network, endpoint)} if filters(network) else {}),
+            **({"Conflicts": conflicts_document(endpoint)} if endpoint.conflicts else {}),
         }
     return {
         "Name": network.name,
@@ -85,6 +86,12 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "Problem": network.problem,
         },
     }
+
+
+def conflicts_document(endpoint: Endpoint) -> list[dict[str, str]]:
+    """Who else on the site has addresses of an endpoint."""
+    return [{"Address": item.address, "MacAddress": item.mac, "Link": item.link, "Since": timestamp(item.since)}
+            for item in endpoint.conflicts]
 
 
 def lease_document(lease: Lease) -> dict[str, Any]:
@@ -127,6 +134,7 @@ def container_document(container: Container, pairs: Sequence[tuple[Network, Endp
             "HostInterface": endpoint.host_link,
             **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
             **({"VLANs": vlan_words(network, endpoint)} if filters(network) else {}),
+            **({"Conflicts": conflicts_document(endpoint)} if endpoint.conflicts else {}),
         }
     running = container.status == "running"
     ports = [port for _, endpoint in pairs for port in endpoint.ports]

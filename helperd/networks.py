@@ -30,7 +30,7 @@ from helperd.store import Change
 from helperd.streams import Stream
 from helperd.subnets import Cut, check_subnets
 from protocol.errors import Conflict, InUse, InvalidValue, NetdeckError
-from protocol.model import DHCP, DriverInfo, Network, Plan
+from protocol.model import DHCP, DriverInfo, Endpoint, Network, Plan
 from protocol.names import display_text, label_key, network_name, suggestion
 from protocol.requests import (
     NetworkCreate,
@@ -84,6 +84,7 @@ class Networks:
         self.pools = pools
         self._bridge = bridge or NetworkCreate(name="bridge")
         self.state: Callable[[str], str] = lambda network: "ready"  # of a network by its id
+        self.with_conflicts: Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint
 
     async def ensure_predefined(self) -> set[str]:
         """Make `bridge`, `host` and `none` where they are missing; return which were. A `bridge` that can't be made is told in the log."""
@@ -210,9 +211,10 @@ class Networks:
                  "state": self.state(item.id)} for item in rows]
 
     async def inspect(self, request: NetworkInspect, call: CallContext, stream: Stream) -> Any:
-        found = [self._records.network(name) for name in request.names]
-        return [network_document(self.health.shown(item), self._records.endpoints_of(network=item.id), self._records.containers,
-                                 find(self._records.drivers, item.driver).info.notes, self.state(item.id)) for item in found]
+        records = self._records
+        found = [records.network(name) for name in request.names]
+        return [network_document(self.health.shown(item), [*map(self.with_conflicts, records.endpoints_of(network=item.id))],
+                                 records.containers, find(records.drivers, item.driver).info.notes, self.state(item.id)) for item in found]
 
     def _members(self, network: Network) -> list[str]:
         endpoints = self._records.endpoints_of(network=network.id)

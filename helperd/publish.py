@@ -40,6 +40,7 @@ class Publisher:
         self._announcing: set[asyncio.Task[int]] = set()
         self._linkers = Linkers(self._records)
         self.etc_changed: Callable[[Container], None] = lambda container: None
+        self.with_conflicts: Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint
         self.networks_changed: Callable[[], None] = lambda: None
         self.state: Callable[[str], str] = lambda network: "ready"  # of a network by its id
         changes.listeners.append(self)
@@ -50,7 +51,7 @@ class Publisher:
         for network in records.networks.values():
             self._network(network)
         for endpoint in records.endpoints.values():
-            self._endpoint(endpoint)
+            self.endpoint(endpoint)
         self.containers()
         self.networks_changed()
 
@@ -60,17 +61,18 @@ class Publisher:
             self._network(network)
             endpoints = self._records.endpoints_of(network=network.id)
             for endpoint in endpoints:
-                self._endpoint(endpoint)
+                self.endpoint(endpoint)
             if self.state(network.id) == "ready":
                 self._announce(endpoints)
 
     def _network(self, network: Network) -> None:
         self._world.put("networks", network.id, msgspec.structs.replace(self._health.shown(network), state=self.state(network.id)))
 
-    def _endpoint(self, endpoint: Endpoint) -> None:
+    def endpoint(self, endpoint: Endpoint) -> None:
+        """One of them, as it is now."""
         lost = endpoint.lease is not None and endpoint.lease.lost
         state = "no lease" if lost else self.state(endpoint.network)
-        self._world.put("endpoints", endpoint.id, msgspec.structs.replace(endpoint, state=state))
+        self._world.put("endpoints", endpoint.id, msgspec.structs.replace(self.with_conflicts(endpoint), state=state))
 
     def containers(self) -> None:
         """The containers table anew, from the records and the last scan; only differences are told."""
@@ -98,7 +100,7 @@ class Publisher:
         fresh = []
         for endpoint in change.endpoints:
             earlier = self._world.get("endpoints", endpoint.id)
-            self._endpoint(endpoint)
+            self.endpoint(endpoint)
             if not isinstance(earlier, Endpoint):
                 fresh.append(endpoint)
                 self._told(endpoint, "connected", call)

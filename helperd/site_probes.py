@@ -3,28 +3,31 @@ would be cut off.
 
 An address that was named, or leased, is waited for a quarter of a second, and refused or declined if anybody answers. One from a pool is
 waited for an instant, in which a host on a wire has answered many times over; the next few are asked for with it, so that a row of
-containers waits once; and for those that answer late the question goes on behind the attachment and is told as an event. Where there is
-no way to the site nothing is asked, and nothing costs anything.
+containers waits once; and for those that answer late the question goes on behind the attachment, and comes again for as long as they do.
+Who asks for an address at the same time counts as one who has it, until a container of ours has it (RFC 5227, 2.1.1; RFC 4862, 5.4.3).
+Where there is no way to the site nothing is asked, and nothing costs anything.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
+import random
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 from drivers.parsed import address_of, family_of, network_of
 from drivers.vlans import site_vlan
+from helperd.address_conflicts import AddressConflicts
 from helperd.ipam import next_address, pool_of
 from helperd.kernel.site_probe import Question
 from helperd.records import Records
 from helperd.site_addresses import wire_of
 from helperd.world import World
 from protocol.model import Endpoint, Network
-from protocol.names import display_text
 
 log = logging.getLogger("netdeck.probes")
 OPTION = "address_probe"
@@ -34,6 +37,8 @@ _INSTANT = 0.05  # seconds, of those, that an attachment waits
 _AHEAD = 8  # addresses of a pool that are asked for at once
 _HOLDS = 60.0  # seconds for which an answer counts, or that there was none
 _MOST = 4096  # answers and silences that are kept
+_APART = 0.2  # seconds at most that one who asked at the same time as another waits, so that they don't go on so (RFC 5227, 2.1.1)
+_AGAIN = 10.0  # seconds, after which those are asked again who have an address of a container too
 
 Key = tuple[str, int, str]  # link, VLAN, address
 
@@ -53,21 +58,23 @@ class SiteProbes:
     """What has been heard from sites a moment ago."""
 
     def __init__(self, records: Records, world: World) -> None:
-        self._records, self._world = records, world
-        self._held: dict[Key, tuple[str, float]] = {}  # who answered, and when
+        self._records = records
+        self.conflicts = AddressConflicts(records, world)
+        self._held: dict[Key, tuple[str, float]] = {}  # who has it or means to, in words, and since when
+        self._asking: set[Key] = set()  # those of them that were only asked for
         self._silent: dict[Key, float] = {}
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()  # link, VLAN → who asks there
         self._behind: set[asyncio.Task[None]] = set()
 
     def held(self, network: Network, endpoint: Endpoint) -> Mapping[str, str]:
-        """Addresses that somebody on the endpoint's wire has, and with which MAC address."""
+        """Addresses that somebody on the endpoint's wire has, and who, in words: a MAC address, and that it answers for it."""
         if not self._held or not asks(network):
             return {}
         link, vlan, since = wire_of(network), site_vlan(network, endpoint), time.monotonic() - _HOLDS
-        return {key[2]: mac for key, (mac, moment) in self._held.items() if key[:2] == (link, vlan) and moment >= since}
+        return {key[2]: who for key, (who, moment) in self._held.items() if key[:2] == (link, vlan) and moment >= since}
 
     async def named(self, network: Network, endpoint: Endpoint, addresses: Iterable[str]) -> dict[str, str]:
-        """Ask for addresses that were chosen; who has which of them."""
+        """Ask for addresses that were chosen; who has which of them, in words as of `held`."""
         vlan = site_vlan(network, endpoint)
         wanted = list(addresses)
         if vlan is None or not wanted or not asks(network):
@@ -86,7 +93,7 @@ class SiteProbes:
             for task in (asking, answered):
                 task.cancel()
             await asyncio.gather(asking, answered, return_exceptions=True)
-        return question.found
+        return {address: self._held[link, vlan, address][0] for address in question.found if (link, vlan, address) in self._held}
 
     def unasked(self, network: Network, endpoint: Endpoint, families: Collection[int]) -> bool:
         """Whether the endpoint has addresses from the pools of `families` that nobody was asked for in the last minute."""
@@ -107,7 +114,10 @@ class SiteProbes:
             if self.unasked(network, endpoint, families):
                 await self._ask_ahead(network, link, vlan, own)
         since = time.monotonic() - _HOLDS
-        return any(self._held.get((link, vlan, address), ("", -math.inf))[1] >= since for address in own)
+        held = [key for address in own if self._held.get(key := (link, vlan, address), ("", -math.inf))[1] >= since]
+        if self._asking.intersection(held):
+            await asyncio.sleep(random.uniform(0, _APART))
+        return bool(held)
 
     async def _ask_ahead(self, network: Network, link: str, vlan: int, own: Sequence[str]) -> None:
         wanted = [item for address in own for item in self._from(network, address)]
@@ -131,26 +141,42 @@ class SiteProbes:
         if not asking.cancelled() and (error := asking.exception()) is not None and not isinstance(error, OSError):
             log.error("asking a site for addresses: %r", error)  # a link that is down, or gone, is told of when it is used
 
-    def whose(self, mac: str) -> str:
+    async def run(self) -> None:
+        """Ask again and again for the addresses of containers that somebody else has too."""
+        while True:
+            await asyncio.sleep(_AGAIN)
+            for (ident, (link, vlan)), addresses in self.conflicts.wires().items():
+                network = self._records.networks.get(ident)
+                if network is not None:
+                    question = self._question(network, link, vlan, addresses)
+                    with contextlib.suppress(OSError):  # a link that is down tells nothing
+                        await question.ask(_NAMED)
+                        self.conflicts.asked(network, addresses, question.found)
+
+    def _whose(self, mac: str) -> str:
         """A MAC address, and the container of ours that has it."""
         owner = next((self._records.owner(item.id) for item in self._records.endpoints.values() if item.mac == mac), "")
         return f"{mac} ({owner})" if owner else mac
 
     def _question(self, network: Network, link: str, vlan: int, wanted: Iterable[str]) -> Question:
-        def answered(address: str, mac: str) -> None:
+        def answered(address: str, mac: str, asks: bool) -> bool:
             owner = self._records.leases(network.id).get(address)
             endpoint = self._records.endpoints.get(owner or "")
             if endpoint is not None and endpoint.mac == mac:  # a switch that sends frames back where they came from (802.1Qbg)
-                return
-            self._silent.pop((link, vlan, address), None)
-            self._held[link, vlan, address] = mac, time.monotonic()
+                return False
+            if owner is not None and asks:  # who hears the container's answer, and gives it up
+                return False
+            key = link, vlan, address
+            self._silent.pop(key, None)
+            self._held[key] = f"{self._whose(mac)} {'asks for it too, to take it,' if asks else 'answers for it'}", time.monotonic()
+            (self._asking.add if asks else self._asking.discard)(key)
             for table in (self._held, self._silent):
                 while len(table) > _MOST:
                     table.pop(next(iter(table)))
+            self._asking &= self._held.keys()
             if owner is not None:
-                self._world.log("address", "conflict", network.name, where=self._records.owner(owner), level="error", text=(
-                    f"{mac} on {display_text(link)} has {address} too: give one of them another address, and keep this out of the network "
-                    f"with netdeck network update --aux-address other={address} {network.name}"))
+                self.conflicts.heard(owner, network, (link, vlan), address, mac)
+            return True
 
         return Question(link, wanted, vlan, answered)
 

@@ -9,6 +9,7 @@ import msgspec
 from drivers.port_commands import vlan_text
 from drivers.port_objects import PortVlans
 from drivers.vlans import filters, uplink_port, words
+from helperd.address_conflicts import AddressConflicts
 from helperd.changes import CallContext
 from helperd.containers_known import KnownContainers
 from helperd.inspect import container_document
@@ -24,8 +25,8 @@ from protocol.requests import ContainerInspect, ContainerList, DriverList, Event
 class Views:
     """What clients ask for once; what they follow comes by subscription."""
 
-    def __init__(self, records: Records, known: KnownContainers, live: Live) -> None:
-        self._records, self._known, self._live = records, known, live
+    def __init__(self, records: Records, known: KnownContainers, live: Live, conflicts: AddressConflicts) -> None:
+        self._records, self._known, self._live, self._conflicts = records, known, live, conflicts
 
     async def containers(self, request: ContainerList, call: CallContext, stream: Stream) -> Any:
         if request.foreign:
@@ -37,7 +38,8 @@ class Views:
         return [self._document(await self._known.stored(name)) for name in request.names]
 
     def _document(self, container: Container) -> dict[str, Any]:
-        pairs = [(self._records.networks[item.network], item) for item in self._records.endpoints_of(container=container.id)]
+        endpoints = map(self._conflicts.of, self._records.endpoints_of(container=container.id))
+        pairs = [(self._records.networks[item.network], item) for item in endpoints]
         topics = ("links", "addresses", "routes", "neighbours")
         inside: dict[str, list[Any]] = {topic.capitalize(): [] for topic in topics}
         if container.inode:

@@ -82,6 +82,16 @@ class Lease(Model, frozen=True):
     lost: str = ""  # why it is over, "" while it holds; the endpoint has no address then
 
 
+class AddressConflict(Model, frozen=True):
+    """Somebody else who has an address of an endpoint, on the host's `link` that leads to its site; heard first at `since`, in seconds
+    since 1970."""
+
+    address: str
+    mac: str
+    link: str
+    since: float
+
+
 class Endpoint(Model, frozen=True):
     """The attachment of one container to one network. `addresses` are prefixes; `order` says which was attached first."""
 
@@ -101,6 +111,7 @@ class Endpoint(Model, frozen=True):
     untagged: int = 0  # the VLAN of frames without a tag; 0 with `vlans`: none, without them: that of the bridge, 1
     lease: Lease | None = None  # on a network whose addresses come from DHCP
     state: str = "ready"  # ready | connecting | disconnecting
+    conflicts: tuple[AddressConflict, ...] = ()  # shown, not stored
 
 
 class ContainerLink(Model, frozen=True):

@@ -11,7 +11,7 @@ from typing import Any, Final
 from protocol.messages import QUERIES
 from protocol.model import DHCP, Container, Link, LogEntry, Neighbour, Network, Port, Query, Route
 from protocol.ports import order, port_text
-from tui import lease_words, neighbour_page, port_page, vlan_page
+from tui import conflict_words, lease_words, neighbour_page, port_page, vlan_page
 from tui.close_look import Look
 from tui.documents import Line, Page, Span, builtins
 from tui.feed import Feed
@@ -134,6 +134,7 @@ def _network_members(context: Context, key: str, network: Network) -> list[Line]
         page.field("mac", endpoint.mac, "muted")
         page.field("aliases", " ".join(endpoint.aliases))
         lease_words.put(page, endpoint.lease, time.time())
+        conflict_words.put(page, endpoint.conflicts)
         _ports(page, endpoint.ports)
         link = networks.inner_link(feed, endpoint)
         rates = feed.rates.of(link) if link else None
@@ -200,6 +201,7 @@ def _container_summary(context: Context, key: str, container: Container) -> list
     page.field("command", " ".join(container.command))
     for endpoint in feed.endpoints_of(container=container.id):
         lease_words.put(page, endpoint.lease, time.time())
+        conflict_words.put(page, endpoint.conflicts)
     _ports(page, published(feed, container))
     _traffic(page, context, *containers.traffic(feed, container))
     if container.labels:

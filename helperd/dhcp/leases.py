@@ -113,8 +113,8 @@ class Leases:
     async def _answered(self, network: Network, endpoint: Endpoint, lease: Lease) -> str:
         """Why nobody but another can have the address (RFC 2131, 3.1.5; 4.4.1), "" where nobody answers for it."""
         address = lease_address(lease.prefix)
-        mac = (await self._probes.named(network, endpoint, (address,))).get(address)
-        return f"{self._probes.whose(mac)} answers for it on {wire_of(network)}" if mac else ""
+        who = (await self._probes.named(network, endpoint, (address,))).get(address)
+        return f"{who} on {wire_of(network)}" if who else ""
 
     async def _granted_now(self, network: Network, endpoint: Endpoint, container: Container) -> Lease:
         """What a server gives."""

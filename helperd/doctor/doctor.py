@@ -12,9 +12,10 @@ import msgspec
 from drivers.commands import planned
 from drivers.host_access import host_link
 from drivers.objects import HOST, AnyObject, Sysctl
+from helperd.address_conflicts import AddressConflicts
 from helperd.changes import CallContext, Changes, way_into
 from helperd.default_bridge import DefaultBridge
-from helperd.doctor import drift, foreign, forwarding, leases, parents, paths, ranges, sysctl_fix
+from helperd.doctor import conflicts, drift, foreign, forwarding, leases, parents, paths, ranges, sysctl_fix
 from helperd.doctor.situation import Situation
 from helperd.doctor.sysctl_fix import Setting
 from helperd.host_facts import HostFacts
@@ -44,9 +45,10 @@ class Doctor:
     """Looks at the host as a whole, and mends one finding. `directory` is where settings are kept for the next boot, None in a lab."""
 
     def __init__(self, changes: Changes, facts: HostFacts, neighbours: Neighbours, repair: Repair, firewall: Firewall, world: World,
-                 bridge: DefaultBridge, pools: Mapping[int, Sequence[Cut]], directory: Path | None) -> None:
+                 bridge: DefaultBridge, pools: Mapping[int, Sequence[Cut]], directory: Path | None, conflicts: AddressConflicts) -> None:
         self._changes, self._facts, self._neighbours, self._repair = changes, facts, neighbours, repair
         self._firewall, self._world, self._bridge, self._pools, self._directory = firewall, world, bridge, pools, directory
+        self._conflicts = conflicts
 
     async def listing(self, request: DoctorList, call: CallContext, stream: Stream) -> list[Finding]:
         found, _ = await self._look()
@@ -92,6 +94,7 @@ class Doctor:
             found += check(situation)
         records = self._changes.records
         found += leases.findings(records.endpoints.values(), records.networks, records.owner)
+        found += conflicts.findings(self._conflicts.all(), records.networks, records.owner)
         found += await self._drift()
         found += self._about_ourselves()
         return sorted(found, key=lambda item: SEVERITIES.index(item.severity)), settings

@@ -62,11 +62,16 @@ def test_a_socket_hears_its_own_vlan_and_only_dhcp(host: SimulatedHost) -> None:
 def test_a_question_takes_answers_of_its_vlan_and_a_flood_ends(host: SimulatedHost) -> None:
     host.run("ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up")
 
-    async def inside() -> tuple[dict[str, str], dict[str, str], int]:
+    async def inside() -> tuple[set[str], set[str], list[str]]:
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         wire.bind(("v1", 0))
         told: list[str] = []
-        plain, in_ten = (Question("v0", ["192.0.2.1", "192.0.2.2"], vlan, lambda address, mac: told.append(mac)) for vlan in (0, 10))
+
+        def answered(address: str, mac: str, asks: bool) -> bool:
+            told.append(mac)
+            return not asks
+
+        plain, in_ten = (Question("v0", ["192.0.2.1", "192.0.2.2"], vlan, answered) for vlan in (0, 10))
         asking = [asyncio.ensure_future(item.ask((0.5,))) for item in (plain, in_ten)]
         await asyncio.gather(plain.sent.wait(), in_ten.sent.wait())
         cut, strange = arp("192.0.2.2")[:41], arp("192.0.2.1", hardware=6)
@@ -79,7 +84,7 @@ def test_a_question_takes_answers_of_its_vlan_and_a_flood_ends(host: SimulatedHo
         await asyncio.sleep(0)
         wire.send(arp("192.0.2.1"))
         await asyncio.gather(*asking)
-        return plain.found, in_ten.found, len(told)
+        return plain.found, in_ten.found, told
 
     plain, in_ten, told = host.call(inside)
-    assert plain == {"192.0.2.2": "02:00:00:00:00:aa"} and in_ten == {"192.0.2.1": "02:00:00:00:00:aa"} and told == 2
+    assert plain == {"192.0.2.2"} and in_ten == {"192.0.2.1"} and told == ["02:00:00:00:00:aa"] * 2

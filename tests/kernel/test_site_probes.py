@@ -15,9 +15,11 @@ import pytest
 
 from helperd import site_probes
 from protocol.errors import Conflict
-from protocol.requests import NetworkConnect, NetworkCreate, SubnetRequest
-from tests.kernel.core_in_host import core_in, do
+from protocol.model import Endpoint
+from protocol.requests import DoctorList, NetworkConnect, NetworkCreate, NetworkInspect, SubnetRequest
+from tests.kernel.core_in_host import CALL, STREAM, core_in, do
 from tests.kernel.lan import Lan, attach, reaches
+from tests.kernel.live_host import until as until_async
 from tests.kernel.site_dhcp import Dnsmasq
 from tests.kernel.test_dhcp import until
 from tests.running_helper import RunningHelper
@@ -169,3 +171,85 @@ def test_of_many_that_come_at_once_each_gets_an_address_that_was_asked_for(host:
 
     assert host.call(inside) == [[f"192.168.1.{last}/24" for last in lasts] for lasts in (
         (*range(128, 138), 139, 140), (141, 142))], "those of them that were not asked for at first; without a wire as they are"
+
+
+# Asks for addresses as whoever is about to take them does (RFC 5227, 2.1.1; RFC 4862, 5.4.3), from the moment that somebody else does.
+RIVAL = """
+import socket, sys
+from ipaddress import ip_address
+from helperd.kernel.site_probe import arp_probe, solicitation
+mac = bytes.fromhex(sys.argv[1])
+mine = {item.packed: item for item in map(ip_address, sys.argv[2:])}
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+wire.bind(("p0", 3))
+print("ready", flush=True)
+while True:
+    frame = wire.recv(128)
+    item = mine.get(frame[38:42]) or mine.get(frame[62:78])
+    if item is not None and frame[6:12] != mac:
+        wire.send(arp_probe(mac, item) if item.version == 4 else solicitation(mac, item))
+"""
+
+
+@pytest.mark.req("I14")
+def test_who_asks_for_an_address_at_the_same_time_means_to_have_it(lan: RunningHelper) -> None:
+    """An address of a pool is passed over, one that was named refused; to whom a container has it already it is no conflict."""
+    pool = [{"subnet": "192.168.1.0/24", "gateway": "192.168.1.1", "ip_range": "192.168.1.64/26"}, {"subnet": "2001:db8:1::/64"}]
+    lan.call("network.create", name="pub", driver="macvlan", ipv6=True, options={"parent": "eth0"}, subnets=pool)
+    mac = neighbour(lan, "rival", "10.9.9.9/24")
+    lan.host.run("ip -n rival link set p0 allmulticast on")  # so that it hears the groups of addresses that it does not have yet
+    wanted = ("192.168.1.64", "192.168.1.66", "192.168.1.99", "2001:db8:1::2", "2001:db8:1::99")
+    script = lan.host.popen([sys.executable, "-c", RIVAL, mac.replace(":", ""), *wanted], netns="rival")
+    assert script.stdout is not None and script.stdout.readline() == "ready\n"
+    assert attach(lan, "pub", "c1")["addresses"] == ["192.168.1.65/24", "2001:db8:1::3/64"]
+    assert attach(lan, "pub", "c2")["addresses"] == ["192.168.1.67/24", "2001:db8:1::4/64"]
+    lan.host.add_namespace("c3")
+    for asked in ({"ip": "192.168.1.99"}, {"ip6": "2001:db8:1::99"}):
+        with pytest.raises(Conflict, match=rf"{next(iter(asked.values()))} can't be used.*: {mac} asks for it too, to take it, on eth0"):
+            attach(lan, "pub", "c3", **asked)
+    script.kill()
+    again = lan.host.popen([sys.executable, "-c", RIVAL, mac.replace(":", ""), "192.168.1.65"], netns="rival")
+    assert again.stdout is not None and again.stdout.readline() == "ready\n"
+    attach(lan, "pub", "c3")  # for which a question goes on, about the addresses of before too
+    assert not [row for row in lan.call("event.list") if row["action"].startswith("conflict")]
+
+
+@pytest.mark.req("I14", "X14")
+def test_an_address_that_somebody_else_has_too_is_shown_while_he_has_it(host: SimulatedHost, tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    mac = neighbour(Lan(host), "printer", "10.9.9.9/24")
+    host.add_namespace("z1")
+    monkeypatch.setattr(site_probes, "_AGAIN", 0.05)
+    monkeypatch.setattr(site_probes, "_POOL", (0.02, 0.03, 0.25, 120))  # time to take the address, on a busy machine too
+    taken = "ip -n printer addr add 192.168.1.140/24 dev p0; ip netns exec printer ping -c 1 -W 1 192.168.1.1"
+
+    async def inside() -> list[Any]:
+        async with core_in(tmp_path) as core:
+            async def seen() -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+                document = (await core.networks.inspect(NetworkInspect(("pub",)), CALL, STREAM))[0]
+                shown = [item.conflicts for item in core.live.world.rows("endpoints") if isinstance(item, Endpoint)]
+                events = [row.action for row in core.live.world.events() if row.action.startswith("conflict")]
+                findings = [item for item in await core.doctor.listing(DoctorList(), CALL, STREAM) if item.id.startswith("address-")]
+                return [item.get("Conflicts") for item in document["Containers"].values()], shown, findings, events
+
+            subnet = SubnetRequest("192.168.1.0/24", gateway="192.168.1.1", ip_range="192.168.1.140/30")
+            await do(core, NetworkCreate(name="pub", driver="macvlan", options={"parent": "eth0"}, subnets=(subnet,)))
+            asking = asyncio.create_task(core.probes.run())
+            await do(core, NetworkConnect(network="pub", container="netns:z1"))
+            before = await seen()
+            await asyncio.to_thread(subprocess.run, taken, shell=True, check=False)
+            await until_async(core.probes.conflicts.all, 60)
+            meanwhile = await seen()
+            await asyncio.to_thread(subprocess.run, "ip -n printer addr del 192.168.1.140/24 dev p0", shell=True, check=True)
+            await until_async(lambda: not core.probes.conflicts.all(), 60)
+            asking.cancel()
+            return [before, meanwhile, await seen()]
+
+    before, meanwhile, after = host.call(inside)
+    assert before == ([None], [()], [], [])
+    (document,), (conflict,), (finding,), events = meanwhile
+    assert conflict[0].address == "192.168.1.140" and conflict[0].mac == mac and time.time() - conflict[0].since < 300
+    assert document == [{"Address": "192.168.1.140", "MacAddress": mac, "Link": "eth0", "Since": document[0]["Since"]}]
+    assert finding.severity == "error" and f"somebody else has too: {mac} on eth0, since 20" in finding.what
+    assert finding.commands[1] == "netdeck network update --aux-address other=192.168.1.140 pub" and events == ["conflict"]
+    assert after == ([None], [()], [], ["conflict", "conflict over"])
