@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import socket
@@ -41,10 +42,11 @@ class RelayProcess:
     def pid(self) -> int:
         """Of the process, 0 while there is none."""
         process = self._process
-        return process.pid if process is not None else 0
+        return process.pid if process is not None and process.returncode is None else 0
 
     def serve(self, item: PortSocket, sock: socket.socket) -> None:
-        """Carry what comes to `sock` to the target of `item`; in the place of what was served with its key before."""
+        """Carry what comes to `sock` to the target of `item`; in the place of what was served with its key before. Raises OSError where
+        no relay can be started: nothing is served with that key then."""
         with self._lock:
             known = self._served.get(item.key)
             if known is None:
@@ -52,7 +54,11 @@ class RelayProcess:
             served = _Served(known.number if known else self._numbers, item, sock)
             self._served[item.key] = served
             if self._process is None:
-                self._start()
+                try:
+                    self._start()
+                except BaseException:
+                    del self._served[item.key]
+                    raise
             else:
                 self._tell(served)
 
@@ -105,31 +111,45 @@ class RelayProcess:
         ours.settimeout(PATIENCE)
         with contextlib.suppress(PermissionError):
             ours.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, ROOM)
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-s", "-m", "helperd.relay", "--core-fd", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=child_environment(),
-                start_new_session=True)
+        with contextlib.ExitStack() as failed:
+            failed.enter_context(ours)
+            with theirs:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-s", "-m", "helperd.relay", "--core-fd", str(theirs.fileno())],
+                    pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=child_environment(),
+                    start_new_session=True)
+            failed.callback(process.wait)
+            failed.callback(process.kill)
+            try:
+                threading.Thread(target=self._watch, args=(process,), name="relay", daemon=True).start()
+            except RuntimeError as error:
+                raise OSError(errno.EAGAIN, "no thread can be started") from error
+            failed.pop_all()
         self._process, self._pipe = process, ours
         for served in self._served.values():
             self._tell(served)
-        threading.Thread(target=self._watch, args=(process,), name="relay", daemon=True).start()
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         status = process.wait()
+        failed = False
         with self._lock:
             if self._process is not process:  # it was closed
                 return
         _log.warning("the relay ended (status %d); another starts in %.1f s", status, RESTART_SECONDS)
-        threading.Event().wait(RESTART_SECONDS)
-        with self._lock:
-            if self._process is not process:
-                return
-            if self._pipe is not None:
-                self._pipe.close()
-            self._process = self._pipe = None
-            if self._served:
+        while True:
+            threading.Event().wait(RESTART_SECONDS)
+            with self._lock:
+                if self._process is not process:
+                    return
+                if self._pipe is not None:
+                    self._pipe.close()
+                if not self._served:
+                    self._process = self._pipe = None
+                    return
                 try:
                     self._start()
+                    return
                 except OSError as error:
-                    _log.error("the relay can't be started: %s", error)
+                    if not failed:
+                        _log.error("the relay can't be started, which is tried again and again: %s", error)
+                    failed = True

@@ -50,18 +50,35 @@ class PortSockets:
         return frozenset(item for item, _ in list(self._held.values()))
 
     def hold(self, item: PortSocket) -> None:
-        """Take a port; one that is held already gets another target. Raises Conflict, InvalidValue, KernelRefused."""
+        """Take a port; one that is held already gets another target. Raises Conflict, InvalidValue, KernelRefused, with all as before."""
         if item.place != HOST:
             raise InvalidValue(f"{describe(item)}: ports are held on the host", field="place", value=item.place)
         known, sock = self._held.get(item.key, (None, None))
         if known is None:
             sock = take(item)
-        elif known != item and sock is not None:
-            if known.target:
-                self.relay.end(known)
-            _filter(sock, item)
+        if known != item and sock is not None:
+            try:
+                if known is not None:
+                    self._lead(sock, known, item)
+                elif item.target:
+                    self.relay.serve(item, sock)
+            except OSError as error:
+                if known is None:
+                    sock.close()
+                else:
+                    with contextlib.suppress(OSError):
+                        self._lead(sock, None, known)
+                raise KernelRefused(f"port {item.port}/{item.protocol} can't lead to {item.target or 'its container'}: the relay that "
+                                    f"carries it can't be started: {error.strerror}", object=describe(item), errno=error.errno or 0,
+                                    kernel=str(error.strerror)) from error
         self._held[item.key] = item, sock
-        if item.target and sock is not None and known != item:
+
+    def _lead(self, sock: socket.socket, known: PortSocket | None, item: PortSocket) -> None:
+        """Lead a port that is held to where `item` says. Raises OSError."""
+        if known is not None and known.target:
+            self.relay.end(known)
+        _filter(sock, item)
+        if item.target:
             self.relay.serve(item, sock)
 
     def release(self, item: PortSocket) -> None:

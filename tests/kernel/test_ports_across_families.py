@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 import re
+import socket
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from drivers.objects import HOST, PortSocket
+from helperd import relay_process
+from protocol.errors import KernelRefused
+from protocol.requests import NetworkConnect, NetworkCreate, PortPublish, SubnetRequest
+from tests.kernel.core_in_host import core_in, do
 from tests.kernel.port_traffic import ask, eventually, serve
 from tests.kernel.test_networks import attach
 from tests.kernel.test_published_ports import FOUR, SHUT, SIX, published, tries, until
 from tests.running_helper import RunningHelper
+from tests.simulated_host import SimulatedHost
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 
@@ -103,3 +116,42 @@ def test_it_is_told_beforehand_and_comes_back_after_each_end(helper: RunningHelp
     assert ask(host, "outside", tries(SIX)) == ["web 2001:db8::1"] * 2
     assert helper.call("network.disconnect", network="dual", container="netns:web")["warnings"] == []
     assert ask(host, "outside", tries(SIX)) == ["web 10.61.0.1"] * 2
+
+
+@pytest.mark.req("B9", "W3")
+def test_a_relay_that_cant_be_started_leaves_all_as_before(host: SimulatedHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.add_namespace("four")
+
+    def refused(*args: Any, **more: Any) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    async def inside() -> tuple[list[str], int, int]:
+        async with core_in(tmp_path) as core:
+            await do(core, NetworkCreate(name="a", subnets=(SubnetRequest("10.61.0.0/24"),)))
+            await do(core, NetworkConnect(network="a", container="netns:four"))
+            before, said, files = core.sockets.objects(), [], []
+            with monkeypatch.context() as faulty:
+                faulty.setattr(relay_process, "subprocess", SimpleNamespace(Popen=refused, DEVNULL=subprocess.DEVNULL))
+                for _ in range(3):
+                    with pytest.raises(KernelRefused) as error:
+                        await do(core, PortPublish("netns:four", ("8080:80",)))
+                    said.append(error.value.message)
+                    files.append(len(os.listdir("/proc/self/fd")))
+                    with socket.create_server(("::", 8080), family=socket.AF_INET6):  # nobody keeps it
+                        pass
+                assert core.sockets.objects() == before and files[2] == files[1]
+                assert not [item for item in core.records.endpoints.values() if item.ports]
+                # One that is held and gets another target.
+                led = PortSocket(HOST, "tcp", "::", 9090)
+                core.sockets.hold(led)
+                with pytest.raises(KernelRefused):
+                    core.sockets.hold(PortSocket(HOST, "tcp", "::", 9090, "10.61.0.2", 80))
+                assert led in core.sockets.objects()
+                core.sockets.release(led)
+            none = core.sockets.relay.pid
+            await do(core, PortPublish("netns:four", ("8080:80",)))
+            return said, none, core.sockets.relay.pid
+
+    said, none, running = host.call(inside)
+    assert none == 0 and running > 0
+    assert "port 8080/tcp can't lead to 10.61.0.2: the relay that carries it can't be started: Resource temporarily unavailable" in said[1]
