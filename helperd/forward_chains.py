@@ -1,4 +1,4 @@
-"""What chains of others do with forwarded packets of ours: a reading of their rules without sending a packet. Pure.
+"""What chains of others do with packets of ours, forwarded or of the host itself: a reading of their rules without sending a packet. Pure.
 
 nftables asks every base chain of a hook, whoever made it, and one drop is final: an accept in our table overrules nobody. A rule
 is read in three ways: it matches, it does not, or that can't be said from here (a set of addresses, a mark, a limit). What can't be
@@ -16,13 +16,15 @@ from typing import Any
 
 import msgspec
 
+_DPORT = re.compile(r"\b(tcp|udp) dport (!= |! )?(\d+)(?:-(\d+))?(?![\d,-])")
 _CT_STATE = re.compile(r"\bct state (!= |! )?([a-z,]+)")
 _DEPTH = 16  # jumps; nftables has the same limit
 
 
-HOOKS = ("prerouting", "forward", "postrouting")  # of chains of type filter, in the order in which a packet meets them
-_PROTOCOL = "tcp"
-_OTHERS = frozenset({"udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "esp", "ah", "comp", "arp", "vlan"})
+HOOKS = ("prerouting", "input", "forward", "output", "postrouting")  # of chains of type filter
+FORWARDED = ("prerouting", "forward", "postrouting")  # in the order in which a packet meets them
+_NUMBERS = {"tcp": 6, "udp": 17}
+_PROTOCOLS = frozenset({"tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmpv6", "esp", "ah", "comp", "arp", "vlan"})
 _ETHERTYPES = {4: ("ip", 0x0800), 6: ("ip6", 0x86DD)}
 
 
@@ -35,7 +37,7 @@ class ForeignRule(msgspec.Struct, frozen=True):
 
 
 class ForeignBase(msgspec.Struct, frozen=True):
-    """A base chain that forwarded packets meet, with all chains of its table, its sets and maps by name (those with elements).
+    """A base chain that packets of ours meet, with all chains of its table, its sets and maps by name (those with elements).
     `legacy`: it is of iptables-legacy, which nftables knows nothing of; the handles of its rules are their numbers in their chain then."""
 
     family: str  # ip, ip6, inet, bridge
@@ -55,7 +57,8 @@ class ForeignBase(msgspec.Struct, frozen=True):
 
 class Probe(msgspec.Struct, frozen=True):
     """A packet that is thought of: where it comes in and goes out, its family, the subnet of ours that is its source (or, of an
-    answer, its destination), its state of connection tracking. Of a frame the bridges of both links, and its hardware addresses."""
+    answer, its destination), its state of connection tracking; where that is known, the port that it is for. What is for the host itself
+    goes out nowhere, what is from there comes in nowhere. Of a frame the bridges of both links, and its hardware addresses."""
 
     family: int
     iif: str
@@ -68,6 +71,8 @@ class Probe(msgspec.Struct, frozen=True):
     out_bridge: str = ""
     source_mac: str = ""
     target_mac: str = ""
+    protocol: str = "tcp"  # or udp
+    port: int = 0  # its destination, 0 where it may be any
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -83,6 +88,7 @@ class Stop(msgspec.Struct, frozen=True):
     certain: bool = True
     unless: str = ""
     legacy: bool = False
+    hook: str = "forward"
 
     @property
     def words(self) -> str:
@@ -103,6 +109,7 @@ class _Walk:
     def __init__(self, base: ForeignBase, probe: Probe) -> None:
         self.base, self.probe = base, probe
         self.routed = base.hook != "prerouting" or base.family == "bridge"
+        self.local = (base.hook == "input" and base.family != "bridge") if self.routed else None  # whether it is for the host
         if not self.routed:
             self.probe = msgspec.structs.replace(probe, destination="", published=False)
         self.unless = ""
@@ -118,7 +125,7 @@ class _Walk:
     def _stop(self, chain: str, rule: ForeignRule | None) -> Stop:
         base = self.base
         return Stop(base.family, base.table, chain, base.chain, rule.text if rule else "", rule.handle if rule else 0, not self.unless,
-                    self.unless, base.legacy)
+                    self.unless, base.legacy, base.hook)
 
     def _chain(self, name: str, sure: bool, depth: int) -> Stop | str:
         """Where the probe ends in a chain: a `Stop`, "accept", or "return" where the chain has no say."""
@@ -206,14 +213,23 @@ class _Walk:
         if kind == "xt" and isinstance(body, Mapping):
             if body.get("type") != "match" or body.get("name") == "comment":
                 return True
-            if body.get("name") in ("udp", "icmp", "icmp6", "sctp"):
+            if body.get("name") in ("tcp", "udp", "icmp", "icmp6", "sctp") and body.get("name") != self.probe.protocol:
                 return False
+            if body.get("name") == self.probe.protocol:
+                return self._dport(rule.text)
             if body.get("name") == "conntrack":
                 return self._conntrack(rule.text)
             if body.get("name") == "addrtype" and "fib daddr type local" in rule.text:
-                return False if self.routed else None  # what is forwarded is not for the host
+                return self.local
             return None
         return True if kind in ("counter", "log", "mangle", "comment", "notrack", "ct helper", "flow", "set") else None
+
+    def _dport(self, text: str) -> bool | None:
+        found = _DPORT.search(text)
+        if found is None or not self.probe.port or len(re.findall(r"\b(?:tcp|udp) \w+", text)) > 1:
+            return None
+        low = int(found[3])
+        return (low <= self.probe.port <= int(found[4] or low)) is not bool(found[2])
 
     def _conntrack(self, text: str) -> bool | None:
         found = _CT_STATE.search(text)
@@ -233,8 +249,8 @@ class _Walk:
         answer = self._is_one(kind, body, values)
         return answer if answer is None or op != "!=" else not answer
 
-    def _of_others(self, protocol: Any) -> bool:
-        return protocol in _OTHERS or protocol == ("ip6" if self.probe.family == 4 else "ip")
+    def _of_others(self, protocol: object) -> bool:
+        return protocol != self.probe.protocol and (protocol in _PROTOCOLS or protocol == ("ip6" if self.probe.family == 4 else "ip"))
 
     def _values(self, right: Any) -> list[Any] | None:
         """The values that are compared with, None where they are not known."""
@@ -263,7 +279,9 @@ class _Walk:
             case "meta", "nfproto" | "protocol":
                 return any(value in (("ipv4", "ip") if probe.family == 4 else ("ipv6", "ip6")) for value in values)
             case "meta" | "payload", "l4proto" | "protocol" | "nexthdr":
-                return any(value in (_PROTOCOL, 6) for value in values)
+                return any(value in (probe.protocol, _NUMBERS.get(probe.protocol)) for value in values)
+            case "payload", "dport":
+                return _has_port(probe.port, values)
             case "ct", "state":
                 return probe.state in values
             case "ct", "status":
@@ -271,7 +289,7 @@ class _Walk:
             case "ct", "direction":
                 return ("original" if probe.state == "new" else "reply") in values
             case "fib", "type":
-                return False if values == ["local"] and self.routed else None
+                return self.local if values == ["local"] else None
             case "payload", "saddr" | "daddr" as field:
                 if body.get("protocol") not in ("ip", "ip6"):
                     return None
@@ -287,6 +305,22 @@ def _bare(item: Any) -> Any:
 
 def _named(name: str, values: Sequence[Any]) -> bool:
     return any(name.startswith(str(value)[:-1]) if str(value).endswith("*") else name == value for value in values)
+
+
+def _has_port(port: int, values: Sequence[Any]) -> bool | None:
+    """Whether a port is among `values`, as libnftables has them; None where that can't be said."""
+    unsaid = not port
+    for value in values:
+        match value:
+            case {"range": [int(low), int(high)]}:
+                found = low <= port <= high
+            case int():
+                found = value == port
+            case _:
+                unsaid, found = True, False
+        if found and port:
+            return True
+    return None if unsaid else False
 
 
 def _inside(subnet: str, values: Sequence[Any]) -> bool | None:
@@ -327,10 +361,11 @@ def stop_of(base: ForeignBase, probe: Probe) -> Stop | None:
     return _Walk(base, probe).stop()
 
 
-def stops(bases: Sequence[ForeignBase], probe: Probe) -> list[Stop]:
-    """What of all the base chains drops the probe, in the order in which they are asked."""
+def stops(bases: Sequence[ForeignBase], probe: Probe, hooks: Sequence[str] = FORWARDED) -> list[Stop]:
+    """What of all the base chains of `hooks` drops the probe, in the order in which they are asked."""
     mine = ("inet", "ip" if probe.family == 4 else "ip6")
-    asked = sorted((base for base in bases if base.family in mine), key=lambda base: (HOOKS.index(base.hook), base.priority))
+    asked = sorted((base for base in bases if base.family in mine and base.hook in hooks),
+                   key=lambda base: (HOOKS.index(base.hook), base.priority))
     return [found for base in asked if (found := stop_of(base, probe)) is not None]
 
 

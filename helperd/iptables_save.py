@@ -1,4 +1,4 @@
-"""The filter table of iptables-legacy, as `iptables-save` writes it, read as chains of others on the forward hook. Pure.
+"""The filter table of iptables-legacy, as `iptables-save` writes it, read as chains of others. Pure.
 
 The kernel asks the tables of iptables-legacy beside nftables, which neither lists them nor tells of their changes. A rule is given
 the same expressions as one of nftables; what is not understood here becomes one whose answer can't be said.
@@ -19,11 +19,12 @@ _UNSAID: dict[str, Any] = {"unsaid": None}
 _LINKS = {"-i": "iifname", "-o": "oifname"}
 _SIDES = {"-s": "saddr", "-d": "daddr"}
 _STATES = ("--ctstate", "--state")
+_PORTS = ("--dport", "--destination-port", "--dports", "--destination-ports")
 _TYPES = {"--dst-type": "daddr", "--src-type": "saddr"}
 
 
-def read(text: str, family: str) -> ForeignBase | None:
-    """The chain FORWARD of a table with all chains of the table; `family` is ip or ip6. None where the text has no such chain."""
+def read(text: str, family: str, chain: str = "FORWARD") -> ForeignBase | None:
+    """A base chain with all chains of its table; `family` is ip or ip6. None where the text has no such chain."""
     policies: dict[str, str] = {}
     lines: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -33,11 +34,11 @@ def read(text: str, family: str) -> ForeignBase | None:
             lines[words[0][1:]] = []
         elif line.startswith("-A ") and len(words) > 1:
             lines.setdefault(words[1], []).append(line)
-    if "FORWARD" not in policies:
+    if chain not in policies:
         return None
     chains = {name: tuple(ForeignRule(number, line, _expressions(line, family, policies)) for number, line in enumerate(found, 1))
               for name, found in lines.items()}
-    return ForeignBase(family, "filter", "FORWARD", 0, policies["FORWARD"].lower(), chains, legacy=True)
+    return ForeignBase(family, "filter", chain, 0, policies[chain].lower(), chains, legacy=True, hook=chain.lower())
 
 
 def _expressions(line: str, family: str, chains: dict[str, str]) -> tuple[dict[str, Any], ...]:
@@ -79,9 +80,17 @@ def _match(word: str, value: str, op: str, family: str) -> list[dict[str, Any]]:
         return [_compare({"fib": {"result": "type", "flags": [_TYPES[word]]}}, op, value.lower())] if word == "--dst-type" else [_UNSAID]
     if word == "-p":
         return [_compare({"meta": {"key": "l4proto"}}, op, value)]
-    if word == "--comment" or (word == "-m" and value in ("comment", "conntrack", "state", "addrtype")):
+    if word in _PORTS:
+        return [_compare({"payload": {"protocol": "th", "field": "dport"}}, op, [_port(item) for item in value.split(",")])]
+    if word == "--comment" or (word == "-m" and value in ("comment", "conntrack", "state", "addrtype", "tcp", "udp", "multiport")):
         return []
     return [_UNSAID]
+
+
+def _port(text: str) -> Any:
+    low, _, high = text.partition(":")
+    numbers = [int(item) for item in (low, high or low) if item.isascii() and item.isdecimal()]
+    return {"range": numbers} if len(numbers) == 2 else text
 
 
 def _compare(left: dict[str, Any], op: str, right: Any) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from helperd.host_facts import HostFacts
 from helperd.kernel import sysctl
 from helperd.kernel.ruleset import HOOK, Accept, Ruleset
 from helperd.plan import Step
+from helperd.relay_chains import relay_stops
 from helperd.store import Change
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.errors import NetdeckError
-from protocol.model import Network
+from protocol.model import Endpoint, Network, Port
 from protocol.names import display_text
 
 log = logging.getLogger("netdeck.neighbours")
@@ -43,6 +44,7 @@ class Hindrance(msgspec.Struct, frozen=True):
     way: str
     family: int
     stop: Stop
+    ports: tuple[Port, ...] = ()  # of the host, where it is about those that the relay carries
 
 
 def bridge_filter(family: int) -> bool:
@@ -52,9 +54,9 @@ def bridge_filter(family: int) -> bool:
 
 
 def probes(network: Network, uplinks: dict[int, tuple[str, ...]], within: dict[int, bool],
-           published: frozenset[int] = frozenset()) -> Iterator[tuple[str, Probe]]:
+           published: frozenset[int] = frozenset(), *, linked: bool = False) -> Iterator[tuple[str, Probe]]:
     """The packets that a network must be able to send and get: (which way, packet). `published` are the families of its published
-    ports. Pure."""
+    ports. `linked`: containers on it are linked, which may talk where the others are kept apart by us. Pure."""
     for family in (4, 6):
         subnet = next((item.subnet for item in network.subnets if (":" in item.subnet) == (family == 6)), "")
         if not subnet:
@@ -66,12 +68,12 @@ def probes(network: Network, uplinks: dict[int, tuple[str, ...]], within: dict[i
                 if family in published:
                     yield (f"{PUBLISHED} by {display_text(uplink)}",
                            Probe(family, uplink, network.link, destination=subnet, published=True))
-        if within.get(family):
+        if within.get(family) and (network.options.get("icc") != "false" or linked):
             yield WITHIN, Probe(family, network.link, network.link, source=subnet, destination=subnet)
 
 
 class Neighbours:
-    """Keeps a reading of the forward chains of others, and reads again when they change."""
+    """Keeps a reading of the chains of others, and reads again when they change."""
 
     def __init__(self, changes: Changes, facts: HostFacts, ruleset: Ruleset, world: World) -> None:
         self._changes, self._facts, self._ruleset, self._world = changes, facts, ruleset, world
@@ -93,6 +95,9 @@ class Neighbours:
         """A change was committed: another bridge, perhaps, or another port."""
         if change.networks or change.drop_networks or self._bridged or any(item.ports for item in change.endpoints):
             self._wake.set()
+        for item in change.endpoints:
+            if item.ports:
+                self._found.pop(item.network, None)
 
     def heard(self) -> None:
         """Somebody else changed the firewall."""
@@ -152,7 +157,7 @@ class Neighbours:
                 self._world.log("helper", "changed", f"chain {HOOK} of Docker", text="rules of our networks, as it was allowed",
                                 level="notice")
             self._read_at = asyncio.get_running_loop().time()
-            self.bases, self.unread = await self._ruleset.forward()
+            self.bases, self.unread = await self._ruleset.chains()
             self._uplinks = {family: self._facts.uplinks(family) for family in (4, 6)}
             self._within = {family: bridge_filter(family) for family in (4, 6)}
             self._bridged = any(base.family == "bridge" for base in self.bases)
@@ -181,10 +186,16 @@ class Neighbours:
         if known is None or known[0] != of:  # every attach asks
             published = frozenset(6 if ":" in port.host else 4 for endpoint in endpoints for port in endpoint.ports)
             found = [Hindrance(network.name, way, probe.family, stop)
-                     for way, probe in probes(network, self._uplinks, self._within, published) for stop in stops(self.bases, probe)]
+                     for way, probe in probes(network, self._uplinks, self._within, published, linked=self._linked(endpoints))
+                     for stop in stops(self.bases, probe)]
             found += [Hindrance(network.name, *stopped) for stopped in frame_stops(self.bases, network, endpoints)]
+            found += [Hindrance(network.name, *stopped) for stopped in relay_stops(self.bases, network, endpoints, self._uplinks)]
             self._found[network.id] = known = (of, found)
         return known[1]
+
+    def _linked(self, endpoints: Sequence[Endpoint]) -> bool:
+        linking = self._changes.records.linking
+        return any(item.container in linking for item in endpoints)
 
     def warnings(self, network: Network) -> list[str]:
         """The same in words, one for each rule, for whoever makes or joins the network."""

@@ -144,6 +144,7 @@ class Ports:
             plan = self._networks.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)
+        self._changes.tell()  # so that what stops the new ports is looked for
         joined = {network.id: network for network, _ in pairs}
         warnings = await self._facts.warnings_now(*joined.values()) if ports else []
         return {"container": container.ref, "ports": ports, "warnings": warnings, "plan": plan, "dry_run": request.dry_run}

@@ -40,8 +40,11 @@ def _finding(ident: str, items: Sequence[Hindrance], situation: Situation) -> Fi
     links = [network.link for network in networks]
     owner = situation.owners.get(ident, ())
     used = any(map(situation.used, networks))
-    automatic = stop.certain and not stop.legacy and "docker" in owner and stop.family in situation.hooks
-    if stop.family == FAMILY:
+    own = stop.hook in ("input", "output") and stop.family != FAMILY  # what the host itself gets or sends
+    automatic = stop.certain and not stop.legacy and "docker" in owner and stop.family in situation.hooks and not own
+    if own:
+        remedy, commands, undo = _of_host(stop, owner, items, links)
+    elif stop.family == FAMILY:
         families = {item.family for item in items}
         subnets = [item.subnet for network in networks for item in network.subnets if (6 if ":" in item.subnet else 4) in families]
         remedy, (commands, undo) = _INSERT, _frames(stop, subnets)
@@ -51,7 +54,10 @@ def _finding(ident: str, items: Sequence[Hindrance], situation: Situation) -> Fi
     why = ("the kernel asks the chains of everybody, and one drop is final: what netdeck accepts in its own table does not overrule it.")
     if stop.legacy:
         why += " nft does not list the tables of iptables-legacy: see them with `iptables-legacy-save` or `ip6tables-legacy-save`."
-    if stop.family == FAMILY:
+    if own:
+        why += (" A port of one family that leads to a container of the other is carried by the relay: what comes there ends on this host, "
+                "and what leads on is from this host.")
+    elif stop.family == FAMILY:
         why += " Chains of the family bridge, where ebtables has its rules too, are asked of each frame that passes a bridge's port."
     elif any(item.way == WITHIN for item in items):
         why += (" Packets between containers of one bridge meet it too, because br_netfilter shows them to iptables "
@@ -59,11 +65,41 @@ def _finding(ident: str, items: Sequence[Hindrance], situation: Situation) -> Fi
     if not stop.certain:
         why += f" An earlier rule may let them through, which can't be said from here: `{display_text(stop.unless)}`."
     what = f"{display_text(stop.words)}{_by(owner)} drops packets of {', '.join(names)}"
-    return Finding(ident, ("error" if used else "warning") if stop.certain else "notice", what, why, remedy,
+    # Whoever shuts the host's own ports may mean it, and the container is reached in its own family.
+    severity = ("error" if used and not own else "warning") if stop.certain else "notice"
+    return Finding(ident, severity, what, why, remedy,
                    details=(f"table {stop.family} {display_text(stop.table)}{' of iptables-legacy' * stop.legacy}, chain "
                             f"{display_text(stop.chain)}, " + (f"{'number' if stop.legacy else 'handle'} {stop.handle}: "
                                                                f"{display_text(stop.rule)}" if stop.handle else "policy drop"), *ways),
                    commands=commands, undo=undo, automatic=automatic, networks=names)
+
+
+def _of_host(stop: Stop, owner: Sequence[str], items: Sequence[Hindrance],
+             links: Sequence[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """As `_remedy`, where connections of the relay are dropped: by the port of the host, or on the way to the bridge."""
+    ports = sorted({(port.protocol, port.host_port) for item in items for port in item.ports})
+    if stop.hook == "input" and "firewalld" in owner:
+        names = [f"{number}/{protocol}" for protocol, number in ports]
+        return ("Open the ports in firewalld, in the zone of the link by which clients come.",
+                tuple(command for name in names for command in (f"firewall-cmd --permanent --add-port={name}",
+                                                                f"firewall-cmd --add-port={name}")),
+                tuple(command for name in names for command in (f"firewall-cmd --permanent --remove-port={name}",
+                                                                f"firewall-cmd --remove-port={name}")))
+    if stop.hook == "input" and "ufw" in owner:
+        return ("Open the ports in ufw.", tuple(f"ufw allow {number}/{protocol}" for protocol, number in ports),
+                tuple(f"ufw delete allow {number}/{protocol}" for protocol, number in ports))
+    what = "packets for these ports" if stop.hook == "input" else "what this host sends to the bridge"
+    text = (f"Insert rules that let {what} pass, before what drops them, and keep them as the others are kept: netdeck does not change "
+            "tables of others.")
+    if stop.legacy:
+        tool = "iptables-legacy" if stop.family == "ip" else "ip6tables-legacy"
+        ways = [f"INPUT -p {protocol} --dport {number}" for protocol, number in ports] if stop.hook == "input" else \
+            [f"OUTPUT -o {quote(display_text(link))}" for link in links]
+        insert, delete = (tuple(f"{tool} {flag} {way} -m comment --comment netdeck -j ACCEPT" for way in ways) for flag in ("-I", "-D"))
+        return text, insert, delete
+    matches = [f"{protocol} dport {number}" for protocol, number in ports] if stop.hook == "input" else \
+        [f'oifname "{link}"' for link in links]
+    return text, *_insertions(f"{stop.family} {display_text(stop.table)} {display_text(stop.base)}", matches)
 
 
 def _by(owner: Sequence[str]) -> str:

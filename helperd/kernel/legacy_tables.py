@@ -13,6 +13,7 @@ from helperd.forward_chains import ForeignBase
 from helperd.iptables_save import read
 
 _SECONDS = 5.0
+_CHAINS = ("FORWARD", "INPUT", "OUTPUT")
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _TOOLS = {"ip": ("ip_tables_names", "iptables-legacy-save"), "ip6": ("ip6_tables_names", "ip6tables-legacy-save")}
 
@@ -29,26 +30,25 @@ def _names(file: str) -> list[str]:
         return []
 
 
-def forward() -> tuple[list[ForeignBase], tuple[str, ...]]:
-    """The FORWARD chains, and the families whose table is there and can't be read."""
+def chains() -> tuple[list[ForeignBase], tuple[str, ...]]:
+    """The base chains of the filter tables, and the families whose table is there and can't be read."""
     found: list[ForeignBase] = []
     unread: list[str] = []
     for family in families():
-        base = _read(family)
-        if base is None:
+        bases = _read(family)
+        found += bases
+        if not bases:
             unread.append(family)
-        else:
-            found.append(base)
     return found, tuple(unread)
 
 
-def _read(family: str) -> ForeignBase | None:
+def _read(family: str) -> list[ForeignBase]:
     tool = shutil.which(_TOOLS[family][1], path=_PATH)
     if tool is None:
-        return None
+        return []
     try:
         done = subprocess.run([tool, "-t", "filter"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True,
                               env={"PATH": _PATH}, text=True, errors="backslashreplace")
     except (OSError, subprocess.SubprocessError):
-        return None
-    return read(done.stdout, family)
+        return []
+    return [base for name in _CHAINS if (base := read(done.stdout, family, name)) is not None]

@@ -1,4 +1,4 @@
-"""Reads what others have on the forward hook, and keeps rules of ours in Docker's chain for rules of its users.
+"""Reads what others have on the hooks that packets of ours meet, and keeps rules of ours in Docker's chain for rules of its users.
 
 All reading is in a thread with a context of its own, so that a long list holds up no change of ours.
 """
@@ -49,10 +49,10 @@ class Ruleset:
         self._thread = NamespaceThread("ruleset")
         self._nft: Nft | None = None
 
-    async def forward(self) -> tuple[tuple[ForeignBase, ...], tuple[str, ...]]:
-        """Every base chain that forwarded packets or frames on bridges meet and that is not of our table, with the chains of its table,
-        the FORWARD of iptables-legacy too; and the families whose legacy table can't be read."""
-        return await self._thread.run_async(None, self._forward)
+    async def chains(self) -> tuple[tuple[ForeignBase, ...], tuple[str, ...]]:
+        """Every base chain that packets or frames on bridges meet and that is not of our table, with the chains of its table, those of
+        iptables-legacy too; and the families whose legacy table can't be read."""
+        return await self._thread.run_async(None, self._chains)
 
     async def legacy(self) -> bool:
         """Whether there are tables of iptables-legacy: nothing tells when they change."""
@@ -79,8 +79,8 @@ class Ruleset:
             self._nft = Nft()
         return self._nft
 
-    def _forward(self) -> tuple[tuple[ForeignBase, ...], tuple[str, ...]]:
-        found, unread = legacy_tables.forward()
+    def _chains(self) -> tuple[tuple[ForeignBase, ...], tuple[str, ...]]:
+        found, unread = legacy_tables.chains()
         listed = [entry["chain"] for entry in self._library().run([{"list": {"chains": None}}]) if "chain" in entry]
         hooked = [chain for chain in listed if chain.get("hook") in _HOOKS.get(chain["family"], ()) and chain.get("type") == "filter"
                   and (chain["family"], chain["table"]) != ("inet", TABLE)]

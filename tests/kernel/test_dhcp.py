@@ -103,6 +103,11 @@ def test_a_server_that_is_not_there_and_what_is_asked_wrongly(lan: RunningHelper
             lan.call("network.create", **{"name": "x", "driver": "macvlan", "ipam": "dhcp", "options": {"parent": "eth0"}, **args})
     with pytest.raises(InvalidValue, match="DHCP server"):
         lan.call("network.update", name="pub", subnets=["10.0.0.0/24"])
+    for change, words in (("ip -n outside link set up0 down", "has no carrier, so no DHCP server can answer. See to what is at"),
+                          ("ip link set eth0 down", "is switched off, so no DHCP server can answer. Switch it on with `ip link set")):
+        lan.host.run(change)
+        with pytest.raises(Unavailable, match=f"on network pub: eth0 {words}.*; nothing was changed"):  # nobody is waited for
+            attach(lan, "pub", "c1")
     lan.host.run("ip link del eth0")
     with pytest.raises(NotFound, match="eth0"):
         attach(lan, "pub", "c1", mac_address="02:00:00:00:00:07")

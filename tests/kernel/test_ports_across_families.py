@@ -155,3 +155,35 @@ def test_a_relay_that_cant_be_started_leaves_all_as_before(host: SimulatedHost, 
     said, none, running = host.call(inside)
     assert none == 0 and running > 0
     assert "port 8080/tcp can't lead to 10.61.0.2: the relay that carries it can't be started: Resource temporarily unavailable" in said[1]
+
+
+@pytest.mark.req("X9", "B9")
+def test_a_rule_of_others_about_the_host_that_stops_a_relayed_port_is_found(helper: RunningHelper) -> None:
+    host = helper.host
+    helper.call("network.create", name="a", subnets=[{"subnet": "10.61.0.0/24"}])
+    attach(helper, "a", "four")
+    serve(host, "four", "four", 80)
+    published(helper, "four", "8080:80", "8080:80/udp")
+
+    def found() -> list[dict[str, Any]]:
+        return [item for item in helper.call("doctor.list") if item["id"].startswith("foreign-drop")]
+
+    host.run("nft -f -", input="""table inet theirs {
+        chain input { type filter hook input priority 0; policy drop; iif lo accept; ct state established,related accept
+                      meta l4proto ipv6-icmp accept; tcp dport { 22, 443 } accept; }
+        chain output { type filter hook output priority 0; oifname "br-*" ip protocol tcp reject; }
+    }""")
+    until(lambda: any(row["action"] == "blocked" and "to ports 8080/tcp, 8080/udp, which the relay" in row["text"]
+                      for row in helper.call("event.list")))
+    warned = helper.call("port.publish", container="netns:four", ports=["8081:80"])["warnings"]
+    words = "to ports 8080/tcp, 8080/udp, 8081/tcp, which the relay carries, by eth0 are dropped by the policy drop of the chain"
+    assert any(words in text for text in warned), warned
+    assert not any(ask(host, "outside", tries(SIX), SHUT)) and ask(host, "outside", [("tcp", FOUR, 8080)]) == ["four 192.0.2.1"]
+    ident = "foreign-drop.inet.theirs."
+    both = {item["id"].removeprefix(ident).partition(".")[0]: item for item in found()}
+    assert both.keys() == {"input", "output"}, "what is forwarded is not stopped by them"
+    assert both["input"]["severity"] == "warning" and "8081/tcp, which the relay carries, by eth0 (IPv6)" in str(both["input"]["details"])
+    assert "ends on this host" in both["input"]["why"] and not both["input"]["automatic"]
+    for item in both.values():
+        host.run("; ".join(item["commands"]))
+    assert not found() and ask(host, "outside", tries(SIX)) == ["four 10.61.0.1"] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,9 @@ from helperd.bridge_chains import BETWEEN, FROM_HOST, TO_HOST, frame_stops
 from helperd.forward_chains import ForeignBase, ForeignRule, Probe, owners, stops
 from helperd.iptables_save import read
 from helperd.kernel.ruleset import rule_texts
-from helperd.neighbours import finding_id
-from protocol.model import Endpoint, Network, Subnet
+from helperd.neighbours import WITHIN, finding_id, probes
+from helperd.relay_chains import COMES, relay_stops
+from protocol.model import Endpoint, Network, Port, Subnet
 
 pytestmark = pytest.mark.req("X9")
 OUT = Probe(4, "br-1", "eth0", source="172.18.0.0/16")
@@ -198,6 +200,58 @@ def test_whatever_a_later_nft_may_say_is_read(rules: list[list[Any]]) -> None:
     for probe in (OUT, BACK):
         for stop in stops([base(*rules)], probe):
             assert finding_id(stop).isascii()
+
+
+def dport(right: Any, op: str = "==", protocol: str = "tcp") -> dict[str, Any]:
+    return match({"payload": {"protocol": protocol, "field": "dport"}}, right, op)
+
+
+@pytest.mark.parametrize(("rules", "expected"), [
+    ([[DROP]], {"tcp", "udp"}),
+    ([[meta("iifname", "lo"), ACCEPT], [match({"ct": {"key": "state"}}, ["established", "related"]), ACCEPT], [dport(22), ACCEPT]],
+     {"tcp", "udp"}),
+    ([[dport({"set": [22, {"range": [8000, 8090]}]}), ACCEPT]], {"udp"}),
+    ([[dport(8080, protocol="udp"), ACCEPT]], {"tcp"}),
+    ([[dport(8080, protocol="th"), ACCEPT]], set()),
+    ([[dport(8080, "!="), ACCEPT]], {"tcp", "udp"}),
+    ([[match({"ct": {"key": "status"}}, "dnat"), ACCEPT]], {"tcp", "udp"}),
+    ([[match({"fib": {"result": "type", "flags": ["daddr"]}}, "local"), ACCEPT]], set()),
+    ([[meta("mark", 7), ACCEPT]], {"tcp?", "udp?"}),
+    ([[dport("@open"), ACCEPT]], {"udp"}),
+])
+def test_ports_that_the_relay_carries_meet_the_chains_of_the_host(rules: list[list[Any]], expected: set[str]) -> None:
+    network = Network(id="n", name="web", driver="bridge", created=0.0, link="br-n", subnets=(Subnet("10.61.0.0/24"),))
+    ports = [Port(protocol, "::", 8080, 80) for protocol in ("tcp", "udp")]
+    four = Endpoint(id="e", network="n", container="c", addresses=("10.61.0.2/24",),
+                    ports=(*ports, Port("tcp", "0.0.0.0", 8080, 80), Port("tcp", "::1", 9000, 80)))
+    chain = msgspec.structs.replace(base(*rules, policy="drop", family="inet", sets={"open": (8080,)}), hook="input")
+    found = relay_stops([chain], network, [four], {6: ["eth0"]})
+    assert {f"{port.protocol}{'' if item.stop.certain else '?'}" for item in found for port in item.ports} == expected
+    assert {(item.family, port.host_port) for item in found for port in item.ports} <= {(6, 8080)} and not stops([chain], OUT)
+    out = msgspec.structs.replace(base([meta("oifname", "br-n"), DROP], family="ip"), hook="output")
+    assert [item.way for item in relay_stops([out], network, [four], {})] == ["from the relay of ports 8080/tcp, 8080/udp to the container"]
+    assert not relay_stops([chain, out], network, [msgspec.structs.replace(four, ports=four.ports[2:])], {6: ["eth0"]})
+
+
+@pytest.mark.parametrize(("rules", "expected"), [
+    ("-A INPUT -p tcp -m tcp --dport 8080 -j ACCEPT", ""),
+    ("-A INPUT -p tcp -m multiport --dports 22,8000:8090 -j ACCEPT", ""),
+    ("-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", "INPUT 0"),
+    ("-A INPUT -i lo -j ACCEPT\n-A INPUT -p udp -m udp --dport 8080 -j ACCEPT\n-A INPUT -j REJECT", "INPUT 3"),
+    ("-A INPUT -p tcp -m tcp --dport http -j ACCEPT", "INPUT 0?"),
+])
+def test_input_of_iptables_legacy(rules: str, expected: str) -> None:
+    chain = read(f"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n{rules}\nCOMMIT\n", "ip6", "INPUT")
+    assert chain is not None
+    found = stops([chain], Probe(6, "eth0", "", port=8080), COMES)
+    assert [f"{item.chain} {item.handle}{'' if item.certain else '?'}" for item in found] == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(("icc", "linked", "ways"), [("true", False, {WITHIN}), ("false", False, set()), ("false", True, {WITHIN})])
+def test_what_netdeck_drops_itself_is_not_blamed_on_others(icc: str, linked: bool, ways: set[str]) -> None:
+    network = Network(id="n", name="web", driver="bridge", created=0.0, link="br-n", internal=True, options={"icc": icc},
+                      subnets=(Subnet("10.61.0.0/24"),))
+    assert {way for way, _ in probes(network, {}, {4: True}, linked=linked)} == ways
 
 
 def ether(field: str, right: Any, op: str = "==") -> dict[str, Any]:
