@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from drivers.bridge_uplink import uplink
 from helperd.changes import CallContext, Changes
 from helperd.child_service import ChildService
+from helperd.dhcp.carrier import require_carrier
 from helperd.dhcp.frames import (
     AnyFromDhcp,
     Leased,
@@ -38,7 +38,6 @@ from protocol.model import DHCP, Container, Endpoint, Lease, Network
 from protocol.names import display_text
 
 log = logging.getLogger("netdeck.dhcp")
-SETTLING = 5.0  # seconds in which a link that was switched on with its network finds its carrier
 PATIENCE = 12.0  # seconds for a server to answer when a container is connected: it is asked three times
 AFTER_REFUSAL = 4.0  # for another to do so, once one has said what can't be taken
 READY_SECONDS = 60.0  # for the process: a machine in software emulation takes long to import the modules
@@ -46,7 +45,6 @@ STORE_SECONDS = 5.0  # until what a lease says is set again, where that failed
 OFFERS = 4  # that are declined in a row when a container is connected: a count is as good against loops as the time between
 DECLINE_SECONDS = 10.0  # until a server is asked again whose address was declined (RFC 2131, 3.1.5)
 TOLD_SECONDS = 60.0  # between two events of one kind about one lease that a server brings about as often as it likes
-_LOOK_SECONDS = 0.1
 _BAD = "lost", "error"
 
 
@@ -129,7 +127,7 @@ class Leases:
         except OSError as error:
             raise NotFound(f"no address for {container.ref} on network {network.name}: {link} on this host: {error.strerror}",
                            name=link) from error
-        await _require_carrier(network, link, container)
+        await require_carrier(network, link, container)
         hope: asyncio.Future[Terms] = asyncio.get_running_loop().create_future()
         self._hopes[endpoint.id] = lessee, hope
         try:
@@ -395,18 +393,6 @@ class Leases:
         network = self._records.networks.get(endpoint.network)
         self._world.log("lease", action, network.name if network else endpoint.network[:12], where=self._records.owner(endpoint.id),
                         text=text, level=level)
-
-
-async def _require_carrier(network: Network, link: str, container: Container) -> None:
-    """Raises Unavailable where nobody can answer on `link`. Only one that was switched on a moment ago is waited for."""
-    while not all(carries(link)):
-        up, _ = carries(link)
-        if not uplink(network) or not up or not 0 <= time.time() - network.created < SETTLING:
-            why, remedy = ("has no carrier", "See to what is at its other end") if up else (
-                "is switched off", f"Switch it on with `ip link set {link} up`")
-            raise Unavailable(f"no address for {container.ref} on network {network.name}: {link} {why}, so no DHCP server can answer. "
-                              f"{remedy}; nothing was changed", name=network.name)
-        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _cannot_be(lease: Lease, container: Container, network: Network, why: str) -> Conflict:
