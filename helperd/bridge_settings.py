@@ -4,6 +4,7 @@ Pure: the host is not looked at."""
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -17,6 +18,7 @@ from protocol.requests import NetworkCreate, SubnetRequest
 NAME = "bridge"
 OPTIONS = {"mtu": "mtu", "icc": "icc", "ip-masq": "masquerade"}  # key → option of the driver
 _GATEWAY = {4: "DefaultGatewayIPv4", 6: "DefaultGatewayIPv6"}
+_WHAT = re.compile(r"\A(?:gateway|ip-range|aux-address \w+) (?=[0-9a-f])")  # what a key's value is to a network: the key is named
 _KEYS = {4: ("bip", "fixed-cidr", "default-gateway"), 6: ("bip6", "fixed-cidr-v6", "default-gateway-v6")}
 
 
@@ -101,6 +103,11 @@ def _check_family(settings: BridgeSettings, family: int) -> Iterator[tuple[str, 
     if settings.get(gateway) and not settings.get(bip) and not settings.get(fixed):
         yield gateway, f"{settings.get(gateway)} has no subnet: give {bip} or {fixed}"
         return
+    interface = ipaddress.ip_interface(settings.get(bip)) if settings.get(bip) else None
+    if interface is not None and interface.ip == interface.network.network_address and interface.network.num_addresses > 2:
+        yield bip, (f"{settings.get(bip)} is the network address of its subnet, expected the address of the bridge in it, like "
+                    f"{interface.network[1]}/{interface.network.prefixlen}")
+        return
     told = False
     for key, others in ((bip, (fixed, gateway)), (fixed, (gateway,)), (gateway, ())):
         if told or not settings.get(key):
@@ -112,4 +119,4 @@ def _check_family(settings: BridgeSettings, family: int) -> Iterator[tuple[str, 
             check_subnets(NAME, (request,), ipv4=family == 4, ipv6=family == 6, networks=(), host=HostRanges(), pools={})
         except NetdeckError as error:
             told = key == bip  # the others rest on it
-            yield key, error.message
+            yield key, _WHAT.sub("", error.message)

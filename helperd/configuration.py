@@ -5,6 +5,7 @@ Every value is checked by the function that checks the same value of a network. 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +16,8 @@ import msgspec
 
 from helperd.bridge_settings import BridgeSettings, check_bridge, rests_on
 from helperd.configuration_keys import IN_POOL, IN_ROLES, KEYS, POOLS, ROLES, TOP
-from helperd.docker_json import SAME, as_docker, lines_of, words
+from helperd.docker_json import IN_TOML, SAME, as_docker, lines_of, words
+from helperd.file_syntax import json_syntax, toml_syntax
 from helperd.prefixes import parse_address, parse_prefix
 from helperd.roles import Role, Roles
 from helperd.subnets import Cut, check_usable
@@ -83,29 +85,24 @@ def parse_configuration(raw: bytes) -> tuple[Configuration, list[Problem]]:
         text = raw.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         return Configuration(), [Problem(raw.count(b"\n", 0, error.start) + 1, "", "is not UTF-8 text")]
+    broken = json_syntax(text)
+    if broken is not None:
+        return Configuration(), [Problem(0, "", IN_TOML), Problem(broken[0], "", broken[1])]
     docker = as_docker(text)
     if docker is not None:
         reader = _Reader(lines_of(text))
-        for name, said in words(docker):
-            reader.wrong((name,), said)
         reader.read({name: value for name, value in docker.items() if name in SAME})
+        wrong = {problem.key.partition(".")[0] for problem in reader.problems}
+        for name, said in words(docker, wrong):
+            reader.wrong((name,), said)
         return Configuration(), sorted(reader.problems, key=lambda problem: problem.line)
     try:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        return Configuration(), [_syntax(str(error), text)]
+        return Configuration(), [Problem(line, "", said) for line, said in [toml_syntax(str(error), text)]]
     reader = _Reader(key_lines(text))
     configuration = reader.read(data)
     return configuration, sorted(reader.problems, key=lambda problem: problem.line)
-
-
-def _syntax(words: str, text: str) -> Problem:
-    """tomllib ends its words with ``(at line 3, column 5)`` or ``(at end of document)``."""
-    what, _, where = words.rpartition(" (at line ")
-    line = where.partition(",")[0]
-    if line.isdecimal():
-        return Problem(int(line), "", f"is not TOML: {what}")
-    return Problem(text.rstrip("\n").count("\n") + 1, "", f"is not TOML: {words}")
 
 
 class _Reader:
@@ -119,8 +116,11 @@ class _Reader:
         at = path
         while at and at not in self._lines:
             at = at[:-1]
-        problem = Problem(self._lines.get(at, 0), display_text(".".join(part for part in path if not part.isdecimal())
-                          if path[0] == POOLS else ".".join(path)), message)
+        key = display_text(".".join(part for part in path if not part.isdecimal()) if path[0] == POOLS else ".".join(path))
+        for begin in (path[-1], f"option {path[-1]}", ".".join(path[:-1])):  # the line begins with the key already
+            message = re.sub(rf"\A{re.escape(begin)}(?:: | (?='))", "", message) if begin else message
+            message = re.sub(rf"\A{re.escape(begin)}=(?P<value>[^ :]+): ", r"is \g<value>, ", message)
+        problem = Problem(self._lines.get(at, 0), key, message)
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -137,7 +137,7 @@ class _Reader:
             if name in ("default-bridge", "bridge") and isinstance(data[name], dict):
                 self.wrong((name,), "is no table: the keys of the network bridge (bip, fixed-cidr, mtu …) stand at the top of the file")
             elif name not in TOP:
-                self.wrong((name,), f"is not known{suggestion(name, TOP)}")
+                self.wrong((name,), f"is not known{suggestion(name, TOP) or ': known are ' + ', '.join(TOP)}")
         values = {name: self._value((name,), kind, data[name]) for (name, *rest), kind in _kinds() if not rest and name in data}
         pools = self._pools(data.get(POOLS, []))
         dns = values.pop("dns", None) or ()
@@ -176,7 +176,7 @@ class _Reader:
 
     def _pools(self, tables: Any) -> tuple[Cut, ...]:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self.wrong((POOLS,), f"is {_shown(tables)}, expected tables [[{POOLS}]] with base and size")
+            self.wrong((POOLS,), f"is {_shown(tables)}, expected tables [[{POOLS}]], in two brackets, each with base and size")
             return ()
         found: list[Cut] = []
         for number, table in enumerate(tables):
@@ -262,6 +262,8 @@ def _shown(value: Any) -> str:
             return "a table"
         case list():
             return "a list"
+        case None:
+            return "null"
         case str():
             return f"the text {display_text(value)[:64]!r}"
         case _:

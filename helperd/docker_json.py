@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from helperd.configuration_keys import POOLS, ROLES, TOP
 from protocol.names import display_text, suggestion
 
 SAME: Final = tuple(name for name in TOP if name != ROLES)
+IN_TOML: Final = ("is JSON, as docker's daemon.json is: netdeck's file is TOML, with docker's names for what both have "
+                  f"({', '.join(SAME)}), written NAME = VALUE, a line each")
 _PER_CONTAINER: Final = "is chosen for each container: netdeck run --dns-search, --dns-option"
 _BY_ITSELF: Final = "has no key here: netdeck has a table of its own, and netdeck doctor says what else stands in the way"
 _ELSEWHERE: Final[Mapping[str, str]] = {
@@ -45,11 +47,12 @@ def lines_of(text: str) -> dict[tuple[str, ...], int]:
     return found
 
 
-def words(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(key, what is said of it) of each key; "" is the whole file."""
-    known = ", ".join(SAME)
-    yield "", f"is JSON, as docker's daemon.json is: netdeck's file is TOML, with docker's names for what both have ({known})"
+def words(data: Mapping[str, Any], wrong: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(key, what is said of it) of each key; "" is the whole file. Of what is `wrong` it is said elsewhere, and nothing to copy."""
+    yield "", IN_TOML
     for name, value in data.items():
+        if name in wrong:
+            continue
         if name in SAME:
             yield name, f"is a key here too, written: {toml(name, value)}"
         else:

@@ -60,7 +60,8 @@ class Roles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         uids: dict[int, Role] = {}
         for text, word in _mapping(config, "uids").items():
             if not (text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32 - 1):
-                raise InvalidValue(f"roles.uids: {text!r} is not a user number", field="uids", value=text[:64])
+                raise InvalidValue(f"roles.uids: {text!r} is not a user number: expected one like 1000. Groups go by name, in roles.groups",
+                                   field="uids", value=text[:64])
             uids[int(text)] = Role.from_word(word)
         groups = {ADMIN_GROUP: Role.ADMIN}
         groups.update((name, Role.from_word(word)) for name, word in _mapping(config, "groups").items())
