@@ -20,7 +20,7 @@ from drivers.bridge_uplink import UPLINK, uplink, uplink_objects, with_uplink
 from drivers.driver import HostView, families
 from drivers.ipv6 import IPV6_MIN_MTU, settings6
 from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Up, Veth, mark
-from drivers.parents import NO_SLAAC, PROBE, gateway_routes
+from drivers.parents import PROBE, gateway_routes
 from drivers.parsed import family_of, lies_in, network_of
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DHCP, DriverInfo, Endpoint, Network, OptionInfo, Subnet
@@ -122,9 +122,7 @@ class BridgeDriver:
         leases=True,
         notes=(
             "Containers on different bridges can't reach each other.",
-            "With an uplink the bridge is a switch of the site's network: the host has no address on it, and its firewall does not stand "
-            "between the containers and the site. " + NO_SLAAC,
-            "aux-addresses named DefaultGatewayIPv4 and DefaultGatewayIPv6 become the gateway of the containers.",
+            "Two aux-addresses have a meaning: those named DefaultGatewayIPv4 and DefaultGatewayIPv6 become the gateway of the containers.",
         ),
         changeable=("subnets", "internal"),
     )

@@ -12,6 +12,7 @@ import msgspec
 
 from drivers.driver import HostView
 from drivers.objects import HOST, AnyObject, Uplink
+from drivers.parents import NO_SLAAC
 from protocol.errors import Conflict, InvalidValue, NotFound
 from protocol.model import Network, OptionInfo
 from protocol.names import display_text, suggestion
@@ -19,7 +20,9 @@ from protocol.names import display_text, suggestion
 _ON_TOP = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 UPLINK = OptionInfo(
     "uplink", "link", "", "a link of the host, without addresses, that becomes a port of the bridge and leads to the site's network; the "
-    "host itself has no address there", fixed="the host's link is given back when the network is removed")
+    "host itself has no address there", fixed="the host's link is given back when the network is removed", notes=(
+        "The bridge is a switch of the site's network: the host has no address on it, and its firewall does not stand between the "
+        "containers and the site.", NO_SLAAC))
 
 
 def uplink(network: Network) -> str:

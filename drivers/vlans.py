@@ -17,8 +17,8 @@ from protocol.names import display_text
 
 FIRST, LAST, NATIVE = 1, 4094, 1  # NATIVE: the VLAN of frames without a tag where nothing else was said
 OPTIONS = (
-    OptionInfo("vlan_filtering", "bool", "false", "the bridge keeps 802.1Q VLANs apart; containers get theirs with --vlan and --untagged, "
-               "the uplink is a trunk", fixed="the ports of containers were made for it"),
+    OptionInfo("vlan_filtering", "bool", "false", "the bridge keeps 802.1Q VLANs apart; containers get theirs when they are connected, the "
+               "uplink is a trunk", fixed="the ports of containers were made for it"),
     OptionInfo("uplink_vlans", "text", "", "the VLANs that the uplink carries tagged, as 10,20-30; all but 1 if not given; 1 comes "
                "untagged", fixed="the uplink was made for it", needs="uplink"),
 )

@@ -214,7 +214,8 @@ class Networks:
         records = self._records
         found = [records.network(name) for name in request.names]
         return [network_document(self.health.shown(item), [*map(self.with_conflicts, records.endpoints_of(network=item.id))],
-                                 records.containers, find(records.drivers, item.driver).info.notes, self.state(item.id)) for item in found]
+                                 records.containers, find(records.drivers, item.driver).info.notes_of(item.options),
+                                 self.state(item.id)) for item in found]
 
     def _members(self, network: Network) -> list[str]:
         endpoints = self._records.endpoints_of(network=network.id)

@@ -7,6 +7,7 @@ A namespace is named by its inode number on nsfs, a link by (namespace inode, if
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -317,6 +318,7 @@ class OptionInfo(Model, frozen=True):
     changeable: bool = False  # can get another value while the network exists, with containers on it
     fixed: str = ""  # why it can't, where it can't
     needs: str = ""  # the option without which it has no meaning
+    notes: tuple[str, ...] = ()  # what to know of a network that has it
 
 
 class DriverInfo(Model, frozen=True):
@@ -335,6 +337,11 @@ class DriverInfo(Model, frozen=True):
     changeable: tuple[str, ...] = ()  # what else of a network can be changed while it exists: "subnets", "internal"
     automatic_gateway: bool = True  # False: a subnet has a gateway only where one was asked for, the driver may choose one itself
     problem: str = ""  # why it can't be used, "" where it can
+
+    def notes_of(self, options: Mapping[str, str]) -> tuple[str, ...]:
+        """What to know of a network with these options."""
+        return (*self.notes, *(note for option in self.options if options.get(option.name, "false") not in ("", "false")
+                              for note in option.notes))
 
 
 class ParentLink(Model, frozen=True):

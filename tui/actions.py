@@ -72,8 +72,8 @@ ACTIONS: Final[tuple[Action, ...]] = (
            "tui.screens.forms.remove_container:open_form", ("containers",), needs_selection=True, hint=5),
     Action("doctor.open", "exclamation_mark", "doctor", "Doctor: what is wrong on this host, and the way to mend it",
            "tui.screens.doctor:open_form", (), "doctor", role="view", hint=11),
-    Action("change.undo", "u", "undo", "Take the last change back: of attaching, detaching, publishing, withdrawing",
-           "tui.screens.forms.undo:take_back", (), "undo"),
+    Action("change.undo", "u", "undo", "Take the last change back, after showing how: creating, attaching, detaching, publishing, "
+           "withdrawing, host access", "tui.screens.forms.undo:take_back", (), "undo"),
 )
 
 

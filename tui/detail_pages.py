@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from protocol.messages import QUERIES
-from protocol.model import DHCP, Container, Link, LogEntry, Neighbour, Network, Port, Query, Route
+from protocol.model import DHCP, Container, DriverInfo, Link, LogEntry, Neighbour, Network, Port, Query, Route
 from protocol.ports import order, port_text
 from tui import conflict_words, lease_words, neighbour_page, port_page, vlan_page
 from tui.close_look import Look
@@ -150,15 +152,15 @@ def _network_notes(context: Context, key: str, network: Network) -> list[Line]:
     if not isinstance(context.inspected, list):
         page.text(context.inspected or "asking the helper", "bad" if context.inspected else "muted")
         return page.lines
-    for info in (item for item in context.inspected if item["name"] == network.driver):
-        page.heading(info["name"])
-        page.text(info["help"])
-        for text in info["notes"]:
+    for info in msgspec.convert([item for item in context.inspected if item["name"] == network.driver], list[DriverInfo]):
+        page.heading(info.name)
+        page.text(info.help)
+        for text in info.notes_of(network.options):
             page.blank()
             page.text(text)
-        for option in info["options"]:
-            page.heading(option["name"], network.options.get(option["name"], "") or "not set")
-            page.text(option["help"], "muted")
+        for option in info.options:
+            page.heading(option.name, network.options.get(option.name, "") or "not set")
+            page.text(option.help, "muted")
     return page.lines
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from protocol.errors import InvalidValue
+from protocol.model import DriverInfo
 from tests.kernel.lan import attach
 from tests.kernel.site_dhcp import Dnsmasq
 from tests.kernel.test_dhcp import until
@@ -35,7 +37,8 @@ def test_containers_follow_no_router_and_that_is_said(lan: RunningHelper, tmp_pa
         lan.call("network.create", name="x", driver="macvlan", ipam="dhcp", ipv6=True, options={"parent": "eth0"})
     for driver in lan.call("driver.list"):
         if driver["leases"]:
-            assert any("SLAAC" in note for note in driver["notes"]), driver["name"]
+            info = msgspec.convert(driver, DriverInfo)
+            assert any("SLAAC" in note for note in info.notes_of({"uplink": "eth0"})), info.name
     # What the refusal proposes: leases of one network, IPv6 of another, on one link.
     lan.call("network.create", name="leased", driver="macvlan", ipam="dhcp", options={"parent": "eth0"})
     attach(lan, "leased", "c3")

@@ -31,5 +31,5 @@ async def test_all_that_is_wrong_is_said_at_once(module_lab: Lab) -> None:
         await user.until(lambda: set(user.errors()) == {"name", "subnet:0", "subnet:1", "option:name", "option:mtu"}, "all are marked")
         errors = user.errors()
         assert "eth0" in errors["subnet:0"] and "not a bridge" in errors["option:name"]
-        assert "gateway 10.6.0.1 is outside" in errors["subnet:1"] and "ip-range 10.7.0.0/25 is outside" in errors["subnet:1"]
+        assert "gateway 10.6.0.1 is outside" in errors["subnet:1"] and "ip range 10.7.0.0/25 is outside" in errors["subnet:1"]
         assert user.shows("5 things to mend")

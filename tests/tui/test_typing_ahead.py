@@ -48,7 +48,7 @@ async def test_a_filter_is_typed_again_without_a_pause(module_lab: Lab) -> None:
         await user.until(lambda: field.value == "name:host", f"every key arrived: {field.value!r}")
 
 
-@pytest.mark.parametrize(("ident", "message"), [("aux", "! aux-address 'abc'"), ("option-mtu", "! mtu 'abc'")], ids=["aux", "mtu"])
+@pytest.mark.parametrize(("ident", "message"), [("aux", "! reserved address 'abc'"), ("option-mtu", "! mtu 'abc'")], ids=["aux", "mtu"])
 async def test_what_is_wrong_with_the_field_is_in_sight(module_lab: Lab, ident: str, message: str) -> None:
     name = f"sight-{ident}"
     module_lab.netdeck("network", "create", name)

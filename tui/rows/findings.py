@@ -36,6 +36,17 @@ def taken_back(finding: Finding) -> bool:
     return finding.undo[:1] == (f"netdeck doctor --undo {finding.id}",) and not finding.automatic
 
 
+def next_step(finding: Finding) -> str:
+    """What there is to do about it, in a line."""
+    if finding.automatic:
+        return f"{finding.id}: f mends it, after showing how"
+    if taken_back(finding):
+        return f"{finding.id}: f takes it back, after showing how"
+    if finding.commands:
+        return f"{finding.id}: f shows the commands for it, which are for you: netdeck changes only what is its own"
+    return f"{finding.id}: there is nothing for netdeck to mend. What it means, and what you can do, stands below"
+
+
 def page(finding: Finding, width: int) -> list[Line]:
     """Everything about a finding, for `width` cells."""
     found = Page(width)

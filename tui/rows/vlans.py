@@ -59,16 +59,16 @@ class VlanGroup:
 
 def columns() -> tuple[Column, ...]:
     return (
-        Column("parent", "PARENT", 14),
+        Column("parent", "PARENT", 12),
         Column("vlan", "VLAN", 6, Kind.NUMBER, align=Align.LEFT, formatter=vlan_text, tone=lambda value: "" if value else "muted"),
         Column("rx", "RX/s", 5, Kind.RATE, tone=rate_tone),
         Column("tx", "TX/s", 5, Kind.RATE, tone=rate_tone),
         Column("last", "LAST MIN", SPARKLINE_WIDTH, Kind.SPARKLINE, priority=3, source="traffic"),
-        Column("state", "STATE", 9, Kind.STATE),
-        Column("links", "LINKS", 14),
+        Column("state", "STATE", 8, Kind.STATE),
+        Column("links", "LINKS", 12),
         Column("ports", "PORTS", 18, priority=5),
-        Column("networks", "NETWORKS", 10),
-        Column("containers", "CONTAINERS", 12, stretch=True),
+        Column("networks", "NETWORKS", 9),
+        Column("containers", "CONTAINERS", 11, stretch=True),
         Column("where", "WHERE", 10, priority=4),
         Column("place", "PLACE", 1000, priority=1000),
         Column("traffic", "TRAFFIC", 1000, Kind.RATE, priority=1000),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,8 +11,20 @@ from textual.content import Content
 from textual.screen import ModalScreen, ScreenResultType
 
 from protocol.names import display_text
+from tui.tables import cell_width
 from tui.text import drawn
 from tui.widgets.glyphs import ASCII
+
+_FRAME: Final = 4  # cells that a frame needs beside what stands in its lower edge
+_BETWEEN: Final = " · "
+
+
+def fitting_keys(text: str, width: int) -> str:
+    """A line of keys with " · " between them, in `width` cells: the last but one goes first, so that the first and the way out stay."""
+    parts = text.split(_BETWEEN)
+    while len(parts) > 1 and cell_width(_BETWEEN.join(parts)) > width:
+        del parts[-2 if len(parts) > 2 else 0]
+    return _BETWEEN.join(parts)
 
 
 class Dialog(ModalScreen[ScreenResultType | None]):
@@ -30,16 +42,21 @@ class Dialog(ModalScreen[ScreenResultType | None]):
 
     def __init__(self, title: str, subtitle: str = "esc leaves") -> None:
         super().__init__()
-        self._foot = display_text(subtitle)
+        self._foot = subtitle
         self._frame = Vertical(classes="dialog")
         self._frame.border_title = Content(display_text(title))
-        self._frame.border_subtitle = Content(self._foot)
 
     def compose(self) -> ComposeResult:
-        if self.app.has_class("-ascii"):
-            self._frame.border_subtitle = Content(drawn(self._foot, ASCII))
         with self._frame:
             yield from self.compose_body()
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_keys)
+
+    def _show_keys(self) -> None:
+        """As many keys as the frame has room for."""
+        keys = fitting_keys(self._foot, self._frame.size.width - _FRAME)
+        self._frame.border_subtitle = Content(display_text(drawn(keys, ASCII) if self.app.has_class("-ascii") else keys))
 
     def compose_body(self) -> ComposeResult:
         """The widgets inside the frame."""

@@ -25,7 +25,7 @@ from tui.widgets.text_pane import TextPane
 if TYPE_CHECKING:
     from tui.workstation import Workstation
 
-_FOOT = "{refresh} look again · {fix} mend · tab: to the page · esc leaves"
+_FOOT = "{fix} mend · {refresh} look again · tab: to the page · esc leaves"
 
 
 async def open_form(app: Workstation, arguments: str = "") -> None:
@@ -107,6 +107,8 @@ class DoctorScreen(Dialog[None]):
     def _opened(self, event: LiveTable.Selected) -> None:
         event.stop()
         self._pane.focus()
+        if self.finding is not None:
+            self._station.tell(rows.next_step(self.finding))
 
     def _show_page(self) -> None:
         width = max(20, self._pane.scrollable_content_region.width or self._pane.size.width)
@@ -119,8 +121,13 @@ class DoctorScreen(Dialog[None]):
             self._pane.set_lines(rows.page(finding, width))
 
     def action_doctor_fix(self) -> None:
-        if self.finding is not None:
-            self.run_worker(self._fix(self.finding), group="fix", exclusive=True, exit_on_error=False)
+        finding = self.finding
+        if finding is None:
+            self._station.tell(self._said or "select a finding first")
+        elif finding.automatic or finding.commands or rows.taken_back(finding):
+            self.run_worker(self._fix(finding), group="fix", exclusive=True, exit_on_error=False)
+        else:
+            self._station.tell(rows.next_step(finding))
 
     async def _fix(self, finding: Finding) -> None:
         back = rows.taken_back(finding)

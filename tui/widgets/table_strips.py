@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
@@ -48,7 +49,8 @@ class TableStrips:
                 segments.append(Segment(" ", base))
             title, style = place.column.title, base
             if place.column.id == sorting.column:
-                title += self.glyphs.descending if sorting.reverse else self.glyphs.ascending
+                sign = self.glyphs.descending if sorting.reverse else self.glyphs.ascending
+                title += sign if cell_len(title + sign) <= place.width else ""  # else the colours and the frame say it
                 style = base + self._style("sorted")
             segments.append(Segment(fit(title, place.width, place.column.right, self.glyphs.ellipsis), style))
         return Strip(segments).adjust_cell_length(width, base)

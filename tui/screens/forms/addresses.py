@@ -20,6 +20,7 @@ from protocol.names import display_text
 from tui.feed import Batch
 from tui.screens.forms.form_dialog import FormDialog, Placed
 from tui.screens.forms.picker import Picker
+from tui.screens.forms.undo import forget
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.table_columns import Column
 
@@ -36,7 +37,9 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
     pools = msgspec.convert(await app.client.call("address.list", {}), list[PoolUse])
     given = await app.push_screen_wait(Addresses(pools, app.glyphs, name))
     if given:
-        app.tell(f"{' '.join(given)} given free")
+        words = f"{' '.join(given)} given free"
+        forget(app, words)
+        app.tell(words)
 
 
 def columns() -> tuple[Column, ...]:

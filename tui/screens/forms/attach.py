@@ -17,9 +17,10 @@ from protocol.names import alias_name, display_text, mac_address
 from tui.feed import Batch, Feed
 from tui.screens.forms.fields import Field, TextField
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
-from tui.screens.forms.outcomes import Outcome, names, tell_outcomes
+from tui.screens.forms.form_words import ATTACH_FIELDS
+from tui.screens.forms.outcomes import Outcome, done_words, names, tell_outcomes
 from tui.screens.forms.picker import Picker
-from tui.screens.forms.undo import remember
+from tui.screens.forms.undo import BY_U, Call, remember
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.table_columns import Column, Kind
 
@@ -48,12 +49,14 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
     await app.push_screen_wait(form)
     done = form.done
     if done:
-        remember(app, "detached again", [
-            (container, "network.disconnect", {"network": network_name, "container": container}) for container, network_name, _ in done
-        ])
         places = ", ".join(address for _, _, addresses in done[:1] for address in addresses)
-        tell_outcomes(app, f"attached to {done[0][1]}", [(container, None) for container, _, _ in done],
-                      f" with {places}" if len(done) == 1 and places else "")
+        words = f"attached to {done[0][1]}" + (f" with {places}" if len(done) == 1 and places else "")
+        outcomes: list[Outcome] = [(container, None) for container, _, _ in done]
+        remember(app, done_words(words, outcomes), "detached again", [
+            Call(container, "network.disconnect", {"network": network_name, "container": container},
+                 shlex.join(["netdeck", "network", "disconnect", network_name, container])) for container, network_name, _ in done
+        ])
+        tell_outcomes(app, words, outcomes, BY_U)
 
 
 def _subject(app: Workstation, name: str) -> tuple[Network | None, tuple[Container, ...]]:
@@ -83,6 +86,7 @@ class Attach(FormDialog[Done]):
     """`done` is what was attached when it closes, also where some were refused and it was left then."""
 
     words = "Attach"
+    fields = ATTACH_FIELDS
     DEFAULT_CSS = """
     Attach .attach-fields { height: auto; }
     Attach.-narrow .form-left { height: 3fr; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import msgspec
 from textual import on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -19,9 +21,11 @@ from protocol.model import DHCP, DriverInfo, OptionInfo, ParentLink
 from tui.feed import Batch
 from tui.screens.forms.fields import Choice, Field, TextField, Toggle
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
+from tui.screens.forms.form_words import NETWORK_FIELDS
 from tui.screens.forms.network_entry import NetworkEntry, check, command_line, place_of, without
 from tui.screens.forms.parent_field import ParentField
 from tui.screens.forms.subnet_rows import SubnetRows
+from tui.screens.forms.undo import BY_U, Call, remember
 from tui.text import plain
 
 if TYPE_CHECKING:
@@ -41,7 +45,11 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
     if made is not None:
         app.show_view("networks")
         app.go_to("network", made["id"])
-        app.tell(f"network {made['name']} was created")
+        name = str(made["name"])
+        done = f"network {name} was created"
+        remember(app, done, "removed again", [
+            Call(f"network {name}", "network.remove", {"name": made["id"]}, shlex.join(["netdeck", "network", "rm", name]))])
+        app.tell(done + BY_U)
 
 
 def control_of(option: OptionInfo) -> Widget:
@@ -80,6 +88,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
     """Gives the new network as a map of `protocol.model.Network`, or None."""
 
     words = "Create"
+    fields = NETWORK_FIELDS
 
     def __init__(self, drivers: Sequence[DriverInfo], name: str = "") -> None:
         super().__init__("New network")
@@ -102,6 +111,7 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
                                  help="who gives addresses: netdeck, from the subnets below, or the site's DHCP server")
         self._label_field = Field("labels", self._labels, place="labels", help="NAME=VALUE, with blanks between, quotes as in a shell")
         self._options_of, self._options = self.info, option_fields(self.info)
+        self._notes_head, self._notes = heading("To know beforehand"), Static(plain(""), classes="form-note")
         self._option_box = Vertical(classes="form-options")
         self._subnet_box = Vertical(classes="form-subnets")
         self._request: dict[str, Any] = {}
@@ -126,11 +136,11 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
             yield self._subnets
         with self._option_box:
             yield from self._option_widgets()
+        yield self._notes_head
+        yield self._notes
 
     def _option_widgets(self) -> tuple[Widget, ...]:
-        options = (heading(f"Options of {self.info.name}"), *self._options) if self._options else ()
-        notes = [Static(plain(f"- {text}"), classes="form-note") for text in self.info.notes]
-        return (*options, *((heading("To know beforehand"), *notes) if notes else ()))
+        return (heading(f"Options of {self.info.name}"), *self._options) if self._options else ()
 
     def on_mount(self) -> None:
         self._adapt()
@@ -172,12 +182,15 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
             answer = await self.workstation.client.call("driver.parents", {"driver": self.info.name, "options": options})
         except NetdeckError:
             return  # an option is wrong, which is said at that
-        field.show_links(msgspec.convert(answer, list[ParentLink]), "new")
+        field.show_links(msgspec.convert(answer, list[ParentLink]), "new", self.told)
 
     def _adapt(self) -> None:
         typed = {option.name for option, field in self._shown() if value_of(option, field.controls[0])}
         for option, field in self._shown():
             field.display = not option.needs or option.needs in typed
+        notes = self.info.notes_of(dict.fromkeys(typed, "true"))
+        self._notes.update(Content("\n").join(plain(f"- {self.told(text)}") for text in notes))
+        self._notes_head.display = bool(notes)
         outside = self.info.parents or not any(option.name == _UPLINK for option in self.info.options) or _UPLINK in typed
         self._ipam_field.display = self.info.leases and outside
         self._subnet_box.display = self.info.subnets and not self._leased

@@ -15,10 +15,11 @@ from protocol.model import Container, Endpoint, Link, Network, Port
 from protocol.names import display_text
 from protocol.ports import exact_ranges
 from tui.feed import Feed
+from tui.screens.forms.attach import connect_line
 from tui.screens.forms.form_dialog import FormDialog, Placed
-from tui.screens.forms.outcomes import Outcome, tell_outcomes
+from tui.screens.forms.outcomes import Outcome, done_words, tell_outcomes
 from tui.screens.forms.picker import Picker
-from tui.screens.forms.undo import connect_again, remember
+from tui.screens.forms.undo import BY_U, Call, connect_again, remember
 from tui.selection import Model
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.table_columns import Column
@@ -94,14 +95,17 @@ async def detach(app: Workstation, endpoints: Sequence[Endpoint]) -> None:
         else:
             outcomes.append((container, None))
             networks.add(network)
-            back.append((container, "network.connect", connect_again(endpoint, network, container)))
+            again = connect_again(endpoint, network, container)
+            back.append(Call(container, "network.connect", again, connect_line(again)))
             come_back = msgspec.convert(answer["waiting"], tuple[Port, ...])
             ports = exact_ranges(port for port in msgspec.convert(answer["withdrawn"], tuple[Port, ...]) if port not in come_back)
             if ports:
-                back.append((container, "port.publish", {"container": container, "ports": ports}))
+                back.append(Call(container, "port.publish", {"container": container, "ports": ports},
+                                 shlex.join(["netdeck", "port", "publish", container, *ports])))
+    words = f"detached from {', '.join(sorted(networks))}"
     if back:
-        remember(app, "attached again as before", back)
-    tell_outcomes(app, f"detached from {', '.join(sorted(networks))}", outcomes, " · u takes it back")
+        remember(app, done_words(words, outcomes), "attached again as before", back)
+    tell_outcomes(app, words, outcomes, BY_U)
 
 
 class Detach(FormDialog[tuple[str, ...]]):

@@ -20,6 +20,7 @@ from protocol.errors import Conflict, InvalidValue, NetdeckError, NotFound
 from tui.feed import Batch
 from tui.screens.dialog import Dialog
 from tui.screens.forms.fields import Choice, TextField, Toggle
+from tui.screens.forms.form_words import in_form
 from tui.screens.forms.plan_pane import PlanPane
 from tui.text import plain
 
@@ -90,10 +91,12 @@ class FormDialog(Dialog[ScreenResultType]):
         Binding("up", "previous_field", "Previous field", show=False),
     ]
     words: ClassVar[str] = "Create"
+    #: Flags of the command line that the helper's words may name, with the fields that stand for them (`form_words`).
+    fields: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, title: str) -> None:
         super().__init__(title, f"ctrl+s {self.words.lower()} · ctrl+t plan or commands · esc leaves")
-        self.plan = PlanPane()
+        self.plan = PlanPane(self.told)
         self.plan.add_class("form-plan")
         self._hint = Static(plain(""), classes="form-hint")
         self._said = Static(plain(""), classes="form-said field-error")
@@ -131,6 +134,10 @@ class FormDialog(Dialog[ScreenResultType]):
         return ()
 
     # The form
+
+    def told(self, text: str) -> str:
+        """Words of the helper, in which the form's fields have their own names."""
+        return in_form(text, self.fields)
 
     @property
     def workstation(self) -> Workstation:
@@ -184,7 +191,7 @@ class FormDialog(Dialog[ScreenResultType]):
         focused = self.focused
         if focused is not None:
             owners = {id(node) for node in focused.ancestors_with_self}
-            self._hint.update(plain(next((field.help for field in self.placed() if id(field) in owners), "")))
+            self._hint.update(plain(self.told(next((field.help for field in self.placed() if id(field) in owners), ""))))
             self._reveal_error()
 
     @on(Input.Changed)
@@ -249,9 +256,9 @@ class FormDialog(Dialog[ScreenResultType]):
         known = set()
         for field in self.placed():
             known.add(field.place)
-            field.show_error(wrong.get(field.place, ""))
+            field.show_error(self.told(wrong.get(field.place, "")))
         self._reveal_error()
-        rest = " · ".join(text for place, text in wrong.items() if text and place not in known)
+        rest = " · ".join(self.told(text) for place, text in wrong.items() if text and place not in known)
         self._said.update(plain(f"! {rest}" if rest else ""))
         self._said.set_class(bool(rest), "-said")
         count = sum(1 for text in wrong.values() if text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protocol.errors import NotFound
 from protocol.model import Network
@@ -11,6 +11,7 @@ from protocol.names import display_text
 from tui.screens.forms.confirm import Confirm
 from tui.screens.forms.outcomes import tell_outcomes
 from tui.screens.forms.plan_pages import plan_lines
+from tui.screens.forms.undo import BY_U, Call, remember
 
 if TYPE_CHECKING:
     from tui.workstation import Workstation
@@ -27,7 +28,16 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
     if await app.push_screen_wait(Confirm(title, lambda width: plan_lines(answer["plan"], command, width, answer["warnings"]),
                                           f"Switch {word}")):
         await app.client.call("network.host-access", {"name": network.name, "on": on})
-        tell_outcomes(app, f"host access {word}", [(network.name, None)])
+        back = "off" if on else "on"
+        call: dict[str, Any] = {"name": network.id, "on": not on}
+        flags = []
+        for flag, address in (("ip6" if ":" in address else "ip", address) for address in network.host_addresses):
+            call[flag] = address
+            flags += [f"--{flag}", address]
+        remember(app, f"host access {word}: {network.name}", f"host access {back} again", [
+            Call(network.name, "network.host-access", call,
+                 shlex.join(["netdeck", "network", "host-access", *flags, network.name, back]))])
+        tell_outcomes(app, f"host access {word}", [(network.name, None)], BY_U)
 
 
 def _network(app: Workstation, name: str) -> Network:

@@ -66,7 +66,7 @@ def changes(entry: ChangeEntry, network: Network, info: DriverInfo) -> tuple[dic
             return default
 
     def known_aux() -> dict[str, str]:
-        return {aux_name(name): value for name, value in words_of(entry.aux, "aux-address")}
+        return {aux_name(name): value for name, value in words_of(entry.aux, "reserved address")}
 
     options = {}
     for option in info.options:

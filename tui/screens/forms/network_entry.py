@@ -96,7 +96,7 @@ def without(entry: NetworkEntry, places: Collection[str], taken: Sequence[str] =
 def subnet_request(row: SubnetEntry) -> dict[str, Any]:
     """A row as the wire has it. Raises InvalidValue, a line for each thing that is no subnet or address, or outside the subnet."""
     if not row.subnet:
-        raise InvalidValue("a gateway, ip-range or aux-address needs a subnet that holds it", field="subnet", value="")
+        raise InvalidValue("a gateway, ip range or reserved address needs a subnet that holds it", field="subnet", value="")
     wrong: list[str] = []
 
     def tried(value: Callable[[], T], default: T) -> T:
@@ -107,19 +107,19 @@ def subnet_request(row: SubnetEntry) -> dict[str, Any]:
             return default
 
     def reserved() -> dict[str, IPAddress]:
-        return {aux_name(name): _address(value, "aux-address") for name, value in words_of(row.aux, "aux-address")}
+        return {aux_name(name): _address(value, "reserved address") for name, value in words_of(row.aux, "reserved address")}
 
     subnet: IPNetwork | None = tried(lambda: _prefix(row.subnet, "subnet"), None)
     gateway: IPAddress | None = tried(lambda: _address(row.gateway, "gateway") if row.gateway else None, None)
-    ip_range: IPNetwork | None = tried(lambda: _prefix(row.ip_range, "ip-range") if row.ip_range else None, None)
+    ip_range: IPNetwork | None = tried(lambda: _prefix(row.ip_range, "ip range") if row.ip_range else None, None)
     aux: dict[str, IPAddress] = tried(reserved, {})
     if subnet is not None and int(subnet.network_address):
-        for what, address in (("gateway", gateway), *((f"aux-address {name}", value) for name, value in aux.items())):
+        for what, address in (("gateway", gateway), *((f"reserved address {name}", value) for name, value in aux.items())):
             if address is not None and address not in subnet:
                 wrong.append(f"{what} {address} is outside the subnet {subnet}")
         if ip_range is not None and not (ip_range.version == subnet.version and ip_range.network_address in subnet
                                          and ip_range.broadcast_address in subnet):
-            wrong.append(f"ip-range {ip_range} is outside the subnet {subnet}")
+            wrong.append(f"ip range {ip_range} is outside the subnet {subnet}")
     if wrong:
         raise InvalidValue("\n".join(wrong), field="subnet", value=display_text(row.subnet))
     return {

@@ -20,11 +20,16 @@ def names(found: Sequence[str]) -> str:
     return f"{shown} and {len(found) - _NAMED} more" if len(found) > _NAMED else shown
 
 
+def done_words(words: str, outcomes: Sequence[Outcome]) -> str:
+    """What was done, `words` behind the names; "" where nothing was."""
+    done = list(dict.fromkeys(name for name, error in outcomes if error is None))
+    return f"{names(done)} {words}" if done else ""
+
+
 def tell_outcomes(app: Workstation, words: str, outcomes: Sequence[Outcome], more: str = "") -> None:
     """Say what was done (`words` follow the names, `more` comes behind) and why the rest was not."""
-    done = list(dict.fromkeys(name for name, error in outcomes if error is None))
-    if done:
-        app.tell(f"{names(done)} {words}{more}")
+    if done := done_words(words, outcomes):
+        app.tell(done + more)
     failed = [(name, error) for name, error in outcomes if error is not None]
     for name, error in failed[:_NAMED]:
         app.show_error(error if name in error.message else f"{name}: {error.message}")

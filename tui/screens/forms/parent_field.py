@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -18,6 +18,12 @@ from tui.screens.forms.fields import Field, TextField
 from tui.text import plain
 
 _SHOWN = 8  # links of a kind that are told of
+_NONE = {  # by whether it is a parent
+    True: "no link of this host can serve. Free one as said below, or connect or make another: it is listed here at once. With none, the "
+          "network leads nowhere",
+    False: "no link of this host can serve. Free one as said below, or connect or make another: it is listed here at once. Driver macvlan "
+           "leads to the site by a link that the host uses too",
+}
 
 
 class ParentInput(TextField):
@@ -80,19 +86,19 @@ class ParentField(Field):
         yield self._error
         yield self._links
 
-    def show_links(self, links: Sequence[ParentLink], network: str) -> None:
-        """Which links there are. `network` is what the network is called in the reasons."""
+    def show_links(self, links: Sequence[ParentLink], network: str, words: Callable[[str], str]) -> None:
+        """Which links there are. `network` is what the network is called in the reasons, which `words` puts into those of the form."""
         if self._told == tuple(links):
             return
         self._told = tuple(links)
         names = usable(links)
         self.input.offer(names)
-        fit = [f"{link.name} ({words})" if (words := about(link)) else link.name for link in links if not link.why]
-        lines = [_limited("can serve: ", fit, ", ") if fit else "no link of this host can serve"]
+        fit = [f"{link.name} ({what})" if (what := about(link)) else link.name for link in links if not link.why]
+        lines = [_limited("can serve: ", fit, ", ") if fit else _NONE[self.input.vlan is not None]]
         refused: dict[str, list[str]] = {}
         for link in links:
             if link.why:
-                refused.setdefault(reason(link, network), []).append(link.name)
+                refused.setdefault(words(reason(link, network)), []).append(link.name)
         lines += [f"{_limited('', named, ', ')}: {why}" for why, named in list(refused.items())[:_SHOWN]]
         if len(refused) > _SHOWN:
             lines.append("and more can't: netdeck network parents lists all")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -25,8 +25,10 @@ class PlanPane(Vertical):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("left,right,h,l", "turn", "Other page", show=False)]
 
-    def __init__(self) -> None:
+    def __init__(self, words: Callable[[str], str] = str) -> None:
+        """`words` puts what the helper says into those of the form."""
         super().__init__()
+        self._words = words
         self._tabs = Static("", classes="plan-tabs", markup=False)
         self.pane = TextPane()
         self._page = 0
@@ -46,7 +48,7 @@ class PlanPane(Vertical):
         self.call_after_refresh(self._lay_out)
 
     def show_plan(self, plan: Mapping[str, Any], command: str, warnings: Sequence[str] = ()) -> None:
-        self.shown, self.command, self._warnings = plan, command, warnings
+        self.shown, self.command, self._warnings = plan, command, [self._words(text) for text in warnings]
         self._lay_out()
 
     def show_words(self, text: str, tone: str = "muted") -> None:
@@ -55,7 +57,7 @@ class PlanPane(Vertical):
 
     def show_results(self, results: Sequence[tuple[str, str]]) -> None:
         """Paragraphs with their tones in the place of a plan."""
-        self.shown, self._told = None, list(results)
+        self.shown, self._told = None, [(self._words(text), tone) for text, tone in results]
         self._lay_out()
 
     def action_turn(self) -> None:

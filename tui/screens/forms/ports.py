@@ -21,7 +21,7 @@ from tui.screens.forms.fields import Field, TextField
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
 from tui.screens.forms.outcomes import tell_outcomes
 from tui.screens.forms.picker import Picker
-from tui.screens.forms.undo import remember
+from tui.screens.forms.undo import BY_U, Call, remember
 from tui.text import plain
 from tui.widgets.glyphs import Glyphs
 from tui.widgets.table_columns import Column, Kind
@@ -39,9 +39,7 @@ async def open_publish(app: Workstation, arguments: str = "") -> None:
         raise InvalidValue(f"{container.ref} has ended: only what runs can have ports published")
     done = await app.push_screen_wait(Publish(container, ports))
     if done:
-        remember(app, f"no longer publishes {summary(done)}", [
-            (container.ref, "port.withdraw", {"container": container.ref, "ports": exact_ranges(done)})])
-        tell_outcomes(app, f"publishes {summary(done)}", [(container.ref, None)], " · u takes it back")
+        _tell(app, container, f"publishes {summary(done)}", f"no longer publishes {summary(done)}", "withdraw", exact_ranges(done))
 
 
 async def open_withdraw(app: Workstation, arguments: str = "") -> None:
@@ -51,9 +49,14 @@ async def open_withdraw(app: Workstation, arguments: str = "") -> None:
         raise InvalidValue(f"no port of {container.ref} is published: p publishes some")
     done = await app.push_screen_wait(Withdraw(container, app.glyphs))
     if done:
-        remember(app, f"publishes {summary(done)} again", [
-            (container.ref, "port.publish", {"container": container.ref, "ports": exact_ranges(done)})])
-        tell_outcomes(app, f"no longer publishes {summary(done)}", [(container.ref, None)], " · u takes it back")
+        _tell(app, container, f"no longer publishes {summary(done)}", f"publishes {summary(done)} again", "publish", exact_ranges(done))
+
+
+def _tell(app: Workstation, container: Container, done: str, back: str, verb: str, specs: Sequence[str]) -> None:
+    """Say what was done, and remember the `verb` that takes it back."""
+    remember(app, f"{container.ref} {done}", back, [
+        Call(container.ref, f"port.{verb}", {"container": container.ref, "ports": tuple(specs)}, command_line(verb, container.ref, specs))])
+    tell_outcomes(app, done, [(container.ref, None)], BY_U)
 
 
 def _subject(app: Workstation, arguments: str) -> tuple[Container, str]:

@@ -10,7 +10,8 @@ from protocol.model import Container
 from protocol.names import display_text
 from tui.documents import Line, Page, Span
 from tui.screens.forms.confirm import Confirm
-from tui.screens.forms.outcomes import Outcome, names, tell_outcomes
+from tui.screens.forms.outcomes import Outcome, done_words, names, tell_outcomes
+from tui.screens.forms.undo import forget
 
 if TYPE_CHECKING:
     from tui.workstation import Workstation
@@ -36,6 +37,8 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
             outcomes.append((item.ref, None))
         except NetdeckError as error:
             outcomes.append((item.ref, error))
+    if done := done_words("removed", outcomes):
+        forget(app, done)
     tell_outcomes(app, "removed", outcomes)
 
 

@@ -11,8 +11,9 @@ from protocol.model import Network
 from protocol.names import display_text
 from tui.documents import Line, Page, Span
 from tui.screens.forms.confirm import Confirm
-from tui.screens.forms.outcomes import Outcome, tell_outcomes
+from tui.screens.forms.outcomes import Outcome, done_words, tell_outcomes
 from tui.screens.forms.plan_pages import plan_lines
+from tui.screens.forms.undo import forget
 
 if TYPE_CHECKING:
     from tui.workstation import Workstation
@@ -41,6 +42,8 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
             outcomes.append((name, None))
         except NetdeckError as error:
             outcomes.append((name, error))
+    if done := done_words("removed", outcomes):
+        forget(app, done)
     tell_outcomes(app, "removed", outcomes)
 
 

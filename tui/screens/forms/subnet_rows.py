@@ -35,7 +35,7 @@ class SubnetRow(Vertical):
         self.subnet = TextField(placeholder="automatic" if index == 0 else "one more", id=f"subnet-{index}")
         self.gateway = TextField(placeholder="automatic" if index == 0 else "", id=f"gateway-{index}")
         self.ip_range = TextField(placeholder="all of it" if index == 0 else "", id=f"range-{index}")
-        self.aux = TextField(placeholder="NAME=ADDRESS" if index == 0 else "", id=f"aux-{index}")
+        self.aux = TextField(placeholder="NAME=IP" if index == 0 else "", id=f"aux-{index}")
         for field, size in ((self.subnet, "-long"), (self.gateway, "-short"), (self.ip_range, "-short"), (self.aux, "-short")):
             field.add_class(size)
         self._error = Static(plain(""), classes="field-error")

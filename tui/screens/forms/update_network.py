@@ -16,7 +16,9 @@ from protocol.model import DHCP, DriverInfo, Network, OptionInfo
 from protocol.names import display_text
 from tui.screens.forms.fields import Choice, Field, TextField, Toggle
 from tui.screens.forms.form_dialog import FormDialog, Placed, heading
+from tui.screens.forms.form_words import NETWORK_FIELDS
 from tui.screens.forms.network_changes import ChangeEntry, changes, command_line, entry_of, place_of, without
+from tui.screens.forms.undo import forget
 from tui.text import plain
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ async def open_form(app: Workstation, arguments: str = "") -> None:
     info = next((item for item in answer if item.name == network.driver), DriverInfo(network.driver, ""))
     done = await app.push_screen_wait(UpdateNetwork(network, info))
     if done is not None:
-        app.tell(f"network {network.name} was changed")
+        words = f"network {network.name} was changed"
+        forget(app, words)
+        app.tell(words)
 
 
 def control_of(option: OptionInfo, value: str) -> Widget:
@@ -78,6 +82,7 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
     """Gives the changed network as a map of `protocol.model.Network`, or None."""
 
     words = "Change"
+    fields = NETWORK_FIELDS
     DEFAULT_CSS = """
     UpdateNetwork .hint { width: 1fr; padding: 0 1; }
     """
