@@ -41,28 +41,28 @@ def doing(step: Step) -> str:
     return f"{_DOING[step.action]} {describe(step.object)}"
 
 
-# Kinds of links that a kernel may lack: the module that has them, and that this kernel has none.
-_MODULES: dict[type[AnyObject], tuple[str, str]] = {
-    Dummy: ("dummy", "no parent was given, so a dummy link would carry the network, and this kernel has none: name one with "
+# Kinds of links that a kernel may lack: the module that has them, what of the request wants one, and that this kernel has none.
+_MODULES: dict[type[AnyObject], tuple[str, str, str]] = {
+    Dummy: ("dummy", "parent", "no parent was given, so a dummy link would carry the network, and this kernel has none: name one with "
             "-o parent=LINK"),
-    Vlan: ("8021q", "this kernel has no 802.1Q VLANs"),
-    Macvlan: ("macvlan", "this kernel has no macvlan"),
-    Ipvlan: ("ipvlan", "this kernel has no ipvlan"),
+    Vlan: ("8021q", "parent", "this kernel has no 802.1Q VLANs"),
+    Macvlan: ("macvlan", "driver", "this kernel has no macvlan"),
+    Ipvlan: ("ipvlan", "driver", "this kernel has no ipvlan"),
 }
 
 
 def no_kind(module: str, doing: str, **details: object) -> Unavailable:
     """The error of what needs a kind of link that this kernel lacks, by the name of its module."""
-    why = next(why for name, why in _MODULES.values() if name == module)
+    field, why = next((field, why) for name, field, why in _MODULES.values() if name == module)
     return Unavailable(f"{doing}: {why}. The module {module} was not found: it comes with the kernel's package (Debian: linux-image-amd64; "
-                       "Ubuntu: linux-modules-extra of this kernel's version)", module=module, **details)
+                       "Ubuntu: linux-modules-extra of this kernel's version)", module=module, field=field, **details)
 
 
 def no_vlan_filtering(doing: str, **details: object) -> Unavailable:
     """The error of what needs a bridge that keeps VLANs apart, where the kernel was built without."""
     return Unavailable(f"{doing}: bridges of this kernel can't keep VLANs apart (it was built without CONFIG_BRIDGE_VLAN_FILTERING, which "
                        "Debian's and Ubuntu's have). Leave -o vlan_filtering out, and make a network for each VLAN, with "
-                       "-o uplink=LINK.VLAN", **details)
+                       "-o uplink=LINK.VLAN", field="vlan_filtering", **details)
 
 
 def refused(step: Step, refusal: Refusal | OSError) -> NetdeckError:

@@ -15,7 +15,7 @@ from tui.tables import cell_width
 from tui.text import drawn
 from tui.widgets.glyphs import ASCII
 
-_FRAME: Final = 4  # cells that a frame needs beside what stands in its lower edge
+_FRAME: Final = 6  # cells of a frame that are not for what stands in its lower edge
 _BETWEEN: Final = " · "
 
 
@@ -50,12 +50,15 @@ class Dialog(ModalScreen[ScreenResultType | None]):
         with self._frame:
             yield from self.compose_body()
 
+    def on_mount(self) -> None:
+        self.app.clear_notifications()  # what was told before would stand on the buttons and the keys
+
     def on_resize(self) -> None:
         self.call_after_refresh(self._show_keys)
 
     def _show_keys(self) -> None:
         """As many keys as the frame has room for."""
-        keys = fitting_keys(self._foot, self._frame.size.width - _FRAME)
+        keys = fitting_keys(self._foot, self._frame.outer_size.width - _FRAME)
         self._frame.border_subtitle = Content(display_text(drawn(keys, ASCII) if self.app.has_class("-ascii") else keys))
 
     def compose_body(self) -> ComposeResult:

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 
 from protocol.errors import InvalidValue, NetdeckError, NotFound
-from protocol.model import DHCP, Container, Network
+from protocol.model import DHCP, SHARES, Container, Network
 from protocol.names import alias_name, display_text, mac_address
 from tui.feed import Batch, Feed
 from tui.screens.forms.fields import Field, TextField
@@ -209,8 +209,15 @@ class Attach(FormDialog[Done]):
                 wrong.setdefault(place, error.message)
         if not self.pairs():
             wrong[_TARGET] = ""
-            self.plan.show_words("Nothing is picked." if self._picker.table.model.order else "There is nothing to pick from.")
+            self.plan.show_words(self.needed(_TARGET))
         return wrong
+
+    def needed(self, place: str) -> str:
+        """Why nothing is picked; of a container that is there and can't be, why it is not in the list."""
+        feed, name = self.workstation.feed, self._picker.field.text
+        container = feed.container_named(name) if self._network is not None and name else None
+        reason = why_not(feed, self._network, container) if self._network is not None and container is not None else ""
+        return " ".join(filter(None, (self._picker.nothing, reason)))
 
     def place_of(self, error: NetdeckError) -> str:
         field = str(error.details.get("field", ""))
@@ -327,6 +334,21 @@ def container_rows(feed: Feed, network: Network) -> dict[str, dict[str, object]]
         for key, item in feed.containers.items()
         if key not in present and item.status == "running" and item.inode not in (0, feed.host_inode) and item.mode == "private"
     }
+
+
+def why_not(feed: Feed, network: Network, container: Container) -> str:
+    """Why a container is not in the list of those that can be attached; "" where it is."""
+    if container.id in container_rows(feed, network):
+        return ""
+    if any(endpoint.container == container.id for endpoint in feed.endpoints_of(network=network.id)):
+        return f"{container.ref} is on {network.name} already."
+    if container.status != "running":
+        return f"{container.ref} has ended: only what runs can be attached."
+    if container.mode.startswith(SHARES):
+        return f"{container.ref} shares another container's network: attach that one."
+    if container.mode != "private":
+        return f"{container.ref} was started with --network {container.mode}, which goes with no other network."
+    return f"{container.ref} has no network namespace of its own."
 
 
 def network_columns() -> tuple[Column, ...]:

@@ -140,7 +140,7 @@ class Detach(FormDialog[tuple[str, ...]]):
     def check(self) -> dict[str, str]:
         if self._picker.keys:
             return {}
-        self.plan.show_words("Nothing is picked.")
+        self.plan.show_words(self._picker.nothing)
         return {"target": ""}
 
     def place_of(self, error: NetdeckError) -> str:

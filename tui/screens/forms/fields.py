@@ -191,13 +191,13 @@ class Field(Vertical):
         super().__init__(classes="-option" if option else None)
         self.place = place
         self.controls = controls
-        self._label, self.help = label, help
+        self.label, self.help = label, help
         self._beside = option and bool(help)
         self._error = Static(plain(""), classes="field-error")
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="field-row"):
-            yield Static(plain(self._label), classes="field-label")
+            yield Static(plain(self.label), classes="field-label")
             yield from self.controls
             if self._beside:
                 yield Static(plain(self.help), classes="field-help")

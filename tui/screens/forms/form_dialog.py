@@ -39,6 +39,11 @@ class Placed(Protocol):
     def place(self) -> str: ...
 
     @property
+    def label(self) -> str:
+        """What the user sees it called."""
+        ...
+
+    @property
     def help(self) -> str: ...
 
     def show_error(self, text: str) -> None: ...
@@ -114,6 +119,10 @@ class FormDialog(Dialog[ScreenResultType]):
     def check(self) -> dict[str, str]:
         """By place, what can be seen to be wrong without asking; "" as a text marks a place that waits for input."""
         return {}
+
+    def needed(self, place: str) -> str:
+        """What is said of a place that waits for input, when the change is asked for without."""
+        return "is needed"
 
     async def dry_run(self) -> None:
         """Ask what the change would do and show it with `plan.show_plan`. Errors of the helper are shown by `place_of`."""
@@ -264,7 +273,8 @@ class FormDialog(Dialog[ScreenResultType]):
         count = sum(1 for text in wrong.values() if text)
         if count:
             self.plan.show_words("Nothing can be done like this: mend what is marked with !", "warn")
-            self.show_status("one thing to mend" if count == 1 else f"{count} things to mend")
+            where = dict.fromkeys(field.label for field in self.placed() if field.label and wrong.get(field.place))
+            self.show_status(": ".join(filter(None, ("one thing to mend" if count == 1 else f"{count} things to mend", ", ".join(where)))))
 
     def _reveal_error(self) -> None:
         """Scroll to what is wrong with the field that has the focus."""
@@ -319,7 +329,7 @@ class FormDialog(Dialog[ScreenResultType]):
     def action_submit(self) -> None:
         if self._busy or not self.workstation.feed.connected:
             return
-        wrong = {place: text or "is needed" for place, text in self.check().items()}
+        wrong = {place: text or self.needed(place) for place, text in self.check().items()}
         if wrong:
             self.show_errors(wrong)
             next((field for field in self.placed() if field.place in wrong), _NOWHERE).focus_control()

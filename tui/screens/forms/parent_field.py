@@ -78,13 +78,17 @@ class ParentField(Field):
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="field-row"):
-            yield Static(plain(self._label), classes="field-label")
+            yield Static(plain(self.label), classes="field-label")
             yield self.input
             if self.input.vlan is not None:
                 yield Static(plain("vlan"), classes="parent-vlan")
                 yield self.input.vlan
         yield self._error
         yield self._links
+
+    def on_descendant_focus(self) -> None:
+        """The links stand below what is typed: bring them into sight too."""
+        self.call_after_refresh(self.scroll_visible, animate=False, top=True)
 
     def show_links(self, links: Sequence[ParentLink], network: str, words: Callable[[str], str]) -> None:
         """Which links there are. `network` is what the network is called in the reasons, which `words` puts into those of the form."""

@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Static
 
+from protocol.names import display_text
 from tui.filter import FilterError
 from tui.screens.forms.fields import TextField
 from tui.text import drawn, plain
@@ -64,6 +65,7 @@ class Picker(Vertical):
     def __init__(self, columns: Sequence[Column], *, place: str, glyphs: Glyphs, sort: str) -> None:
         super().__init__()
         self.place = place
+        self.label = ""  # it is in sight
         self.field = FilterField(placeholder="filter", id="filter")
         self.help = drawn(self.help, glyphs)
         self.table = LiveTable(TableModel(columns, sort=sort), glyphs=glyphs, id="picks")
@@ -79,6 +81,13 @@ class Picker(Vertical):
     def keys(self) -> tuple[str, ...]:
         """What is picked: the marked rows, else the one with the cursor."""
         return tuple(self.table.chosen_keys)
+
+    @property
+    def nothing(self) -> str:
+        """Why nothing is picked."""
+        if not self.table.model.rows.slots:
+            return "There is nothing to pick from."
+        return "Nothing is picked." if self.table.model.order else f"Nothing in the list matches {display_text(self.field.text)!r}."
 
     def show_rows(self, rows: Mapping[str, Mapping[str, object]]) -> None:
         """Show these rows and no others; cursor and marks stay on their objects."""

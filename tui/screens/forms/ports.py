@@ -218,7 +218,7 @@ class Withdraw(FormDialog[tuple[Port, ...]]):
     def check(self) -> dict[str, str]:
         if self._picker.keys:
             return {}
-        self.plan.show_words("Nothing is picked." if self._picker.table.model.order else "There is nothing to pick from.")
+        self.plan.show_words(self._picker.nothing)
         return {_PLACE: ""}
 
     def place_of(self, error: NetdeckError) -> str:

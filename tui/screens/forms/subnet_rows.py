@@ -45,6 +45,10 @@ class SubnetRow(Vertical):
         return f"subnet:{self.index}"
 
     @property
+    def label(self) -> str:
+        return "subnet"
+
+    @property
     def help(self) -> str:
         """What the field with the focus takes."""
         helps = (
