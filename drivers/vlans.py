@@ -87,7 +87,7 @@ def check_options(network: Network) -> Network:
         return network
     if not filters(network) or not network.options.get("uplink"):
         raise InvalidValue("option uplink_vlans has no effect without uplink and vlan_filtering: leave it out, or give both",
-                           field="uplink_vlans", value=display_text(text))
+                           field="uplink_vlans", value=display_text(text), needs=["uplink", "vlan_filtering"])
     return msgspec.structs.replace(network, options={**network.options, "uplink_vlans": ",".join(parsed((text,), "uplink_vlans"))})
 
 

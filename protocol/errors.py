@@ -28,7 +28,8 @@ class BadRequest(NetdeckError):
 
 
 class InvalidValue(NetdeckError):
-    """A value was understood and can't be accepted; details: `field`, `value`, often `expected`."""
+    """A value was understood and can't be accepted; details: `field`, `value`, often `expected`, or `needs`: the fields without which
+    it has no meaning."""
 
     code = "invalid_value"
 

@@ -12,6 +12,7 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from tui.screens.forms.confirm import Confirm
 from tui.workstation import Workstation
 
 KEYS = {
@@ -76,6 +77,13 @@ class Station:
             if self.app.focused is not before:
                 return
             await asyncio.sleep(0.001)
+
+    async def take_back(self, shown: str) -> None:
+        """Press u, see what it covers, and agree."""
+        await self.press("u")
+        await self.until(lambda: isinstance(self.app.screen, Confirm) and self.shows("Take back the last change") and self.shows(shown),
+                         "what will be taken back is shown")
+        await self.press("ctrl+s")
 
     async def until(self, condition: Callable[[], object], what: str = "", seconds: float = 60) -> None:
         """Wait for the program to get there."""

@@ -52,8 +52,8 @@ async def test_a_leased_address_from_the_form_to_the_details(module_lab: Lab, tm
             await user.press("escape", "x")
             await user.until(lambda: user.shows("network disconnect site lodger"), "the plan is shown")
             await user.press("ctrl+s")
-            await user.until(lambda: any("u takes it back" in text for text in user.said), "it is detached", 60)
-            await user.press("u")
+            await user.until(lambda: any("lodger detached from site" in text for text in user.said), "it is detached", 60)
+            await user.take_back("network connect")
             await user.until(lambda: any("attached again" in text for text in user.said), "and attached again", 60)
     finally:
         server.stop()

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from protocol.findings import Finding
 from tests.running_lab import Lab
 from tests.tui.station import station
+from tui.rows.findings import asks_for_nothing, next_step
 from tui.screens.doctor import DoctorScreen
 from tui.screens.forms.confirm import Confirm
 
@@ -28,7 +30,11 @@ async def test_findings_are_listed_explained_and_mended(lab: Lab) -> None:
                 await user.press("down")
                 assert screen.finding is not None
             await user.until(lambda: user.shows("takes 1400") and user.shows("Why it matters"), "the page is of what is selected")
-            # What is not netdeck's to mend has no button for it.
+            # enter goes to the page, and says what there is to do; what is not netdeck's to mend has no button for it.
+            await user.press("enter")
+            await user.until(lambda: user.said == ["mtu.bridge.eth0: this is for you to mend, as said below: netdeck changes only what is "
+                                                   "its own"], "it is said")
+            await user.press("tab")
             await user.press("f")
             await user.until(lambda: isinstance(user.app.screen, Confirm) and user.shows("for you to do"), "the commands are shown")
             assert not user.shows("Do it")
@@ -57,3 +63,13 @@ async def test_findings_are_listed_explained_and_mended(lab: Lab) -> None:
             await user.until(lambda: not isinstance(user.app.screen, DoctorScreen), "it is closed")
     finally:
         lab.run("sysctl -qw net.ipv4.ip_forward=1; ip link set eth0 mtu 1500")
+
+
+def test_each_finding_says_its_next_step() -> None:
+    notice = Finding("limits.lan", "notice", "what network lan can't do", "", "")
+    assert asks_for_nothing(notice) and "nothing is to be mended" in next_step(notice)
+    assert "f mends it" in next_step(Finding("a", "error", "", "", "", automatic=True, commands=("sysctl",)))
+    assert "f shows the commands" in next_step(Finding("a", "notice", "", "", "", commands=("firewall-cmd",)))
+    assert "f takes it back" in next_step(Finding("a", "notice", "", "", "", undo=("netdeck doctor --undo a",)))
+    wrong = Finding("a", "warning", "", "", "")
+    assert not asks_for_nothing(wrong) and "for you to mend" in next_step(wrong)

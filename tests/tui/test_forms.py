@@ -115,7 +115,7 @@ async def test_create_a_network_by_keys(module_lab: Lab, size: tuple[int, int]) 
         await user.press("ctrl+s")
         await user.until(lambda: user.app.feed.network_named(name), "the network is there")
         await user.until(lambda: (chosen := user.app.selected()) is not None and chosen.name == name, "the cursor is on it")
-        assert user.said == [f"network {name} was created"]
+        assert user.said == [f"network {name} was created · u takes it back"]
     assert len(bridges(module_lab) - before) == 1
     network = inspected(module_lab, name)
     assert [pool["Subnet"] for pool in network["IPAM"]["Config"]] == [f"10.{size[0]}.0.0/24", f"fd00:{size[0]}::/64"]
@@ -273,10 +273,10 @@ async def test_attach_detach_and_take_it_back(module_lab: Lab) -> None:
         await user.type("network=move")
         await user.until(lambda: user.shows("network disconnect move mover"), "the command is shown")
         await user.press("ctrl+s")
-        await user.until(lambda: any("u takes it back" in text for text in user.said), "it is detached")
+        await user.until(lambda: any(text == "mover detached from move · u takes it back" for text in user.said), "it is detached")
         assert list(inside(module_lab, "mover")) == ["eth0"]
 
-        await user.press("u")
+        await user.take_back("network connect --ip 10.81.0.7")
         await user.until(lambda: any("attached again" in text for text in user.said), "it is attached again")
         again = inside(module_lab, "mover")["eth1"]
         assert (again["address"], addresses(again)) == (first["address"], addresses(first))
@@ -323,9 +323,9 @@ async def test_several_at_once_each_with_its_result(module_lab: Lab, monkeypatch
         assert user.shows("few-a: attached with 10.83.0.") and user.shows("few-b: attached with 10.83.0.")
         assert user.shows("! few-c: ")
         await user.press("escape")
-        await user.until(lambda: user.said == ["few-a, few-b attached to few"], "what was done is told")
+        await user.until(lambda: user.said == ["few-a, few-b attached to few · u takes it back"], "what was done is told")
         assert len(inspected(module_lab, "few")["Containers"]) == 2
-        await user.press("u")
+        await user.take_back("few-a, few-b attached to few")
         await user.until(lambda: user.said[1:] == ["few-a, few-b detached again"], "what was done can be taken back")
     assert not inspected(module_lab, "few")["Containers"]
 

@@ -32,8 +32,8 @@ async def test_only_what_can_serve_is_offered_and_the_rest_says_why(module_lab: 
         await user.press("left")
         await user.until(lambda: form.info.name == "macvlan" and user.shows("can serve: eth0"), "what can serve is told")
         await user.until(lambda: user.shows("lo: is a loopback link") and user.shows("eth1: it is a port of br9"), "and what can't, why")
-        assert user.shows("br9: network alone has it in mode passthru") and user.shows("netdeck0: netdeck made it")
-        await go_into(user, "option-parent")
+        await go_into(user, "option-parent")  # which brings all of them into sight
+        await user.until(lambda: user.shows("br9: network alone has it in mode passthru") and user.shows("netdeck0: netdeck made it"), "")
         field = form.query_one("#option-parent", ParentInput)
         assert field.offered == ["eth0"]
         await user.press("pagedown")
@@ -54,7 +54,7 @@ async def test_only_what_can_serve_is_offered_and_the_rest_says_why(module_lab: 
         await go_into(user, "option-macvlan_mode")
         module_lab.netdeck("network", "create", "-d", "macvlan", "-o", "parent=eth0", "--subnet", "192.168.1.0/24", "lan")
         await user.press("left")
-        await user.until(lambda: user.shows("no link of this host can serve"), "passthru wants all of a parent")
+        await user.until(lambda: user.shows("no link of this host can serve. Free one"), "passthru wants all of a parent")
         assert user.shows("eth0: network lan is on it")
         await user.press("escape")
     assert told(module_lab)["eth0"] == "" and "passthru" in told(module_lab, "-o", "macvlan_mode=passthru")["eth0"]

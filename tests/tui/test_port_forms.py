@@ -58,7 +58,7 @@ async def test_publish_withdraw_and_take_both_back(module_lab: Lab) -> None:
         await user.press("ctrl+s")
         await user.until(lambda: len(user.said) == 2, "it is told")
         assert set(made) - set(ports(module_lab, "server")) == {"127.0.0.1:5353->53/udp"}
-        await user.press("u")
+        await user.take_back("netdeck port publish server")
         await user.until(lambda: len(user.said) == 3, "it is taken back")
         assert sorted(ports(module_lab, "server")) == sorted(made)
 
@@ -70,14 +70,14 @@ async def test_publish_withdraw_and_take_both_back(module_lab: Lab) -> None:
         await planned(user)
         await user.press("ctrl+s")
         await user.until(lambda: len(user.said) == 4 and user.said[3].startswith("server publishes 0.0.0.0:"), "a free port was chosen")
-        await user.press("u")
+        await user.take_back("netdeck port withdraw server")
         await user.until(lambda: len(user.said) == 5, "it is taken back")
         assert sorted(ports(module_lab, "server")) == sorted(made)
 
         await user.press("x")
         await user.until(lambda: len(user.said) == 6, "it is detached, and its ports with it")
         assert user.said[5].startswith("server detached from bridge") and not module_lab.ask("call", "port.list")
-        await user.press("u")
+        await user.take_back("server detached from bridge")
         await user.until(lambda: user.said[6:] == ["server attached again as before"], "it is as before")
         assert sorted(ports(module_lab, "server")) == sorted(made)
         assert "no longer publishes 0.0.0.0:" in user.said[4]

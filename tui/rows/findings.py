@@ -36,15 +36,20 @@ def taken_back(finding: Finding) -> bool:
     return finding.undo[:1] == (f"netdeck doctor --undo {finding.id}",) and not finding.automatic
 
 
+def asks_for_nothing(finding: Finding) -> bool:
+    """Whether it only tells of something: there is no way to mend it, and none to take it back."""
+    return finding.severity == "notice" and not (finding.automatic or finding.commands or taken_back(finding))
+
+
 def next_step(finding: Finding) -> str:
     """What there is to do about it, in a line."""
     if finding.automatic:
         return f"{finding.id}: f mends it, after showing how"
     if taken_back(finding):
         return f"{finding.id}: f takes it back, after showing how"
-    if finding.commands:
-        return f"{finding.id}: f shows the commands for it, which are for you: netdeck changes only what is its own"
-    return f"{finding.id}: there is nothing for netdeck to mend. What it means, and what you can do, stands below"
+    if asks_for_nothing(finding):
+        return f"{finding.id}: nothing is to be mended here. What it means stands below"
+    return f"{finding.id}: this is for you to mend, as said below: netdeck changes only what is its own"
 
 
 def page(finding: Finding, width: int) -> list[Line]:

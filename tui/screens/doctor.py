@@ -124,10 +124,10 @@ class DoctorScreen(Dialog[None]):
         finding = self.finding
         if finding is None:
             self._station.tell(self._said or "select a finding first")
-        elif finding.automatic or finding.commands or rows.taken_back(finding):
-            self.run_worker(self._fix(finding), group="fix", exclusive=True, exit_on_error=False)
-        else:
+        elif rows.asks_for_nothing(finding):
             self._station.tell(rows.next_step(finding))
+        else:
+            self.run_worker(self._fix(finding), group="fix", exclusive=True, exit_on_error=False)
 
     async def _fix(self, finding: Finding) -> None:
         back = rows.taken_back(finding)

@@ -253,7 +253,7 @@ class FormDialog(Dialog[ScreenResultType]):
                 return
             except (InvalidValue, Conflict, NotFound) as error:
                 place = self.place_of(error)
-                if not place or place in found:
+                if not place or place in found or _rests_on(error, found):
                     return  # it comes of what was left out
                 found[place] = error.message
                 self.show_errors(found)
@@ -357,6 +357,12 @@ class FormDialog(Dialog[ScreenResultType]):
             self._busy = False
             if self.is_attached:
                 self.set_reachable()
+
+
+def _rests_on(error: NetdeckError, places: Collection[str]) -> bool:
+    """Whether what is missing, by the words of the error, is at one of `places`."""
+    needs = error.details.get("needs")
+    return isinstance(needs, list) and any(place.rpartition(":")[2] in needs for place in places)
 
 
 class _Nowhere:

@@ -40,7 +40,7 @@ def in_form(text: str, fields: Mapping[str, str]) -> str:
             return found[0]
         if option:
             value = found["value"] or ""
-            return f'"{option}"' + _VALUES.get(value, "" if value.isupper() or not value else f" {value}")
+            return f'"{option}"' + _VALUES.get(value, "" if (value.isupper() and value.isalpha()) or not value else f" {value}")
         return f'"{fields[flag]}"' + (" DHCP" if found["dhcp"] else "")
 
     return _PART.sub(said, text) if fields else text

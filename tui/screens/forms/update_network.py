@@ -23,7 +23,6 @@ from tui.text import plain
 
 if TYPE_CHECKING:
     from tui.workstation import Workstation
-_BY_LEASE = "the site's DHCP server says what it is"
 _BY_ADDRESS = "the addresses and routes of containers were made from it"
 
 
@@ -66,7 +65,7 @@ def unchangeable(network: Network, info: DriverInfo) -> list[tuple[str, str]]:
     ]
     if info.subnets:
         giver = "DHCP" if network.ipam == DHCP else "netdeck"
-        found += [("addresses", f"{families}  (follow the subnets)"),
+        found += [("addresses", f"{families}  ({'leases are of IPv4' if network.ipam == DHCP else 'follow the subnets'})"),
                   ("given by", f"{giver}  (can't be changed: the addresses that containers have come from there)")]
     if "internal" not in info.changeable:
         why = "its links lead out or not since it was made" if info.internal else "this driver has no such networks"
@@ -109,7 +108,7 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
         self._pools = (
             Field("ip ranges", self._ranges, place="ranges", help="hand out only addresses of these parts; taken out: of the whole subnet"),
             Field("reserved", self._aux, place="aux", help="NAME=ADDRESS that something else has, never handed out; taken out: free again"),
-        ) if info.subnets else ()
+        ) if info.subnets and network.ipam != DHCP else ()
         self._meant = tuple(option for option in info.options if not option.needs or network.options.get(option.needs))
         self._options = tuple(
             Field(option.name, control_of(option, network.options.get(option.name, option.default)), place=f"option:{option.name}",
@@ -121,7 +120,7 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
         for label, text in unchangeable(self._network, self._info):
             yield Field(label, _fixed(text), place=f"fixed:{label}")
         yield from self._shown
-        if self._info.subnets:
+        if self._info.subnets and (self._pools or self._network.subnets):
             yield heading("Subnets")
             for subnet in self._network.subnets:
                 yield _fixed(f"{subnet.subnet}  gateway {subnet.gateway or 'none'}  ({self._subnet_words()})")
@@ -132,7 +131,7 @@ class UpdateNetwork(FormDialog[dict[str, Any]]):
 
     def _subnet_words(self) -> str:
         return ("one without containers goes by netdeck network update --subnet-rm" if self._added else
-                f"can't be changed: {_BY_LEASE if self._network.ipam == DHCP else _BY_ADDRESS}")
+                f"can't be changed: {_BY_ADDRESS}")
 
     def on_mount(self) -> None:
         self._labels.focus()
