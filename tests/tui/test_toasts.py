@@ -21,7 +21,7 @@ def rows_of_toasts(app: Workstation) -> set[int]:
 
 async def test_a_dialog_shows_its_keys_whatever_was_told_before_it() -> None:
     """In the smallest terminals too, where not all of them have room: the first and the way out stay."""
-    for size, keys in (((80, 24), "ctrl+s switch on · up and down scroll · esc cancels"), ((60, 20), "ctrl+s switch on · esc cancels")):
+    for size, keys in (((60, 20), " ctrl+s switch on · up and down scroll · esc cancels "), ((44, 16), " ctrl+s switch on · esc cancels ")):
         async with opened(size=size) as (app, _, pilot):
             app.tell("done")
             await until(pilot, lambda: bool(rows_of_toasts(app)))

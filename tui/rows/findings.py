@@ -47,6 +47,8 @@ def next_step(finding: Finding) -> str:
         return f"{finding.id}: f mends it, after showing how"
     if taken_back(finding):
         return f"{finding.id}: f takes it back, after showing how"
+    if finding.commands:
+        return f"{finding.id}: f shows the commands for it, which are for you: netdeck changes only what is its own"
     if asks_for_nothing(finding):
         return f"{finding.id}: nothing is to be mended here. What it means stands below"
     return f"{finding.id}: this is for you to mend, as said below: netdeck changes only what is its own"
