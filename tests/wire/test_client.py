@@ -228,6 +228,7 @@ def drop(path):
     client = {make}
     circle = [client]
     circle.append(circle)
+gc.disable()  # nothing but the collection below finds it
 async def main(path):
     drop(path)
 asyncio.run(main(sys.argv[1]))
