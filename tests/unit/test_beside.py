@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timed
+
 ROOT = Path(__file__).resolve().parents[2]
 LINE = "import os, time\nimport pytest\ndef note(name):\n    open('notes', 'a').write(f'{name} {os.getpid()}\\n')\n    time.sleep(0.05)\n"
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timed
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Stands for both the system's Python and the one in .venv: notes its arguments, makes .venv, fails where told to.

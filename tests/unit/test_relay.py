@@ -15,7 +15,7 @@ from helperd.relay import CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, anywhere, on_
 from helperd.relay_room import Room
 from helperd.relay_tcp import Carried, TcpPort
 
-pytestmark = pytest.mark.req("B9")
+pytestmark = [pytest.mark.req("B9"), pytest.mark.timed]
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

@@ -13,6 +13,8 @@ from tests.reports_elsewhere import REPORTS
 from tests.vm.kernel import cpio
 from tests.vm.machine import Machine
 
+pytestmark = pytest.mark.timed
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -57,7 +59,8 @@ def test_tests_that_get_no_machine_fail(tmp_path: Path) -> None:
     (tmp_path / "ip").symlink_to("/bin/false")  # the running kernel is found to lack links
     (tmp_path / "sitecustomize.py").write_text("import shutil\nshutil.which = lambda *args, **kw: None\n")
     test = "tests/vm/test_parents.py::test_a_link_carries_one_kind"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("NETDECK_")}
     done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", test], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path), "CI": "true"},
+                          env={**kept, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path), "CI": "true"},
                           timeout=110, check=False)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED and "can't be started" in done.stdout, done.stdout + done.stderr
