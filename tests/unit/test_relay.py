@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -210,3 +211,53 @@ async def test_a_container_that_refuses_is_a_reset_for_the_client_and_pipes_are_
     await left(room)
     assert len(os.listdir("/proc/self/fd")) <= before + 2 * 16
     port.close()
+
+
+@contextlib.asynccontextmanager
+async def carried_to_a_sink() -> AsyncIterator[tuple[Room[Carried], tuple[str, int], asyncio.Queue[bytes]]]:
+    """A relayed port in front of a server that sends nothing, with all that each connection brought it to its end."""
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.put_nowait(await reader.read())
+        writer.close()
+
+    room: Room[Carried] = Room(CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, Carried.abort)
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        sock = socket.create_server(("127.0.0.1", 0))
+        port = TcpPort(1, sock, server.sockets[0].getsockname(), on_loopback, room)
+        yield room, sock.getsockname(), heard
+        port.close()
+        await left(room)
+
+
+async def test_an_urgent_byte_neither_ends_what_is_carried_nor_keeps_the_relay_busy() -> None:
+    async with carried_to_a_sink() as (room, address, heard), asyncio.timeout(60):
+        for first, last in ((b"before", b"after"), (b"", b"after"), (b"before", b""), (b"", b"")):
+            with socket.create_connection(address) as client:
+                client.send(first)
+                client.send(b"U", socket.MSG_OOB)
+                client.send(last)
+                used = time.process_time()
+                await asyncio.sleep(0.5)
+                assert time.process_time() - used < 0.2 and len(room.of(1)) == 1
+                client.shutdown(socket.SHUT_WR)
+                assert await heard.get() == first + last
+
+
+async def test_where_there_is_no_room_for_the_second_connection_the_first_is_reset_and_forgotten() -> None:
+    async with carried_to_a_sink() as (room, address, _):
+        reading = socket.create_connection(address)
+        reading.setblocking(False)
+        free = os.dup(reading.fileno())
+        os.close(free)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))  # for what is accepted, and for nothing more
+            with pytest.raises(ConnectionResetError):
+                async with asyncio.timeout(10):
+                    await asyncio.get_running_loop().sock_recv(reading, 1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            reading.close()
+        assert room.of(1) == []
