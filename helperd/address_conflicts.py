@@ -86,6 +86,12 @@ class AddressConflicts:
                                 text=f"{item.told.mac} on {display_text(item.told.link)} answers for {address} no more")
                 self._tell(owner)
 
+    def forget(self, network: Network) -> None:
+        """The operator does not want to know who answers for addresses of `network`: a router may for all of them."""
+        for owner, address in [key for key in self._known if self._records.leases(network.id).get(key[1]) == key[0]]:
+            del self._known[owner, address]
+            self._tell(owner)
+
     def _tell(self, owner: str) -> None:
         endpoint = self._records.endpoints.get(owner)
         if endpoint is not None:

@@ -147,7 +147,9 @@ class SiteProbes:
             await asyncio.sleep(_AGAIN)
             for (ident, (link, vlan)), addresses in self.conflicts.wires().items():
                 network = self._records.networks.get(ident)
-                if network is not None:
+                if network is not None and not asks(network):
+                    self.conflicts.forget(network)
+                elif network is not None:
                     question = self._question(network, link, vlan, addresses)
                     with contextlib.suppress(OSError):  # a link that is down tells nothing
                         await question.ask(_NAMED)

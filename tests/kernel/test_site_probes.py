@@ -16,7 +16,7 @@ import pytest
 from helperd import site_probes
 from protocol.errors import Conflict
 from protocol.model import Endpoint
-from protocol.requests import DoctorList, NetworkConnect, NetworkCreate, NetworkInspect, SubnetRequest
+from protocol.requests import DoctorList, NetworkConnect, NetworkCreate, NetworkInspect, NetworkUpdate, SubnetRequest
 from tests.kernel.core_in_host import CALL, STREAM, core_in, do
 from tests.kernel.lan import Lan, attach, reaches
 from tests.kernel.live_host import until as until_async
@@ -242,14 +242,21 @@ def test_an_address_that_somebody_else_has_too_is_shown_while_he_has_it(host: Si
             meanwhile = await seen()
             await asyncio.to_thread(subprocess.run, "ip -n printer addr del 192.168.1.140/24 dev p0", shell=True, check=True)
             await until_async(lambda: not core.probes.conflicts.all(), 60)
+            after = await seen()
+            endpoint, = core.records.endpoints.values()
+            network = core.records.networks[endpoint.network]
+            core.probes.conflicts.heard(endpoint.id, network, ("eth0", 0), "192.168.1.140", mac)
+            assert core.probes.conflicts.all()
+            await do(core, NetworkUpdate("pub", options={"address_probe": "false"}))  # as where a router answers for all addresses
+            await until_async(lambda: not core.probes.conflicts.all(), 60)
             asking.cancel()
-            return [before, meanwhile, await seen()]
+            return [before, meanwhile, after, (await seen())[3]]
 
-    before, meanwhile, after = host.call(inside)
+    before, meanwhile, after, at_last = host.call(inside)
     assert before == ([None], [()], [], [])
     (document,), (conflict,), (finding,), events = meanwhile
     assert conflict[0].address == "192.168.1.140" and conflict[0].mac == mac and time.time() - conflict[0].since < 300
     assert document == [{"Address": "192.168.1.140", "MacAddress": mac, "Link": "eth0", "Since": document[0]["Since"]}]
     assert finding.severity == "error" and f"somebody else has too: {mac} on eth0, since 20" in finding.what
     assert finding.commands[1] == "netdeck network update --aux-address other=192.168.1.140 pub" and events == ["conflict"]
-    assert after == ([None], [()], [], ["conflict", "conflict over"])
+    assert after == ([None], [()], [], ["conflict", "conflict over"]) and at_last == [*after[3], "conflict"]
