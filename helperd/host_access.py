@@ -123,8 +123,9 @@ class HostAccess:
     def _in_the_way(self, address: str, network: Network, why: str, owner: str = "") -> Conflict:
         """`owner` is the endpoint that has the address already, "" for the host's to be."""
         if not owner:
-            return Conflict(f"{address} can't be the host's address in network {network.name}: {why}. Choose another, with --ip or "
-                            "--ip6, that nobody has", field="ip6" if ":" in address else "ip", value=address, with_=why)
+            field = "ip6" if ":" in address else "ip"
+            return Conflict(f"{address} can't be the host's address in network {network.name}: {why}. Choose another that nobody has: "
+                            f"netdeck network host-access --{field} ADDRESS {network.name} on", field=field, value=address, with_=why)
         whose = self._records.owner(owner)
         return Conflict(f"the host can't be given access to network {network.name}: its way to {address}, which container {whose} has "
                         f"there, would be another than it is now ({why}). Disconnect {whose} first", with_=whose, value=address)
@@ -133,7 +134,8 @@ class HostAccess:
         """The address that the operator names where the site's server gives out all others."""
         if request.ip is None or request.ip6 is not None:
             raise InvalidValue(f"the addresses of network {network.name} come from the site's DHCP server: name one for the host that it "
-                               "does not give out, with --ip", field="ip", value=str(request.ip6 or ""))
+                               f"does not give out: netdeck network host-access --ip ADDRESS {network.name} on", field="ip",
+                               value=str(request.ip6 or ""))
         address = parse_address(request.ip, "ip")
         owner = self._records.leases(network.id).get(str(address))
         if address.version != 4 or address.is_multicast or address.is_loopback or address.is_unspecified:

@@ -7,6 +7,7 @@ import pytest
 from tests.running_lab import Lab
 from tests.tui.station import station
 from tests.tui.test_forms import go_into, open_create
+from tui.screens.forms.fields import TextField
 
 pytestmark = pytest.mark.req("W5")
 
@@ -15,6 +16,9 @@ async def test_all_that_is_wrong_is_said_at_once(module_lab: Lab) -> None:
     """What can be seen here, and what only the helper knows: one round of mending and not three."""
     async with station(module_lab.socket, (120, 40)) as user:
         await open_create(user)
+        fields = [field for field in user.app.screen.query(TextField) if field.region]
+        assert len(fields) > 8
+        assert not [field for field in fields if len(field.placeholder) > field.content_size.width], "no placeholder is cut"
         await user.type("a/b")
         await go_into(user, "subnet-0")
         await user.type("192.168.1.0/24")

@@ -90,6 +90,7 @@ class Attach(FormDialog[Done]):
     DEFAULT_CSS = """
     Attach .attach-fields { height: auto; }
     Attach.-narrow .form-left { height: 3fr; }
+    Attach.-narrow Picker.-short { height: 6; min-height: 6; }
     Attach.-narrow .form-plan { height: 1fr; min-height: 4; }
     """
 
@@ -160,6 +161,7 @@ class Attach(FormDialog[Done]):
         return all(network is not None and network.options.get("vlan_filtering") == "true" for network in found)
 
     def _adapt(self) -> None:
+        self._picker.set_class(self._in_vlans, "-short")  # the list leaves room for the fields that come then
         for field in self._detail_fields:
             if field.place in _VLAN_PLACES:
                 field.display = self._in_vlans
