@@ -68,6 +68,8 @@ def removal_lines(checked: Sequence[Checked], width: int) -> list[Line]:
             users = found.details.get("users")
             for user in users if isinstance(users, list) else ():
                 page.raw(Span("  "), Span(display_text(str(user)), "accent"))
+            if users:
+                page.text("x detaches them, where the network is selected", "muted")
         else:
             page.blank()
             page.lines += plan_lines(found["plan"], shlex.join(["netdeck", "network", "rm", name]), width, found["warnings"])
