@@ -167,7 +167,7 @@ async def test_every_field_can_be_reached_and_is_in_sight(module_lab: Lab, size:
             assert where.height >= 1 and where.width > 3, f"{focused.id} is out of sight"
             assert where.size == focused.outer_size, f"{focused.id} is partly out of sight"
             seen.add(focused.id)
-            await user.press("tab")
+            await user.tab()
         options = {f"option-{option.name}" for option in form.info.options}
         assert seen >= {"name", "driver", "ipv4", "ipv6", "internal", "ipam", "labels", "subnet-0", "submit", "cancel", *options}
 
