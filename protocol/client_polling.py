@@ -51,11 +51,20 @@ class PollingSocket:
         try:
             self._dealer.send(body, zmq.DONTWAIT)
         except zmq.Again as error:
+            if self._refused():  # a helper that refuses us at once has left nothing to send into
+                raise reason_refused(self._path) from error
             raise Unavailable(f"the helper at {self._path} reads nothing", path=self._path) from error
 
     def _event(self) -> int:
         number: int = _EVENT.unpack(self._monitor.recv_multipart()[0])[0]
         return number
+
+    def _refused(self) -> bool:
+        """Whether the monitor has heard so."""
+        while self._monitor.poll(0):
+            if self._event() != zmq.EVENT_DISCONNECTED:
+                return True
+        return False
 
     def receive(self, end: float | None, ping: bool = True) -> FromHelper | None:
         """The next message; None at `end`. While nothing comes it pings, and says so when the helper is not there."""

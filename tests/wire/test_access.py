@@ -32,11 +32,27 @@ except NetdeckError as error:
     print(error.code, error.message)
 """
 
+ASK_LATE = """
+import os, time
+from protocol.client_polling import PollingSocket, end_in
+from protocol.errors import NetdeckError
+from protocol.messages import Ping
+for number in range(40):
+    client = PollingSocket(os.environ["NETDECK_SOCKET"])
+    time.sleep(number * 0.002)
+    try:
+        client.send(Ping())
+        print(client.receive(end_in(10)))
+    except NetdeckError as error:
+        print(error.code, error.message)
+    client.close()
+"""
 
-async def ask_as(path: str, uid: int, gid: int | None = None) -> str:
+
+async def ask_as(path: str, uid: int, gid: int | None = None, code: str = ASK) -> str:
     """What a process of another user gets to hear."""
     process = await asyncio.create_subprocess_exec(
-        "setpriv", "--reuid", str(uid), "--regid", str(gid or uid), "--clear-groups", sys.executable, "-c", ASK,
+        "setpriv", "--reuid", str(uid), "--regid", str(gid or uid), "--clear-groups", sys.executable, "-c", code,
         env={**os.environ, "NETDECK_SOCKET": path, "PYTHONPATH": str(ROOT)}, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     output, _ = await process.communicate()
@@ -56,6 +72,14 @@ async def test_roles_follow_the_kernels_word_on_the_caller(socket_directory: Pat
         stats = await core.front.stats()
         assert stats["refused_users"] == 2
         assert {caller.uid for caller in core.callers.values()} == {0, 4242, 4243}
+
+
+@pytest.mark.root
+async def test_who_is_refused_before_he_says_a_word_hears_so(socket_directory: Path) -> None:
+    """As on a busy machine, where the helper is quicker than the client."""
+    async with running_core(socket_directory, FrontConfig("e", roles=Roles.from_config({})), mode=0o666) as core:
+        answers = (await ask_as(core.path, 4244, code=ASK_LATE)).splitlines()
+        assert len(answers) == 40 and all(line.startswith("forbidden") and "4244" in line for line in answers), answers
 
 
 @pytest.mark.root
