@@ -20,7 +20,7 @@ from tests.reports_elsewhere import REPORTS, TESTS, ReportsElsewhere, hand_on, p
 FOLDER = "NETDECK_TEST_MEANWHILE"
 WANTED = "wanted"
 ROOMS = ("tests/unit/", "tests/fuzz/")
-STAY = ("root", "alone", "engines", "timed", "vm")
+STAY = ("root", "engines", "timed", "vm")
 """Marks of tests that stay."""
 SECOND = pytest.StashKey["Second"]()
 

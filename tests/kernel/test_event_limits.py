@@ -18,7 +18,7 @@ from protocol.model import Namespace
 from tests.kernel.live_host import Watcher, fresh, held, inode, sh, until, watching
 from tests.simulated_host import SimulatedHost
 
-pytestmark = [pytest.mark.req("W4"), pytest.mark.alone]
+pytestmark = pytest.mark.req("W4")
 
 ROUTES = "route add 203.0.113.0/24 dev v0\nroute del 203.0.113.0/24 dev v0\n" * 2000
 LINKS = "link set v0 down\nlink set v0 up\n" * 500

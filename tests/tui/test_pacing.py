@@ -12,7 +12,7 @@ import pytest
 
 from tests.tui.pty_session import Answers, PtySession, sample
 
-pytestmark = [pytest.mark.req("W6"), pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.alone]
+pytestmark = [pytest.mark.req("W6"), pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def _run(tmp_path: Path, answers: Answers, seconds: float = 4.0) -> tuple[PtySession, dict[str, str]]:

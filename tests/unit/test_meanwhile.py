@@ -36,13 +36,13 @@ def test_all_run_once_and_the_pure_ones_at_a_low_priority(tmp_path: Path) -> Non
     done, notes = run(tmp_path, {
         "tests/kernel/test_a.py": HERE, "tests/wire/test_z.py": "def test_last(): note('last')\n",
         "tests/unit/test_b.py": "@pytest.mark.req('B2')\n@pytest.mark.parametrize('word', ['one two', '[x::y]', 'a\\nb'])\n"
-                                "def test_c(word): note('c' + word[:1])\n@pytest.mark.alone\ndef test_alone(): note('alone')\n",
+                                "def test_c(word): note('c' + word[:1])\n@pytest.mark.timed\ndef test_timed(): note('timed')\n",
         "tests/fuzz/test_d.py": "def test_d(): note('d')\n"}, "--req-table", "table.md")
     assert done.returncode == 0 and "7 passed" in done.stdout, done.stdout + done.stderr
     here, there = notes["first"], notes["d"]
     assert here[0] != there[0] and there[1] == "10" and here[1] != "10"
     assert {name for name, words in notes.items() if words == there} == {"co", "c[", "ca", "d"}
-    assert {name for name, words in notes.items() if words == here} == {"first", "last", "alone"}
+    assert {name for name, words in notes.items() if words == here} == {"first", "last", "timed"}
     assert "| B2 |" in (tmp_path / "table.md").read_text()
 
 

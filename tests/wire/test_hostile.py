@@ -18,7 +18,6 @@ from tests.wire.raw_client import RawClient
 from tests.wire.small_core import SmallCore, running_core, until
 from tests.wire.zmtp import frame, greeted
 
-pytestmark = pytest.mark.alone
 MESSAGES = 100_000
 ATTACKERS = 4
 ROOT = Path(__file__).resolve().parents[2]
