@@ -155,7 +155,12 @@ class Relay:
 
     def told(self) -> None:
         """A datagram of the core's."""
-        data, descriptors, _, _ = socket.recv_fds(self._core, 4096, 1)
+        try:
+            self._take(*socket.recv_fds(self._core, 4096, 1)[:2])
+        except ConnectionError:  # it was killed
+            self.over.set()
+
+    def _take(self, data: bytes, descriptors: list[int]) -> None:
         if not data:
             self.over.set()
             return

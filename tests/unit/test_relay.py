@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from helperd.relay import CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, anywhere, on_loopback
+from helperd.relay import CONNECTIONS, OF_ONE_PORT, STALE_SECONDS, Relay, anywhere, on_loopback
 from helperd.relay_room import Room
 from helperd.relay_tcp import Carried, TcpPort
 
@@ -261,3 +261,18 @@ async def test_where_there_is_no_room_for_the_second_connection_the_first_is_res
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             reading.close()
         assert room.of(1) == []
+
+
+async def test_a_core_that_was_killed_is_the_end_and_no_fault() -> None:
+    """It left what the relay said unread, and is gone while the relay answers."""
+    for message in (b"", b'{"number": 1}'):
+        core, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        relay = Relay(end)
+        if message:
+            core.send(message)
+        else:
+            end.send(b"unread")
+        core.close()
+        relay.told()
+        assert relay.over.is_set()
+        end.close()
