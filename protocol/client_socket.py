@@ -37,6 +37,7 @@ class ClientSocket:
         self._monitor = self._dealer.get_monitor_socket(_EVENTS)
         self._close = close_with(self, context, self._dealer, self._monitor)
         self._closed = False
+        self._why: NetdeckError | None = None  # it was lost
         self._scheduled = False
         self._loop.add_reader(self._dealer.fileno(), self._schedule)
         self._loop.add_reader(self._monitor.fileno(), self._events)
@@ -46,7 +47,8 @@ class ClientSocket:
         self._schedule()
 
     def send(self, body: bytes) -> None:
-        """Hand over one message. Raises TooMuch for one that the helper would not take, Unavailable where too many wait."""
+        """Hand over one message. Raises TooMuch for one that the helper would not take, Unavailable where too many wait, Forbidden where
+        we are refused."""
         if len(body) > MAX_MESSAGE:
             raise TooMuch(f"message of {len(body)} bytes, at most {MAX_MESSAGE}", limit=MAX_MESSAGE)
         if self._closed:
@@ -54,7 +56,8 @@ class ClientSocket:
         try:
             self._dealer.send(body, zmq.DONTWAIT)
         except zmq.Again as error:
-            raise Unavailable(f"the helper at {self._path} reads nothing", path=self._path) from error
+            self._events()  # a helper that refuses us at once has left nothing to send into
+            raise self._why or Unavailable(f"the helper at {self._path} reads nothing", path=self._path) from error
         # The fd tells of a change only once, and sending may have taken the sign that a message came.
         self._schedule()
 
@@ -91,6 +94,7 @@ class ClientSocket:
                 self._lose(reason_refused(self._path))
 
     def _lose(self, error: NetdeckError) -> None:
+        self._why = error
         self.close()
         self._on_lost(error)
 
