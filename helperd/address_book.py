@@ -18,7 +18,8 @@ from helperd.ipam import pool_of, usage
 from helperd.prefixes import edges
 from helperd.store import lease_address
 from protocol.addresses import AddressUse, PoolUse
-from protocol.model import Container, Endpoint, Network, Subnet
+from protocol.model import DHCP, Container, Endpoint, Network, Subnet
+from protocol.names import display_text
 
 Meant = Mapping[tuple[int, str], Set[str]]  # (inode, link) → the addresses that belong there
 _EXACT = 1 << 32  # numbers up to here are written out
@@ -96,7 +97,9 @@ def _leaks(network: Network, facts: Facts, meant: Meant) -> dict[str, Leak]:
 
 
 def book(network: Network, facts: Facts) -> tuple[PoolUse, ...]:
-    """The pools of a network with every address that is not free, in order."""
+    """The pools of a network with every address that is not free, in order. Where a DHCP server of the site gives them out, the pools are
+    the subnets that its leases are in."""
+    network = _with_leased(network, facts.endpoints)
     meant = _meant(network, facts)
     lost = _leaks(network, facts, meant)
     rows: dict[str, dict[str, AddressUse]] = {item.subnet: {} for item in network.subnets}
@@ -119,6 +122,17 @@ def book(network: Network, facts: Facts) -> tuple[PoolUse, ...]:
     return tuple(_pool(network, subnet, facts, tuple(rows[subnet.subnet].values())) for subnet in network.subnets)
 
 
+def _with_leased(network: Network, endpoints: Sequence[Endpoint]) -> Network:
+    if network.ipam != DHCP:
+        return network
+    found: dict[str, Subnet] = {}
+    for item in endpoints:
+        for prefix in item.addresses if item.lease is not None else ():
+            subnet = str(ipaddress.ip_interface(prefix).network)
+            found.setdefault(subnet, Subnet(subnet, item.lease.gateway or None if item.lease is not None else None))
+    return msgspec.structs.replace(network, subnets=tuple(found[subnet] for subnet in sorted(found)))
+
+
 def count_text(number: int) -> str:
     """A number of addresses: exact up to 2^32, else as the nearest power of two with one decimal."""
     if number <= _EXACT:
@@ -135,7 +149,8 @@ def _pool(network: Network, subnet: Subnet, facts: Facts, found: tuple[AddressUs
     used = sum(1 for address in held if _subnet_of(network, address) is subnet)
     return PoolUse(
         network=network.name, driver=network.driver, subnet=subnet.subnet, ip_range=subnet.ip_range, size=count_text(net.num_addresses),
-        free=count_text(numbers.free), used=used, leaked=uses.count("leaked"), conflicts=uses.count("conflict"),
+        free="" if network.ipam == DHCP else count_text(numbers.free), used=used, leaked=uses.count("leaked"),
+        conflicts=uses.count("conflict"),
         addresses=tuple(sorted(found, key=lambda item: int(ipaddress.ip_address(item.address)))))
 
 
@@ -155,6 +170,10 @@ def _conflicts(network: Network, facts: Facts, meant: Meant, lost: Mapping[str, 
     fine = {lease_address(prefix) for item in facts.endpoints for prefix in item.addresses}
     kept = {value for subnet in network.subnets for value in subnet.aux.values()}
     gateways = {subnet.gateway for subnet in network.subnets}
+    for item in facts.endpoints:
+        for other in item.conflicts:
+            yield AddressUse(other.address, "conflict", f"MAC address {other.mac}",
+                             f"answers on {display_text(other.link)}" + _beside(other.address, fine, gateways, facts), other.mac)
     for seen in facts.seen:
         address = lease_address(seen.prefix)
         if not seen.marked and address not in kept and not _accounted(meant, seen):

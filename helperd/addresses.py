@@ -10,6 +10,7 @@ import msgspec
 
 from drivers.objects import HOST, PROTOCOL, Address, AnyObject, Veth, parse_mark
 from helperd.address_book import Answer, Facts, Leak, Seen, book, leaks
+from helperd.address_conflicts import AddressConflicts
 from helperd.changes import CallContext, Changes, Strays, place_of
 from helperd.containers_known import KnownContainers
 from helperd.endpoints import Endpoints
@@ -32,9 +33,10 @@ _HEARD = frozenset({"reachable", "delay", "probe", "permanent"})  # states of a 
 class Addresses:
     """Reads the book of each network's addresses from the store and from what is seen."""
 
-    def __init__(self, changes: Changes, networks: Networks, endpoints: Endpoints, known: KnownContainers, live: Live) -> None:
+    def __init__(self, changes: Changes, networks: Networks, endpoints: Endpoints, known: KnownContainers, live: Live,
+                 conflicts: AddressConflicts) -> None:
         self._changes, self._records, self._networks, self._endpoints = changes, changes.records, networks, endpoints
-        self._known, self._live, self._world = known, live, live.world
+        self._known, self._live, self._world, self._conflicts = known, live, live.world, conflicts
 
     async def listing(self, request: AddressList, call: CallContext, stream: Stream) -> Any:
         """Operation `address.list`."""
@@ -65,8 +67,9 @@ class Addresses:
         links = list(world.links())
         seen = self._seen(hanging)
         return {network.id: Facts(
-            endpoints=records.endpoints_of(network=network.id), containers=records.containers, leases=stored.get(network.id, {}),
-            alive=alive, seen=seen.get(network.id, ()), host=world.host, answers=self._answers(network, links, hanging, by_mac),
+            endpoints=[self._conflicts.of(item) for item in records.endpoints_of(network=network.id)], containers=records.containers,
+            leases=stored.get(network.id, {}), alive=alive, seen=seen.get(network.id, ()), host=world.host,
+            answers=self._answers(network, links, hanging, by_mac),
         ) for network in networks}
 
     def _hanging(self) -> dict[_LinkId, str]:

@@ -135,7 +135,7 @@ class Core:
         self.ports = Ports(self.changes, self.networks, self.known, self.facts, self.sockets)
         self.leases = Leases(self.changes, self.facts, self.live.world, self.probes)
         self.endpoints = Endpoints(self.changes, self.networks, self.ports, self.known, self.facts, self.leases, self.probes)
-        self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live)
+        self.addresses = Addresses(self.changes, self.networks, self.endpoints, self.known, self.live, self.probes.conflicts)
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.ports, self.known, self.facts, settings.run_dir)
         self.logs = Logs(self.records, self.runs.directory)

@@ -26,7 +26,7 @@ class PoolUse(Model, frozen=True):
     subnet: str
     ip_range: str | None
     size: str
-    free: str  # what can still be handed out automatically
+    free: str  # what can still be handed out automatically; "" where a DHCP server of the site does that
     used: int  # by containers
     leaked: int
     conflicts: int

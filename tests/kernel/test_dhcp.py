@@ -50,6 +50,9 @@ def test_address_gateway_names_renewal_restart_and_release(lan: RunningHelper, t
     dry = lan.call("network.connect", network="pub", container="netns:c1", dry_run=True)
     assert "macvlan" in str(dry["plan"]) and "does not ask" in dry["warnings"][-1] and not server.leases()
     first = attach(lan, "pub", "c1")
+    (pool,) = lan.call("address.list", network="pub")
+    assert (pool["subnet"], pool["used"], pool["free"]) == ("192.168.1.0/24", 1, "")
+    assert {use["use"]: use["address"] for use in pool["addresses"]}["container"] == first["addresses"][0].partition("/")[0]
     assert server.leases() == {first["mac"]: first["addresses"][0].partition("/")[0]} and first["addresses"][0].startswith("192.168.1.1")
     assert "default via 192.168.1.1 " in lan.host.run("ip route", netns="c1") and reaches(lan, "c1", "10.99.0.1")
     assert "192.168.1.77" in lan.host.run("dig +short +tries=2 @127.0.0.11 printer.site.test", netns="c1"), "the site's name server"

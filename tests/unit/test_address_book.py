@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from helperd.address_book import Answer, Facts, Seen, book, count_text, leaks
 from helperd.ipam import pool_of, usage
 from protocol.addresses import USES, AddressUse
-from protocol.model import Container, Endpoint, Network, Subnet
+from protocol.model import DHCP, AddressConflict, Container, Endpoint, Lease, Network, Subnet
 
 pytestmark = pytest.mark.req("X8")
 
@@ -55,6 +56,24 @@ def test_each_kind_of_owner() -> None:
     four, six = book(NETWORK, facts)
     assert (four.size, four.used, four.leaked, four.conflicts, four.free) == ("16", 1, 4, 4, "7")
     assert (six.size, six.used, six.free) == ("2^64", 1, "2^64")
+
+
+def test_leases_of_a_dhcp_server_and_who_answers_for_them() -> None:
+    """The pools are what the leases are in; how many are left only the server knows."""
+    network = msgspec.structs.replace(NETWORK, ipam=DHCP, subnets=())
+    lease = Lease("192.168.1.57/24", "192.168.1.1", "02:00:00:00:00:fe", 0.0, 3600, 1800, 3150, gateway="192.168.1.1")
+    lost = msgspec.structs.replace(lease, lost="the server does not answer")
+    mine = msgspec.structs.replace(endpoint("e1", lease.prefix), lease=lease,
+                                   conflicts=(AddressConflict("192.168.1.57", "02:00:00:00:00:aa", "eth0", 1.0),))
+    facts = Facts(endpoints=[mine, msgspec.structs.replace(endpoint("e2", "192.168.1.58/24"), lease=lease),
+                             msgspec.structs.replace(endpoint("e3"), lease=lost)],
+                  containers={"c1": container("c1", 7)}, alive={"c1"}, host=HOST, leases={"192.168.1.57": "e1", "192.168.1.58": "e2"})
+    (pool,) = book(network, facts)
+    assert (pool.subnet, pool.used, pool.conflicts, pool.leaked, pool.free) == ("192.168.1.0/24", 2, 1, 0, "")
+    found = {use.address: (use.use, use.owner, use.text) for use in pool.addresses}
+    assert found["192.168.1.57"] == ("conflict", "MAC address 02:00:00:00:00:aa", "answers on eth0; netdeck gave it to c1")
+    assert found["192.168.1.58"] == ("container", "c1", "eth0") and found["192.168.1.1"][0] == "gateway"
+    assert book(msgspec.structs.replace(network, ipam="default"), facts) == ()
 
 
 def test_numbers_of_addresses_are_exact_or_a_power() -> None:

@@ -45,8 +45,8 @@ def addresses(
     if session.format == "json":
         click.echo(as_json(pools), nl=False)
         return 0
-    rows = [(pool["network"], pool["subnet"], pool["ip_range"] or "-", pool["size"], str(pool["used"]), pool["free"], str(pool["leaked"]),
-             str(pool["conflicts"])) for pool in pools]
+    rows = [(pool["network"], pool["subnet"], pool["ip_range"] or "-", pool["size"], str(pool["used"]), pool["free"] or "-",
+             str(pool["leaked"]), str(pool["conflicts"])) for pool in pools]
     click.echo(table(_POOLS, rows, numbers=_COUNTS), nl=False)
     click.echo()
     click.echo(table(_ADDRESSES, [_row(pool, use) for pool in pools for use in pool["addresses"]]), nl=False)

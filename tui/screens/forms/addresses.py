@@ -67,7 +67,7 @@ def rows(pools: Sequence[PoolUse]) -> dict[str, dict[str, object]]:
 
 def pool_words(pool: PoolUse) -> str:
     """A pool in a line."""
-    parts = [f"{pool.used} of {pool.size} used", f"{pool.free} free"]
+    parts = [f"{pool.used} of {pool.size} used", f"{pool.free} free" if pool.free else "the site's server gives them"]
     parts += [f"{count} {word}" for count, word in ((pool.leaked, "leaked"), (pool.conflicts, "in conflict")) if count]
     return f"{pool.network} {pool.subnet}: " + ", ".join(parts)
 
