@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from drivers.beside import ipvlan_mode, rival, told
+from drivers.beside import ipvlan_mode, rival, told, told_all
 from drivers.commands import describe
 from drivers.driver import Hung
-from drivers.objects import HOST, LINK_KINDS, AnyObject, Dummy, Ipvlan, Macvlan, Route, TableItem, Uplink, Veth, Vlan
+from drivers.objects import HOST, LINK_KINDS, AnyObject, Dummy, Ipvlan, Key, Macvlan, Route, TableItem, Uplink, Veth, Vlan
 from drivers.unusable import problem
 from helperd.changes import Changes, place_of
 from helperd.hung import hung, strangers_on
@@ -76,12 +78,39 @@ def apart(steps: tuple[Step, ...], hung: Callable[[str], Sequence[Hung]]) -> tup
     return tuple(step for step in steps if not rests(step)), list(held.values())
 
 
+def without_replacement(steps: tuple[Step, ...], there: Callable[[str], bool],
+                        hung: Callable[[str], Sequence[Hung]]) -> tuple[tuple[Step, ...], list[str]]:
+    """`steps` without those that take a link away to make it anew, where that can't be, for what it is to hang on is gone (it may have
+    another name now, and all on it works), or would take along what others hung on it. And what was left out, in words."""
+    anew = {step.object.key: step.object for step in steps if step.action == "create"}
+    held: dict[str, None] = {}
+    rest: set[Key] = set()
+    for step in steps:
+        wanted = anew.get(step.object.key)
+        if step.action != "delete" or not isinstance(wanted, Macvlan | Ipvlan | Vlan):
+            continue
+        if not there(wanted.parent):
+            held[f"links on {wanted.parent} can't be made anew, for it is gone: what there is stays as it is until it is back"] = None
+        elif isinstance(wanted, Vlan) and (others := hung(wanted.name)):
+            held[f"{wanted.name} can't be made anew: what netdeck did not make would go with it, {told_all(others)}"] = None
+        else:
+            continue
+        rest |= {step.object.key, *(item.key for item in step.along)}
+    return tuple(step for step in steps if step.object.key not in rest), list(held)
+
+
 def _ends(item: AnyObject) -> set[tuple[str, str]]:
     match item:
         case Veth():
             return {(item.place, item.name), (item.peer_place, item.peer_name)}
         case _:
             return {(item.place, item.key[2])} if isinstance(item, LINK_KINDS) else set()
+
+
+def _is_there(link: str) -> bool:
+    with contextlib.suppress(OSError):
+        return socket.if_nametoindex(link) > 0
+    return False
 
 
 class Differences(NamedTuple):
@@ -181,7 +210,9 @@ class Repair:
             self._world.log("helper", "left out", f"the host's route to {route.destination}", level="error",
                             text=f"it leads to another network than {route.link} already, where a container has the same address")
         steps: tuple[Step, ...] = getattr(found, part)
+        steps, unmade = without_replacement(steps, _is_there, self.hung)
         steps, held = apart(steps, self.hung)
+        held += unmade
         whole &= not held
         for text in held:
             log.error("repair: %s", text)

@@ -119,3 +119,31 @@ def test_an_uplink_is_given_back_as_it_was_when_killed_at_a_step(host: Simulated
         assert "site" not in host.call(started)
         (row,) = json.loads(host.run("ip -j link show up0"))
         assert "UP" not in row["flags"] and "master" not in row, (number, row)
+
+
+@pytest.mark.req("I15", "M1")
+def test_what_works_is_not_taken_away_where_it_can_not_be_made_anew(host: SimulatedHost, tmp_path: Path) -> None:
+    """A parent has another name for a while: all on it goes on, also through a start of the helper."""
+    host.add_namespace("c1")
+    host.run("ip link add parent0 type veth peer name parent1 && ip link set parent0 up && ip link set parent1 up")
+
+    async def made() -> None:
+        async with core_in(tmp_path) as core:
+            await do(core, CREATE)
+            await do(core, CONNECT)
+
+    async def told() -> list[str]:
+        async with core_in(tmp_path) as core:
+            return [row.text for row in core.live.world.events() if row.action == "repair failed"]
+
+    host.call(made)
+    before = host.run("ip -o link; ip -o addr; ip route", netns="c1")
+    host.run("ip link set parent0 name other0")
+    assert host.call(told) == ["links on parent0 can't be made anew, for it is gone: what there is stays as it is until it is back"]
+    assert host.run("ip -o link; ip -o addr; ip route", netns="c1") == before
+    host.run("ip link set other0 name parent0")
+    assert host.call(told) == [] and host.run("ip -o link; ip -o addr; ip route", netns="c1") == before
+    # Another link in its place is another wire.
+    host.run("ip link set parent0 name other0 && ip link add parent0 type veth peer name parent2 && ip link set parent0 up")
+    assert host.call(told) == [] and host.run("ip -o link", netns="c1") != before
+    assert "eth0@" in host.run("ip -o link", netns="c1")
