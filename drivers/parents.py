@@ -128,6 +128,9 @@ def _check_usable(link: HostLink, network: Network) -> None:
                            field="parent", value=link.name)
     if link.ours and link.kind != "vlan":
         raise unusable("netdeck made it for another network", "Connect the containers to that network, or name another link")
+    if link.ours and link.kind == "vlan" and link.name != f"{link.lower or link.name.rpartition('.')[0]}.{link.vlan}":
+        raise unusable("netdeck made it, and it or the link below it has another name since", "Give that its name back, or name another "
+                       "link")
     if link.master:
         raise unusable(f"it is a port of {link.master}", f"Name {link.master} as the parent, or take {link.name} out of it")
     if link.kind in FAMILY:

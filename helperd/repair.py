@@ -96,7 +96,8 @@ def without_replacement(steps: tuple[Step, ...], there: Callable[[str], bool],
         else:
             continue
         rest |= {step.object.key, *(item.key for item in step.along)}
-    return tuple(step for step in steps if step.object.key not in rest), list(held)
+    links = {(item.place, item.key[2]) for item in (step.object for step in steps) if item.key in rest and isinstance(item, LINK_KINDS)}
+    return tuple(step for step in steps if step.object.key not in rest and step.object.on not in links), list(held)
 
 
 def _ends(item: AnyObject) -> set[tuple[str, str]]:

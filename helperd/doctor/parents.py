@@ -125,6 +125,9 @@ def _limit_lines(situation: Situation, network: Network) -> Iterator[str]:
         else:
             yield (f"the host and its containers can't reach each other over {link}: netdeck network host-access {network.name} on "
                    "gives the host a way")
+    least = situation.links[network.link].mtu
+    if least < (wanted := int(network.options.get("mtu", least))):
+        yield f"packets over {least} bytes: {link} takes no larger ones now, where the network's MTU is {wanted}"
     mode, flag = network.options.get(f"{network.driver}_mode", ""), network.options.get("ipvlan_flag", "bridge")
     if "vepa" in (mode, flag):
         yield (f"its containers reach each other only where the switch at {link} sends frames back to the port that they came from "

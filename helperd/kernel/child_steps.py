@@ -4,6 +4,9 @@ A child is made in the container's namespace, under a name of its own, and renam
 marks can be forged, and links renamed. So what may be *used* needs our mark; what is to *go* is found by what the store knows
 of it (its parent with its name, its mark or its MAC address): whoever owns a container can mislead that only to the harm of
 links of his own, which he could delete himself.
+
+A child takes no larger packets than its parent, and the kernel lowers its MTU with the parent's (macvlan_device_event,
+ipvlan_device_event): such a child is as it should be.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+
+import msgspec
 
 from drivers.objects import HOST, LINK_GROUP, Ipvlan, Macvlan
 from helperd.kernel.link_messages import IPVLAN_FLAGS, IPVLAN_MODES, MACVLAN_MODES, delete_link, new_child, set_link
@@ -29,9 +34,10 @@ def create_child(places: OpenPlaces, step: Step) -> None:
     """Make the link; one that is there and ours is brought to the wanted settings."""
     item = _child(step)
     sock = places.socket(item.place)
-    parent = index_of(places.socket(HOST), item.parent)
-    if not parent:
+    parent = read_link(places.socket(HOST), item.parent)
+    if parent is None:
         raise NotFound(f"{doing(step)}: there is no link {item.parent} on the host", name=item.parent)
+    item = msgspec.structs.replace(item, mtu=min(item.mtu, parent.mtu))
     state = read_link(sock, item.name)
     if state is not None:
         if not state.marked(item.alias) or not _hangs(places, sock, state, item):
@@ -46,7 +52,7 @@ def create_child(places: OpenPlaces, step: Step) -> None:
     if leftover:
         _delete(sock, step, leftover)
     try:
-        one(places.socket(HOST), new_child(item, parent, places.target(item.place)))
+        one(places.socket(HOST), new_child(item, parent.index, places.target(item.place)))
     except Refusal as refusal:
         raise refused(step, refusal) from refusal
     made = index_of(sock, item.first_name)
@@ -67,6 +73,9 @@ def change_child(places: OpenPlaces, step: Step) -> None:
         raise Gone(f"link {item.name} is gone", name=item.name)
     if not _hangs(places, sock, state, item):
         raise in_the_way(step, f"{item.name} is not a {_kind(item)} of {item.parent}", item.name)
+    parent = read_link(places.socket(HOST), item.parent)
+    if parent is not None:
+        item = msgspec.structs.replace(item, mtu=min(item.mtu, parent.mtu))
     _settle(sock, step, state, item)
 
 

@@ -205,8 +205,7 @@ class Observer:
             elif link.kind == "dummy":
                 found.add(Dummy(HOST, link.name, link.alias, link.mtu))
             elif link.kind in ("macvlan", "ipvlan"):
-                parent = host.links[link.peer].name if link.peer_nsid is None and link.peer in host.links else ""
-                child = _child(link, HOST, parent, known)
+                child = _child(link, HOST, host.links.get(link.peer) if link.peer_nsid is None else None, known)
                 found |= {child} if child is not None else set()
             elif link.kind == "vlan":
                 parent = host.links[link.peer].name if link.peer in host.links else ""
@@ -225,7 +224,7 @@ class Observer:
             hangs = link.peer_nsid is not None and link.peer_nsid == there.home and link.peer in host.links
             if self._ours(link) or (hangs and isinstance(known, Macvlan | Ipvlan)):
                 place = known.place if known is not None else there.places[0]
-                child = _child(link, place, host.links[link.peer].name if hangs else "", known)
+                child = _child(link, place, host.links[link.peer] if hangs else None, known)
                 if child is not None:
                     found.add(child)
         return found
@@ -299,14 +298,18 @@ def _veth(host: _Seen, link: LinkState, end: tuple[_Seen, LinkState] | None, kno
     return Veth(HOST, link.name, link.alias, place, name, mtu, mac, master, link.isolated, link.hairpin)
 
 
-def _child(link: LinkState, place: str, parent: str, known: Found | None) -> Macvlan | Ipvlan | None:
-    """None for a link of another kind, and in a mode that netdeck does not make."""
+def _child(link: LinkState, place: str, parent: LinkState | None, known: Found | None) -> Macvlan | Ipvlan | None:
+    """None for a link of another kind, and in a mode that netdeck does not make. One that takes less than it should because its parent
+    takes no more is as it should be."""
+    on, mtu = parent.name if parent is not None else "", link.mtu
+    if isinstance(known, Macvlan | Ipvlan) and parent is not None and parent.mtu == mtu < known.mtu:
+        mtu = known.mtu
     if link.kind == "ipvlan" and link.mode in _IPVLAN_MODES and link.flag in _IPVLAN_FLAGS:
-        return Ipvlan(place, link.name, link.alias, parent, _IPVLAN_MODES[link.mode], _IPVLAN_FLAGS[link.flag], link.mtu)
+        return Ipvlan(place, link.name, link.alias, on, _IPVLAN_MODES[link.mode], _IPVLAN_FLAGS[link.flag], mtu)
     if link.kind != "macvlan" or link.mode not in _MACVLAN_MODES:
         return None
     mac = known.mac if isinstance(known, Macvlan) and known.mac.lower() in ("", link.mac) else link.mac
-    return Macvlan(place, link.name, link.alias, parent, _MACVLAN_MODES[link.mode], link.mtu, mac)
+    return Macvlan(place, link.name, link.alias, on, _MACVLAN_MODES[link.mode], mtu, mac)
 
 
 def _same(known: Found | None, found: Bridge | Veth) -> Bridge | Veth:

@@ -6,7 +6,23 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from drivers.objects import Address, AnyObject, Bridge, Dummy, Ipvlan, Macvlan, NameServer, PortVlans, Route, Sysctl, Up, Uplink, Veth, Vlan
+from drivers.objects import (
+    HOST,
+    Address,
+    AnyObject,
+    Bridge,
+    Dummy,
+    Ipvlan,
+    Macvlan,
+    NameServer,
+    PortVlans,
+    Route,
+    Sysctl,
+    Up,
+    Uplink,
+    Veth,
+    Vlan,
+)
 from helperd.kernel import sysctl
 from helperd.kernel.ip_steps import canonical, canonical_gateway, canonical_network, metric_of
 from helperd.kernel.link_state import SETTINGS6, LinkState, RouteState, all_addresses, all_routes, read_link
@@ -56,6 +72,14 @@ def _veth_present(places: OpenPlaces, reads: dict[str, _Read], item: Veth, link:
     return far is not None and far.mtu == item.mtu and (not item.master or link.isolated == item.isolated)
 
 
+def _as_its_parent(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject, link: LinkState) -> bool:
+    """Whether a link takes less than it should because what it hangs on takes no more."""
+    if not isinstance(item, Macvlan | Ipvlan) or link.mtu > item.mtu:
+        return False
+    parent = _link(places, reads.setdefault(HOST, _Read()), HOST, item.parent)
+    return parent is not None and parent.mtu == link.mtu
+
+
 def _setting(places: OpenPlaces, read: _Read, item: Sysctl) -> str | None:
     """The kernel tells of the usual ones together with the link, which is looked at anyway."""
     name = item.name.removeprefix("net.ipv6.conf.*.")
@@ -75,7 +99,7 @@ def _present(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject) -> bo
     match item:
         case Bridge() | Veth() | Dummy() | Macvlan() | Ipvlan():
             link = _link(places, read, item.place, item.name)
-            if link is None or link.alias != item.alias or link.mtu != item.mtu:
+            if link is None or link.alias != item.alias or not (link.mtu == item.mtu or _as_its_parent(places, reads, item, link)):
                 return False
             return not isinstance(item, Veth) or _veth_present(places, reads, item, link)
         case Vlan():

@@ -75,3 +75,26 @@ def test_with_ipv6_it_is_refused_in_words(lan: RunningHelper) -> None:
     with pytest.raises(InvalidValue, match=words):
         lan.call("network.update", name="four", subnets=["fd00:6::/64"])
     assert whole(lan)
+
+
+def test_a_parent_whose_mtu_was_lowered_carries_smaller_packets_and_takes_more_containers(lan: RunningHelper) -> None:
+    lan.call("network.create", name="pub", driver="macvlan", options={"parent": "eth0"}, subnets=[{"subnet": "192.168.1.0/24"}])
+    attach(lan, "pub", "c1")
+    lan.host.run("ip link set eth0 mtu 1400")
+    assert attach(lan, "pub", "c2")["addresses"] == ["192.168.1.3/24"] and reaches(lan, "c2", "192.168.1.2")
+
+    def mtu(name: str) -> str:
+        return lan.host.run("cat /sys/class/net/eth0/mtu", netns=name).strip()
+
+    assert (mtu("c1"), mtu("c2")) == ("1400", "1400") and whole(lan), "the kernel lowered it with the parent's"
+    lan.restart()
+    assert whole(lan) and "repair failed" not in {row["action"] for row in lan.call("event.list")}
+    (row,) = [row for row in lan.call("doctor.list") if row["id"] == "limits.pub"]
+    assert any("packets over 1400 bytes: eth0 takes no larger ones now, where the network's MTU is 1500" in text for text in row["details"])
+    lan.host.run("ip link set eth0 mtu 1500")
+    assert not whole(lan)
+    lan.call("doctor.fix", id="changed")
+    assert (mtu("c1"), mtu("c2")) == ("1500", "1500") and whole(lan)
+    for name in ("c1", "c2"):
+        lan.call("network.disconnect", network="pub", container=f"netns:{name}")
+    lan.call("network.remove", name="pub")

@@ -82,6 +82,7 @@ def test_nothing_of_others_is_changed_and_what_is_in_the_way_is_named(site: Site
         site.detach("same", "c1")
         site.detach("mac", "c1", "c2")
         site.remove("same", "mac", "lan")
+        on_a_link_that_must_be_made_anew(site)
         by_the_operators_word(site)
         assert theirs(site) == before
     finally:
@@ -159,6 +160,23 @@ def gone_with_the_last_of_others(site: Site) -> None:
     assert "eth0.78" in site.links() and "own" in site.links("c1"), "the helper was started again meanwhile"
     site.sh("ip link del own", "c1")
     site.until(lambda: "eth0.78" not in site.links(), "it goes by itself")
+
+
+def on_a_link_that_must_be_made_anew(site: Site) -> None:
+    """The link below has another name while the helper starts: what others hung on the VLAN of ours is not deleted with that."""
+    site.create("late", "macvlan", "10.7.0.0/24", parent="p1.78")
+    site.sh("ip link add link p1.78 name u8 netns x1 type macvlan mode bridge && ip link set p1 down && ip link set p1 name q1")
+    try:
+        site.lose_helper()
+        assert "p1.78" in site.links() and "u8" in site.links("x1")
+        told = [row["text"] for row in site.call("event.list") if row["action"] == "repair failed"]
+        assert [text for text in told if " q1" in text or " p1" in text] == [
+            "links on p1 can't be made anew, for it is gone: what there is stays as it is until it is back"], told
+    finally:
+        site.sh("ip link set q1 name p1 && ip link set p1 up")
+    site.sh("ip link del u8", "x1")
+    site.remove("late")
+    assert "p1.78" not in site.links()
 
 
 def by_the_operators_word(site: Site) -> None:
