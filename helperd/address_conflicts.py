@@ -14,6 +14,7 @@ from protocol.model import AddressConflict, Endpoint, Network
 from protocol.names import display_text
 
 SILENT_ROUNDS = 3  # in which he does not answer any more, until he counts as gone
+TOLD_SECONDS = 60.0  # between two events about one address, which whoever is on the wire brings about as often as he likes
 _MOST = 1024  # that are kept
 
 Wire = tuple[str, int]  # link, VLAN
@@ -23,6 +24,7 @@ Key = tuple[str, str]  # endpoint, address
 class _Known(msgspec.Struct):
     told: AddressConflict
     vlan: int
+    moment: float  # of the last event, of the monotonic clock
     silent: int = 0  # rounds
 
 
@@ -53,12 +55,18 @@ class AddressConflicts:
         if known is not None and known.told.mac == mac:
             known.silent = 0
             return
-        self._known[owner, address] = _Known(AddressConflict(address, mac, wire[0], time.time()), wire[1])
+        now = time.monotonic()
+        tells = known is None or now - known.moment >= TOLD_SECONDS
+        moment = now if known is None or tells else known.moment
+        self._known[owner, address] = _Known(AddressConflict(address, mac, wire[0], time.time()), wire[1], moment)
         while len(self._known) > _MOST:
-            self._known.pop(next(iter(self._known)))
-        self._world.log("address", "conflict", network.name, where=self._records.owner(owner), level="error", text=(
-            f"{mac} on {display_text(wire[0])} has {address} too: give one of them another address, and keep this out of the network "
-            f"with netdeck network update --aux-address other={address} {network.name}"))
+            forgotten = next(iter(self._known))
+            del self._known[forgotten]
+            self._tell(forgotten[0])
+        if tells:
+            self._world.log("address", "conflict", network.name, where=self._records.owner(owner), level="error", text=(
+                f"{mac} on {display_text(wire[0])} has {address} too: give one of them another address, and keep this out of the network "
+                f"with netdeck network update --aux-address other={address} {network.name}"))
         self._tell(owner)
 
     def wires(self) -> Mapping[tuple[str, Wire], list[str]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from helperd import site_probes
+from helperd import address_conflicts, site_probes
 from protocol.errors import Conflict
 from protocol.model import Endpoint
 from protocol.requests import DoctorList, NetworkConnect, NetworkCreate, NetworkInspect, NetworkUpdate, SubnetRequest
@@ -260,3 +260,34 @@ def test_an_address_that_somebody_else_has_too_is_shown_while_he_has_it(host: Si
     assert finding.severity == "error" and f"somebody else has too: {mac} on eth0, since 20" in finding.what
     assert finding.commands[1] == "netdeck network update --aux-address other=192.168.1.140 pub" and events == ["conflict"]
     assert after == ([None], [()], [], ["conflict", "conflict over"]) and at_last == [*after[3], "conflict"]
+
+
+@pytest.mark.req("I14")
+def test_who_answers_as_another_each_time_is_shown_and_does_not_flood_the_events(host: SimulatedHost, tmp_path: Path,
+                                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address_conflicts, "_MOST", 1)
+    neighbour(Lan(host), "printer", "10.9.9.9/24")
+    host.add_namespace("z1")
+    host.add_namespace("z2")
+
+    async def inside() -> list[Any]:
+        async with core_in(tmp_path) as core:
+            subnet = SubnetRequest("192.168.1.0/24")
+            await do(core, NetworkCreate(name="pub", driver="macvlan", options={"parent": "eth0"}, subnets=(subnet,)))
+            first, second = [(await do(core, NetworkConnect(network="pub", container=f"netns:z{n}")))["endpoint"] for n in (1, 2)]
+            network, conflicts = core.records.network("pub"), core.probes.conflicts
+
+            def heard(endpoint: Endpoint, *macs: int) -> int:
+                for number in macs:
+                    conflicts.heard(endpoint.id, network, ("eth0", 0), endpoint.addresses[0][:-3], f"02:00:00:00:00:{number:02x}")
+                return sum(row.action == "conflict" for row in core.live.world.events())
+
+            def shown(endpoint: Endpoint) -> list[str]:
+                row = core.live.world.get("endpoints", endpoint.id)
+                return [item.mac[-2:] for item in row.conflicts] if isinstance(row, Endpoint) else []
+
+            once = heard(first, *range(50)), shown(first)
+            monkeypatch.setattr(address_conflicts, "TOLD_SECONDS", 0.0)
+            return [*once, heard(first, 60), heard(second, 70), shown(first), shown(second)]
+
+    assert host.call(inside) == [1, ["31"], 2, 3, [], ["46"]], "there is room for one only: the older is not shown any more"
