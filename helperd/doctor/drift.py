@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from drivers.beside import told_all
@@ -48,7 +49,9 @@ def left_behind(hung: Mapping[str, Sequence[Hung]]) -> Iterator[Finding]:
             "Delete the links of others: then netdeck takes its own away at once. Or delete all of it together, as listed. What others "
             "made, only they can make again.",
             details=tuple(f"on {link}: {told_all(others)}" for link, others in hung.items()),
-            commands=tuple(f"ip link delete {link}  # and with it {told_all(others)}" for link, others in hung.items()), automatic=True)
+            # Names are of others' choice, and not every shell knows comments on its command line: so that is quoted too.
+            commands=tuple(f"ip link delete {shlex.quote(link)}  # and with it {shlex.quote(told_all(others))}"
+                           for link, others in hung.items()), automatic=True)
 
 
 def doubled(routes: Sequence[Route]) -> Iterator[Finding]:

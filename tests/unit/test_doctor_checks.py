@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from drivers.driver import builtin
+from drivers.driver import Hung, builtin
 from helperd.doctor import drift, forwarding, parents, paths, ranges
 from helperd.doctor.doctor import by_hand
 from helperd.doctor.situation import Situation
@@ -142,3 +143,10 @@ def test_what_is_behind_a_link_is_read_from_sysfs(tmp_path: Path) -> None:
             (folder / file).mkdir()
     assert [adapter(name, tmp_path) for name in ("wlan0", "eth0", "br0", "gone")] == [
         Adapter("iwlwifi", True), Adapter("igb"), Adapter(), Adapter()]
+
+
+def test_names_that_others_chose_are_quoted_where_a_command_is_to_be_copied() -> None:
+    others = (Hung("x;$(reboot)", "macvlan", "bridge", "netns:c1"),)
+    finding, = drift.left_behind({"eth0.20": others})
+    assert shlex.split(finding.commands[0], comments=False) == [
+        "ip", "link", "delete", "eth0.20", "#", "and", "with", "it", "the macvlan link x;$(reboot) in netns:c1, in mode bridge"]

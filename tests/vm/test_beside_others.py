@@ -185,5 +185,5 @@ def by_the_operators_word(site: Site) -> None:
     site.until(lambda: seen(site, "u9"), "it is seen")
     site.remove("inner")
     assert network["link"] in site.links()
-    assert "with it the macvlan link u9 in netns:x1, in mode bridge" in site.netdeck("doctor --fix left-behind --yes")
+    assert "with it 'the macvlan link u9 in netns:x1, in mode bridge" in site.netdeck("doctor --fix left-behind --yes")
     assert network["link"] not in site.links() and "u9" not in site.links("x1")
