@@ -16,7 +16,7 @@ import msgspec
 from drivers.beside import FAMILY, own_mode, rival, told
 from drivers.driver import find
 from drivers.host_access import host_link
-from drivers.objects import LINK_GROUP, Bridge, Veth
+from drivers.objects import LINK_GROUP, Bridge, Veth, parse_mark
 from drivers.unusable import problem as driver_problem
 from drivers.unusable import require_usable
 from helperd.changes import Changes
@@ -59,10 +59,14 @@ def damage(network: Network, wanted: Bridge | Veth | None, seen: Carrier | None)
             "helper again")
 
 
-def parent_damage(network: Network, seen: Carrier | None) -> str:
-    """As `damage`, of a network that hangs on a link of the host."""
+def parent_damage(network: Network, seen: Carrier | None, instance: str) -> str:
+    """As `damage`, of a network that hangs on a link of the host; `instance` is in the marks of this helper."""
     if seen is not None:
-        return ""
+        owner = parse_mark(seen.alias)
+        ours = LINK_GROUP in (seen.group, seen.group >> 16) and (not seen.alias or (owner is not None and owner[0] == instance))
+        return "" if ours or not network.made_link else (
+            f"its link {network.link} was replaced by {_kind(seen.kind)} that is not netdeck's and is left alone: delete that, and "
+            "netdeck's is made again with what hangs on it")
     again = "it is made again" if network.made_link else "what hangs on it is made again"
     return f"the link {network.link} that it hangs on is gone; {again} when {'the link below' if network.made_link else 'that'} is back"
 
@@ -116,7 +120,7 @@ class NetworkHealth:
         if not network.link or carriers.get(network.link, network) is None:
             return ""
         if self._changes.records.drivers[network.driver].info.parents:
-            return parent_damage(network, carriers.get(network.link)) or self._crowded(network)
+            return parent_damage(network, carriers.get(network.link), self._changes.store.instance) or self._crowded(network)
         wanted = self._changes.records.carrier(network)
         return "" if wanted is None and network.made_link else damage(network, wanted, carriers.get(network.link))
 

@@ -8,7 +8,7 @@ import pytest
 from drivers.driver import builtin, find
 from drivers.objects import HOST, LINK_GROUP, Bridge, Chain, Jump, Veth, mark
 from drivers.unusable import UnusableDriver, problem, require_usable, settle
-from helperd.network_health import Carrier, damage
+from helperd.network_health import Carrier, damage, parent_damage
 from protocol.errors import Unavailable
 from protocol.model import Endpoint, Network
 
@@ -39,6 +39,20 @@ def test_a_bridge_that_was_there_before() -> None:
     assert "was not netdeck's: make it again" in damage(NET, None, None)
     veth = Veth(HOST, "br-5", OURS, "c1", "eth0")
     assert "its link br-5 is gone" in damage(NET, veth, None)
+
+
+@pytest.mark.req("I7", "I8")
+@pytest.mark.parametrize(("seen", "made", "said"), [
+    (Carrier("vlan", mark(INSTANCE, "parent", "eth0.20"), LINK_GROUP), True, ""),
+    (Carrier("vlan", "", LINK_GROUP), True, ""),  # made, and not yet marked
+    (Carrier("vlan", "", 0), True, "eth0.20 was replaced by a vlan that is not netdeck's"),
+    (Carrier("vlan", mark("0badcafe", "parent", "eth0.20"), LINK_GROUP), True, "was replaced"),
+    (Carrier("vlan", "", 0), False, ""),
+    (None, True, "is gone; it is made again"), (None, False, "is gone; what hangs on it"),
+])
+def test_a_parent(seen: Carrier | None, made: bool, said: str) -> None:
+    found = parent_damage(msgspec.structs.replace(NET, driver="macvlan", link="eth0.20", made_link=made), seen, INSTANCE)
+    assert found == "" if said == "" else said in found
 
 
 @pytest.mark.req("D1")

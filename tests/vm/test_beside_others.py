@@ -175,6 +175,13 @@ def on_a_link_that_must_be_made_anew(site: Site) -> None:
     finally:
         site.sh("ip link set q1 name p1 && ip link set p1 up")
     site.sh("ip link del u8", "x1")
+    # Somebody makes one of his own in the place of netdeck's: nothing is hung on it.
+    site.sh("ip link del p1.78 && ip link add link p1 name p1.78 type vlan id 78 && ip link set p1.78 up")
+    site.until(lambda: "p1.78 was replaced by a vlan that is not netdeck's" in site.inspect("late")["Netdeck"]["Problem"], "it is told")
+    with pytest.raises(Conflict, match=r"late is damaged: its link p1\.78 was replaced"):
+        site.attach("late", "c1")
+    site.sh("ip link del p1.78")
+    site.until(lambda: "p1.78" in site.links() and not site.inspect("late")["Netdeck"]["Problem"], "netdeck's is made again")
     site.remove("late")
     assert "p1.78" not in site.links()
 
