@@ -140,6 +140,9 @@ class DetailsPanel(Container):
             self._asked = None
         self.refresh_page()
 
+    def on_mount(self) -> None:
+        self.watch(self.pane, "show_vertical_scrollbar", self.on_resize, init=False)  # it takes a column from the text
+
     def on_resize(self) -> None:
         if self.is_open:
             self.call_after_refresh(self.refresh_page)

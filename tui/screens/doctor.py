@@ -62,6 +62,7 @@ class DoctorScreen(Dialog[None]):
 
     def on_mount(self) -> None:
         self._table.focus()
+        self.watch(self._pane, "show_vertical_scrollbar", self.on_resize, init=False)  # it takes a column from the text
         self.action_doctor_refresh()
 
     def on_resize(self) -> None:
