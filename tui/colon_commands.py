@@ -129,11 +129,35 @@ def find(word: str) -> Command | None:
     return exact[0] if exact else begun[0] if word and len(begun) == 1 else None
 
 
+#: What the shell's command line calls otherwise: the words behind ``network`` or ``port``, and commands of their own.
+_SHELL: Final = {
+    "create": "create", "connect": "attach", "disconnect": "detach", "update": "change", "rm": "go", "inspect": "details", "ls": "networks",
+    "host-access": "host-access", "publish": "publish", "withdraw": "withdraw",
+}
+_SHELL_ALONE: Final = {"ps": "containers", "inspect": "details", "rm": "go"}
+_NOUNS: Final = ("network", "port")
+
+
+def _of_the_shell(line: str) -> str:
+    """What to do in the place of a command line of the shell's that was typed here, "" where it is none."""
+    words = line.split()
+    named = words[0] in ("netdeck", "docker")
+    words = words[1:] if named else words
+    verb = words[1] if len(words) > 1 and words[0] in _NOUNS else ""
+    here = _SHELL.get(verb, "") if verb else _SHELL_ALONE.get(words[0], "") if words else ""
+    if not here and not named:
+        return ""
+    what = f":{here} does it here" + (", then D removes" if here == "go" else "") + "; " if here else ""
+    return f"netdeck {display_text(' '.join(words[:1 + bool(verb)]))} is a command of the shell: {what}ctrl+z goes there, fg comes back"
+
+
 def run(app: Workstation, line: str) -> None:
     """Carry out a line. Raises InvalidValue, FilterError, and what the command raises."""
     word, _, rest = line.strip().partition(" ")
     if not word:
         return
+    if said := _of_the_shell(line):
+        raise InvalidValue(said)
     command = find(word)
     if command is None:
         words = [command.word for command in commands()]

@@ -172,6 +172,17 @@ async def test_details_stand_beside_the_list_or_take_its_place() -> None:
         assert "Networks 3" in screen_text(app)
 
 
+async def test_a_page_that_has_to_scroll_is_not_cut_under_its_scroll_bar() -> None:
+    async with opened(size=(80, 50)) as (app, helper, pilot):
+        await pilot.press("end", "enter")
+        full = app.details.pane.scrollable_content_region.width
+        helper.answers["network.inspect"] = [{str(number): "x" * full for number in range(30)}]
+        await pilot.press("right", "right")
+        await until(pilot, lambda: "xxx" in screen_text(app) and app.details.pane.show_vertical_scrollbar)
+        assert app.details.pane.scrollable_content_region.width == full - 1
+        await until(pilot, lambda: max(sum(len(span.text) for span in line) for line in app.details.pane.lines) == full - 1, seconds=10)
+
+
 async def test_details_show_docker_shaped_json_and_copy_it() -> None:
     async with opened() as (app, helper, pilot):
         await pilot.press("end", "enter", "right")
@@ -211,6 +222,12 @@ async def test_command_line_completes_runs_and_remembers() -> None:
         await pilot.press("escape", "colon", *"networs", "enter")
         await pilot.pause()
         assert "no command 'networs' (did you mean 'networks'?)" in screen_text(app) and app.prompt.is_open
+        for line, said in (("network connect web netns:a", "netdeck network connect is a command of the shell: :attach does it here"),
+                           ("docker ps", ":containers does it here"), ("netdeck network rm web", ":go does it here, then D removes"),
+                           ("netdeck doctor", "netdeck doctor is a command of the shell: ctrl+z")):
+            await pilot.press("escape", "colon", *line, "enter")
+            await until(pilot, lambda said=said: said in " ".join(screen_text(app).split()))
+            assert app.view_name == "interfaces", "it is no filter"
         await pilot.press("escape", "colon", *"go docker:database", "enter")
         assert app.view_name == "containers" and app.selected().name == "docker:database"
 
