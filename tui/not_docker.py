@@ -112,6 +112,10 @@ RM_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
     ("-v", "--volumes"): "there are no volumes: nothing more is to be removed",
     ("-l", "--link"): "a link goes with the container that has it",
 }
+EVENTS_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
+    ("-f", "--filter"): "netdeck events | grep WORD takes the lines with a word; --format json | jq 'select(.kind == \"network\")' "
+        "those of a kind",
+}
 CREATE_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
     ("--scope", "--config-from"): _OVER_HOSTS,
     ("--ipam-opt",): "--ipam-driver is default or dhcp, which have no options",

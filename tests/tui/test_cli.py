@@ -48,8 +48,8 @@ def test_the_workstation_is_not_drawn_where_nobody_looks(arguments: list[str]) -
         (["network", "ls", "--filter", "type=odd"], "builtin or custom"),
         (["network", "ls", "--format", "yaml"], "'yaml' is not one of table, json, or a template"),
         (["ps", "--format", "{{range .}}"], "{{range .}} is not understood: expected {{.Field}}"),
-        (["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "shop"],
-         "expected {{.NetworkSettings.Networks.NAME.IPAddress}} with the name of the one you want"),
+        (["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}", "shop"], "expected {{end}} behind it"),
+        (["events", "--filter", "type=network"], "no option -f or --filter: netdeck events | grep WORD"),
         (["ps", "--filter", "nmae=x"], "no filter 'nmae' (did you mean 'name'?)"),
         (["attach", "shop"], "no command 'attach': netdeck logs -f CONTAINER"),
         (["exec", "-d", "shop", "true"], "no option -d or --detach: netdeck run -d --network container:NAME"),
@@ -211,11 +211,19 @@ def test_an_aux_name_is_used_once_in_a_subnet() -> None:
         ([("label", "stage"), ("label", "owner")], False),
         ([("type", "custom"), ("id", "abc")], True),
         ([("type", "builtin")], False),
+        ([("dangling", "true")], False),
+        ([("dangling", "0")], True),
     ],
 )
 def test_filters_of_network_ls(filters: list[tuple[str, str]], passes: bool) -> None:
-    row = {"id": "abcdef", "name": "web", "driver": "bridge", "labels": {"stage": "test"}, "predefined": False}
+    row = {"id": "abcdef", "name": "web", "driver": "bridge", "labels": {"stage": "test"}, "predefined": False, "containers": 1}
     assert matches(row, filters) is passes
+
+
+def test_networks_that_nobody_uses() -> None:
+    row = {"id": "abcdef", "name": "web", "predefined": False, "containers": 0}
+    assert matches(row, [("dangling", "true")]) and not matches(row, [("dangling", "false")])
+    assert not matches({**row, "predefined": True}, [("dangling", "1")]), "those can't be removed"
 
 
 def test_a_network_of_run_in_dockers_long_form() -> None:

@@ -13,6 +13,7 @@ from protocol.names import display_text
 from tui.connection import call
 from tui.docker_flags import DockerCommand, Session, format_option, pass_session
 from tui.moments import seconds_since_epoch
+from tui.not_docker import EVENTS_OPTIONS, refuse
 from tui.tables import as_json
 
 
@@ -30,6 +31,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("--since", callback=_moment, metavar="MOMENT", help="Also what happened since then: 10m, 1h30m, or a date.")
 @click.option("--until", callback=_moment, metavar="MOMENT", help="Only what happened until then.")
 @click.option("--follow/--no-follow", default=True, help="Go on with what happens. [default: on]")
+@refuse(EVENTS_OPTIONS)
 @format_option
 @pass_session
 def events(session: Session, since: float | None, until: float | None, follow: bool) -> None:

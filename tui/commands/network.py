@@ -104,8 +104,8 @@ def update(
     show_change(session, result, dry_run and bool(result["changes"]), "")
 
 
-_FILTERS = ("name", "id", "driver", "label", "type", "scope")
-_FILTER_VALUES = {"type": ("builtin", "custom"), "scope": ("local", "global", "swarm")}
+_FILTERS = ("name", "id", "driver", "label", "type", "scope", "dangling")
+_FILTER_VALUES = {"dangling": ("true", "false", "1", "0"), "type": ("builtin", "custom"), "scope": ("local", "global", "swarm")}
 
 
 def matches(found: Mapping[str, Any], filters: Sequence[tuple[str, str]]) -> bool:
@@ -117,6 +117,7 @@ def matches(found: Mapping[str, Any], filters: Sequence[tuple[str, str]]) -> boo
         "driver": lambda value: value == found["driver"],
         "type": lambda value: value == ("builtin" if found["predefined"] else "custom"),
         "scope": lambda value: value == "local",
+        "dangling": lambda value: (value in ("true", "1")) == (not found["containers"] and not found["predefined"]),
     }
     for key, value in filters:
         if key == "label":
@@ -130,7 +131,8 @@ def matches(found: Mapping[str, Any], filters: Sequence[tuple[str, str]]) -> boo
 @network.command("ls", cls=DockerCommand)
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")
 @click.option("-f", "--filter", "filters", multiple=True, callback=pairs, metavar="KEY=VALUE",
-              help="name=PART, driver=NAME, label=KEY[=VALUE], id=PREFIX, type=builtin|custom, scope=local.")
+              help="name=PART, driver=NAME, label=KEY[=VALUE], id=PREFIX, type=builtin|custom, "
+              "scope=local, dangling=true for those without containers.")
 @click.option("--no-trunc", is_flag=True, help="Whole ids.")
 @template_option()
 @pass_session
