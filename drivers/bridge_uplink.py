@@ -6,6 +6,7 @@ reached can't be given away like that, so it is refused: as a port of a bridge i
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import msgspec
@@ -45,7 +46,8 @@ def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> 
     link = host.links.get(name)
     if link is None:
         known = ", ".join(sorted(display_text(item) for item, found in host.links.items() if not found.loopback)[:16]) or "none"
-        raise NotFound(f"there is no link {name} on this host{suggestion(name, host.links)}: known are {known}", field="uplink", name=name)
+        what = _by_hand(name, host) or f"{suggestion(name, host.links)}: known are {known}"
+        raise NotFound(f"there is no link {name} on this host{what}", field="uplink", name=name)
     addresses = [item for item in link.addresses if not item.startswith("fe80:")]
     on_top = sorted(item.name for item in host.links.values() if item.lower == name and item.kind in _ON_TOP)
     for there, why, remedy in (
@@ -72,3 +74,12 @@ def uplink_objects(network: Network) -> tuple[AnyObject, ...]:
     """The host's link as a port."""
     name = uplink(network)
     return (Uplink(HOST, name, network.link, network.uplink_was_up),) if name else ()
+
+
+def _by_hand(name: str, host: HostView) -> str:
+    """How the VLAN is made that is missing, "" where `name` is not one of a link: netdeck makes it for a parent, not for an uplink."""
+    base, _, vid = name.rpartition(".")
+    if base not in host.links or not (vid.isascii() and vid.isdecimal() and 1 <= int(vid) <= 4094) or len(name) > 15:
+        return ""
+    return (f", and VLANs are made for parents (macvlan, ipvlan) only: make it with `ip link add link {shlex.quote(base)} name "
+            f"{shlex.quote(name)} type vlan id {int(vid)} && ip link set {shlex.quote(name)} up`")

@@ -168,7 +168,8 @@ class Endpoints:
             network = wish.network
             driver = find(records.drivers, network.driver)
             if any(item.network == network.id for item in (*present, *endpoints)):
-                raise Conflict(f"container {container.ref} is connected to network {network.name} already",
+                raise Conflict(f"container {container.ref} is connected to network {network.name} already: disconnect it there "
+                               "first to connect it in another way",
                                name=container.ref, with_=network.name)
             if wish.lease is not None:
                 self._leases.require_free(records.networks.get(network.id, network), wish.ident, container, wish.lease)

@@ -76,6 +76,15 @@ def test_leases_of_a_dhcp_server_and_who_answers_for_them() -> None:
     assert book(msgspec.structs.replace(network, ipam="default"), facts) == ()
 
 
+@pytest.mark.parametrize(("options", "where", "use"), [
+    ({"uplink": "eth1"}, 9, "gateway"), ({"uplink": "eth1"}, 7, "conflict"), ({"uplink": "eth1"}, HOST, "conflict"), ({}, 9, "conflict")])
+def test_the_router_of_a_site_has_its_own_address(options: dict[str, str], where: int, use: str) -> None:
+    facts = Facts(endpoints=[endpoint("e1", "10.0.0.2/28")], containers={"c1": container("c1", 7)}, alive={"c1"}, host=HOST,
+                  seen=[Seen(where, "eth9", "10.0.0.1/28", "eth9 of netns:router")])
+    pools = book(msgspec.structs.replace(NETWORK, options=options), facts)
+    assert next(item.use for item in pools[0].addresses if item.address == "10.0.0.1") == use
+
+
 def test_numbers_of_addresses_are_exact_or_a_power() -> None:
     assert [count_text(item) for item in (0, 254, 1 << 32, (1 << 32) + 1, (1 << 64) - 3, 3 << 70)] == [
         "0", "254", "4294967296", "2^32", "2^64", "2^71.6"]
