@@ -130,6 +130,8 @@ def test_values_that_cannot_be_are_exit_code_1(
     ("arguments", "code"),
     [
         (["network", "ls"], 1),
+        (["network", "list"], 1),
+        (["network", "remove", "web"], 1),
         (["network", "inspect", "bridge"], 1),
         (["ps"], 1),
         (["interfaces"], 1),

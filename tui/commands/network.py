@@ -23,7 +23,14 @@ from tui.subnets import pair
 from tui.tables import as_json, size, table
 
 
-@click.group()
+class _DockersNames(click.Group):
+    """With docker's other names of the same commands, which the help does not list."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, {"list": "ls", "remove": "rm"}.get(cmd_name, cmd_name))
+
+
+@click.group(cls=_DockersNames)
 def network() -> None:
     """Create, change, list, inspect and remove networks; connect containers to them."""
 
@@ -36,7 +43,8 @@ def network() -> None:
 @click.option("--gateway", "gateways", multiple=True, metavar="IP", help="The gateway of a subnet. [default: the first address]")
 @click.option("--aux-address", "aux", multiple=True, callback=pairs, metavar="NAME=IP",
               help="An address that something else uses: never given out.")
-@click.option("-o", "--opt", "options", multiple=True, callback=pairs, metavar="KEY=VALUE", help="An option of the driver.")
+@click.option("-o", "--opt", "options", multiple=True, callback=pairs, metavar="KEY=VALUE",
+              help="An option of the driver; for a KEY that it has not, all that there are are named.")
 @click.option("--ipv4/--no-ipv4", default=True, help="IPv4 in this network. [default: on]")
 @click.option("--ipv6/--no-ipv6", default=None, help="IPv6 in this network. [default: if a v6 subnet is given]")
 @click.option("--internal", is_flag=True, help="No way to the outside.")
