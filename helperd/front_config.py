@@ -22,7 +22,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_bytes: int = 33_554_432  # waiting for one client
     total_bytes: int = 100_663_296  # waiting for all
     memory: int = 268_435_456  # of the process (RLIMIT_DATA): libzmq has no limit on the frames of one message
-    files: int = 1_024
+    connections: int = 512  # clients or not; above, one that never said a word ends for each that comes
+    files: int = 4_096  # room for those that come while that is done
 
 
 class TcpAccess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -105,6 +105,10 @@ class FrontService:
 
     # From clients
 
+    def connections(self) -> set[tuple[int, int]]:
+        """The connections of clients: which socket of ours, and the descriptor."""
+        return {(client.key[0], client.descriptor) for client in self._roster}
+
     def on_message(self, key: ClientKey, peer_text: str, descriptor: int, frames: int, body: bytes) -> None:
         """One message: its connection, the peer that ZAP admitted, the number of frames after the routing id, the last of them."""
         self.counts["messages"] += 1

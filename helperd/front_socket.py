@@ -15,6 +15,7 @@ from helperd.admission import Admission
 from helperd.frames import ReadyFrame
 from helperd.front_clients import Client, ClientKey
 from helperd.front_config import FrontConfig, TcpAccess
+from helperd.front_connections import Connections
 from helperd.front_outbox import Sent
 from helperd.front_pipe import CorePipe
 from helperd.front_service import FrontService
@@ -52,7 +53,8 @@ class FrontSocket:
         self._routers = [self._ipc(listening)]
         if config.tcp is not None:
             self._routers.append(self._tcp(config.tcp))
-        self._monitors = [router.get_monitor_socket(zmq.EVENT_DISCONNECTED) for router in self._routers]
+        self._monitors = [router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED) for router in self._routers]
+        self._connections = Connections(config.limits.connections)
 
     def _router(self, domain: bytes) -> zmq.Socket[bytes]:
         router = self._context.socket(zmq.ROUTER)
@@ -122,7 +124,7 @@ class FrontSocket:
                 self._authenticate()
             for index, monitor in enumerate(self._monitors):
                 if monitor in ready:
-                    self._disconnected(index, monitor)
+                    self._connected(index, monitor)
             for index, router in enumerate(self._routers):
                 if router in ready:
                     self._receive(index, router)
@@ -138,11 +140,17 @@ class FrontSocket:
         request = self._zap.recv_multipart()
         self._zap.send_multipart(zap_answer(request, self._admission.admit, self._keys))
 
-    def _disconnected(self, index: int, monitor: zmq.Socket[bytes]) -> None:
+    def _connected(self, index: int, monitor: zmq.Socket[bytes]) -> None:
+        """What the monitor says: who came and who went."""
         try:
             while True:
-                event = monitor.recv_multipart(zmq.DONTWAIT)[0]
-                self._service.outbox.on_disconnect(index, _EVENT.unpack(event)[1])
+                event, descriptor = _EVENT.unpack(monitor.recv_multipart(zmq.DONTWAIT)[0])
+                if event == zmq.EVENT_DISCONNECTED:
+                    self._connections.closed((index, descriptor))
+                    self._service.outbox.on_disconnect(index, descriptor)
+                elif (too_many := self._connections.accepted((index, descriptor), self._service.connections)) is not None:
+                    self._service.counts["ended_connections"] += 1
+                    self._connections.end(too_many)
         except zmq.Again:
             return
 

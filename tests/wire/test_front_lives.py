@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,22 @@ async def test_a_client_that_ends_the_front_takes_nobody_along(socket_directory:
                 break
         await until(lambda: client.connected, 30)
         assert await client.call("info", {"a": 1}) == {"a": 1}
+
+
+async def test_more_connections_than_there_is_room_for(socket_directory: Path) -> None:
+    """They are ended, oldest first, whether they have greeted or not; clients stay, and another one gets in."""
+    config = FrontConfig("e", limits=Limits(connections=100, files=300))
+    async with running_core(socket_directory, config) as core, Client(core.path) as client, contextlib.AsyncExitStack() as held:
+        pid = core.front.pid
+        for number in range(500):
+            if number % 4:
+                sock = socket.socket(socket.AF_UNIX)
+                sock.connect(core.path)
+            else:
+                sock = await asyncio.to_thread(greeted, core.path)
+            held.enter_context(contextlib.closing(sock))
+        assert await client.call("echo", {"a": 1}) == {"a": 1}
+        async with Client(core.path) as another:
+            assert await another.call("echo", {"b": 2}) == {"b": 2}
+        assert (await core.front.stats())["ended_connections"] >= 400
+        assert core.front.pid == pid
