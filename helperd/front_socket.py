@@ -24,7 +24,9 @@ from helperd.zap import IPC_DOMAIN, TCP_DOMAIN, ZAP_ENDPOINT, Peer, zap_answer
 from protocol.messages import MAX_MESSAGE
 
 HANDSHAKE_MS = 3_000
-KEEPALIVE = ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 15), (zmq.TCP_KEEPALIVE_INTVL, 5), (zmq.TCP_KEEPALIVE_CNT, 3))  # s
+# Seconds, and milliseconds for what is sent and not acknowledged (tcp(7), TCP_USER_TIMEOUT).
+KEEPALIVE = ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 15), (zmq.TCP_KEEPALIVE_INTVL, 5), (zmq.TCP_KEEPALIVE_CNT, 3),
+             (zmq.TCP_MAXRT, 30_000))
 SEND_QUEUE = 32  # messages that libzmq holds for one connection before it says that it is full
 RECEIVE_QUEUE = 64
 TURN = 64  # messages of clients, and frames of the core, handled before the other side gets a turn

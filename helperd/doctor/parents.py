@@ -47,7 +47,7 @@ def _cut_off(situation: Situation, network: Network, link: Link | None) -> Findi
         below = name.rpartition(".")[0] if network.made_link and not uplink(network) else name
         return Finding(
             f"parent.{network.name}", "error", f"the link {name} that network {network.name} hangs on is gone",
-            f"What hung on it went with it: {count} cut off.",
+            f"It was deleted, moved or renamed: {count} cut off.",
             f"Bring {below} back: {'the rest is' if below != name else 'what hangs on it is'} made again then.",
             networks=(network.name,))
     off = next((item for item in (link, _card(situation, link)) if not item.flags & _UP), None)

@@ -129,9 +129,8 @@ def _exists(places: OpenPlaces, sock: socket.socket, step: Step, refusal: Refusa
 def _require_mark(step: Step, state: LinkState, *aliases: str) -> None:
     if state.kind != step.object.__struct_config__.tag or not any(state.marked(alias) for alias in aliases):
         whose = f"with the alias {display_text(state.alias)!r}" if state.alias else "without netdeck's mark"
-        raise in_the_way(
-            step, f"{state.name} is a {state.kind or 'device'} {whose}, which is never changed or deleted", state.name
-        )
+        raise in_the_way(step, f"{state.name} is a {state.kind or 'device'} {whose}, which is never changed or deleted. Delete it or give "
+                               "it another name yourself, then try again", state.name)
 
 
 def _peer(places: OpenPlaces, step: Step, item: Veth, state: LinkState) -> tuple[socket.socket, LinkState]:
