@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from drivers.driver import Hung
 from drivers.objects import LINK_GROUP, parse_mark
+from helperd.kernel.host_links import hanging
 from helperd.world import World
 from protocol.model import Link
 from protocol.names import display_text
@@ -19,11 +20,17 @@ def strangers(world: World, instance: str, ifindex: int) -> list[Link]:
 
 
 def strangers_on(world: World, instance: str, name: str) -> list[Link]:
-    """The same for the host's link that is called `name` now."""
+    """The same for the host's link that is called `name` now, and those of the host that were not heard of yet: the news of a busy host
+    may be seconds old, and the kernel deletes with a link what hangs on it."""
     try:
-        return strangers(world, instance, socket.if_nametoindex(name))
+        index = socket.if_nametoindex(name)
     except OSError:
         return []
+    found = strangers(world, instance, index)
+    now = {upper: item for upper, item in hanging(name).items() if world.link(world.host, item.index) is None}
+    return found + [link for upper, item in now.items() if is_strange(link := Link(
+        world.host, item.index, upper, item.kind, mtu=item.mtu, mac=item.mac, lower=index, group=LINK_GROUP if item.ours else 0,
+        alias=item.alias, vlan=item.vlan, lower_inode=world.host), instance)]
 
 
 def is_strange(link: Link, instance: str) -> bool:

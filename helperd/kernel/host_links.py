@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -41,6 +42,18 @@ def look_up(name: str) -> HostLinkNow | None:
     lower = state.peer if state.peer_nsid is None else 0
     return HostLinkNow(state.index, state.kind, state.up, state.mtu, state.mac, state.alias, state.ours, state.master, lower,
                        state.loopback, state.vlan, addresses)
+
+
+def hanging(name: str) -> dict[str, HostLinkNow]:
+    """The links of the process's own namespace that hang on `name` now, by their names; those of other namespaces are not shown there
+    (net/core/dev.c, netdev_adjacent_sysfs_add)."""
+    try:
+        entries = os.listdir(f"/sys/class/net/{name}") if len(name.encode()) < 16 else []
+        index = socket.if_nametoindex(name)
+        found = {entry[6:]: look_up(entry[6:]) for entry in entries if entry.startswith("upper_")}
+    except OSError:
+        return {}
+    return {upper: now for upper, now in found.items() if now is not None and now.lower == index}
 
 
 def carries(name: str) -> tuple[bool, bool]:
