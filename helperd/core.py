@@ -128,7 +128,7 @@ class Core:
         self.default_bridge = DefaultBridge(self.changes, self.facts, bridge, pools)
         self.probes = SiteProbes(self.records, self.live.world)
         self.doctor = Doctor(self.changes, self.facts, self.neighbours, self.repair, self.firewall, self.live.world, self.default_bridge,
-                             pools, settings.sysctl_dir, self.probes.conflicts)
+                             pools, settings.sysctl_dir, self.probes)
         self.rule_counts = RuleCounts(self.firewall, self.records)
         self.updates = NetworkUpdates(self.changes, self.networks, self.facts)
         self.host_access = HostAccess(self.changes, self.networks, self.facts, self.probes)

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from drivers.parsed import address_of, family_of, network_of
 from drivers.vlans import site_vlan
-from helperd.address_conflicts import AddressConflicts
+from helperd.address_conflicts import AddressConflicts, Wire
 from helperd.ipam import next_address, pool_of
 from helperd.kernel.site_probe import Question
 from helperd.records import Records
@@ -39,8 +39,12 @@ _HOLDS = 60.0  # seconds for which an answer counts, or that there was none
 _MOST = 4096  # answers and silences that are kept
 _APART = 0.2  # seconds at most that one who asked at the same time as another waits, so that they don't go on so (RFC 5227, 2.1.1)
 _AGAIN = 10.0  # seconds, after which those are asked again who have an address of a container too
+_EACH = 16  # addresses of containers that are asked for with them, in turn: who takes one later is found in time
+_TOGETHER = 128  # that are asked for by one question: a socket takes no more at once
+_ONCE = (0.25,)
 
 Key = tuple[str, int, str]  # link, VLAN, address
+InUse = tuple[str, Wire, str]  # network id, where, address of a container
 
 
 def _own(endpoint: Endpoint, families: Collection[int]) -> list[str]:
@@ -65,6 +69,7 @@ class SiteProbes:
         self._silent: dict[Key, float] = {}
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()  # link, VLAN → who asks there
         self._behind: set[asyncio.Task[None]] = set()
+        self._turn = 0  # of the addresses in use, where the next question begins
 
     def held(self, network: Network, endpoint: Endpoint) -> Mapping[str, str]:
         """Addresses that somebody on the endpoint's wire has, and who, in words: a MAC address, and that it answers for it."""
@@ -141,10 +146,32 @@ class SiteProbes:
         if not asking.cancelled() and (error := asking.exception()) is not None and not isinstance(error, OSError):
             log.error("asking a site for addresses: %r", error)  # a link that is down, or gone, is told of when it is used
 
+    def _in_use(self) -> list[InUse]:
+        """The addresses of containers on wires of the site."""
+        networks = {ident: network for ident, network in self._records.networks.items() if asks(network)}
+        return [(network.id, (wire_of(network), vlan), prefix.partition("/")[0])
+                for item in self._records.endpoints.values() if (network := networks.get(item.network)) is not None
+                if (vlan := site_vlan(network, item)) is not None for prefix in item.addresses]
+
+    async def look(self, wanted: Iterable[InUse] | None = None) -> None:
+        """Ask once whether somebody else has `wanted`, all addresses in use if not given; `conflicts` knows then."""
+        together: dict[tuple[str, Wire], list[str]] = {}
+        for ident, wire, address in self._in_use() if wanted is None else wanted:
+            together.setdefault((ident, wire), []).append(address)
+        questions = [self._question(self._records.networks[ident], *wire, addresses[first:first + _TOGETHER]).ask(_ONCE)
+                     for (ident, wire), addresses in together.items() for first in range(0, len(addresses), _TOGETHER)]
+        for error in await asyncio.gather(*questions, return_exceptions=True):
+            if isinstance(error, BaseException) and not isinstance(error, OSError):  # a link that is down tells nothing
+                log.error("asking a site for addresses in use: %r", error)
+
     async def run(self) -> None:
-        """Ask again and again for the addresses of containers that somebody else has too."""
+        """Ask again and again for the addresses of containers: all that somebody else has too, and some of the others in turn."""
         while True:
             await asyncio.sleep(_AGAIN)
+            used = self._in_use()
+            self._turn %= max(len(used), 1)
+            await self.look(used[self._turn:self._turn + _EACH])
+            self._turn += _EACH
             for (ident, (link, vlan)), addresses in self.conflicts.wires().items():
                 network = self._records.networks.get(ident)
                 if network is not None and not asks(network):

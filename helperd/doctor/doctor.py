@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ import msgspec
 from drivers.commands import planned
 from drivers.host_access import host_link
 from drivers.objects import HOST, AnyObject, Sysctl
-from helperd.address_conflicts import AddressConflicts
 from helperd.changes import CallContext, Changes, way_into
 from helperd.default_bridge import DefaultBridge
 from helperd.doctor import conflicts, drift, foreign, forwarding, leases, parents, paths, ranges, sysctl_fix
@@ -28,6 +28,7 @@ from helperd.kernel.verification import missing
 from helperd.neighbours import Neighbours, finding_id
 from helperd.plan import Step, undo
 from helperd.repair import Part, Repair
+from helperd.site_probes import SiteProbes
 from helperd.streams import Stream
 from helperd.subnets import Cut
 from helperd.world import World
@@ -45,10 +46,10 @@ class Doctor:
     """Looks at the host as a whole, and mends one finding. `directory` is where settings are kept for the next boot, None in a lab."""
 
     def __init__(self, changes: Changes, facts: HostFacts, neighbours: Neighbours, repair: Repair, firewall: Firewall, world: World,
-                 bridge: DefaultBridge, pools: Mapping[int, Sequence[Cut]], directory: Path | None, conflicts: AddressConflicts) -> None:
+                 bridge: DefaultBridge, pools: Mapping[int, Sequence[Cut]], directory: Path | None, probes: SiteProbes) -> None:
         self._changes, self._facts, self._neighbours, self._repair = changes, facts, neighbours, repair
         self._firewall, self._world, self._bridge, self._pools, self._directory = firewall, world, bridge, pools, directory
-        self._conflicts = conflicts
+        self._probes = probes
 
     async def listing(self, request: DoctorList, call: CallContext, stream: Stream) -> list[Finding]:
         found, _ = await self._look()
@@ -80,7 +81,7 @@ class Doctor:
 
     async def _look(self) -> tuple[list[Finding], dict[str, tuple[Setting, ...]]]:
         """The findings, the worst first, and the settings that mend some of them."""
-        await self._neighbours.refresh()
+        await asyncio.gather(self._neighbours.refresh(), self._probes.look())
         situation = self._situation()
         settings: dict[str, tuple[Setting, ...]] = {}
         found: list[Finding] = []
@@ -94,7 +95,7 @@ class Doctor:
             found += check(situation)
         records = self._changes.records
         found += leases.findings(records.endpoints.values(), records.networks, records.owner)
-        found += conflicts.findings(self._conflicts.all(), records.networks, records.owner)
+        found += conflicts.findings(self._probes.conflicts.all(), records.networks, records.owner)
         found += await self._drift()
         found += self._about_ourselves()
         return sorted(found, key=lambda item: SEVERITIES.index(item.severity)), settings

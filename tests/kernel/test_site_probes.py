@@ -105,6 +105,29 @@ def test_an_answer_that_comes_late_is_told_and_a_bridge_asks_by_its_uplink(lan: 
     assert attach(lan, "inner", "c2", ip="10.6.0.9")["addresses"] == ["10.6.0.9/24"]
 
 
+@pytest.mark.req("I14", "X8")
+def test_who_takes_an_address_long_after_is_found(lan: RunningHelper) -> None:
+    """By the doctor at once, and without him in time."""
+    lan.call("network.create", name="pub", driver="macvlan", options={"parent": "eth0"},
+             subnets=[{"subnet": "192.168.1.0/24", "ip_range": "192.168.1.128/26"}])
+    taken = [attach(lan, "pub", name)["addresses"][0] for name in ("c1", "c2")]
+    time.sleep(3.5)  # what is asked at an attachment is over
+
+    def found() -> set[str]:
+        return {item["id"] for item in lan.call("doctor.list") if item["id"].startswith("address-conflict.")}
+
+    assert not found()
+    neighbour(lan, "printer", taken[0])
+    assert found() == {f"address-conflict.pub.{taken[0][:-3]}"}
+    lan.host.run(f"ip addr add {taken[1]} dev p0", netns="printer")
+
+    def told() -> set[str]:
+        return {row["where"] for row in lan.call("event.list") if row["kind"] == "address" and row["action"] == "conflict"}
+
+    until(lambda: told() == {"netns:c1", "netns:c2"}, "it is told without being asked")
+    assert [use["use"] for pool in lan.call("address.list") for use in pool["addresses"] if use["address"] == taken[1][:-3]] == ["conflict"]
+
+
 @pytest.mark.req("X7")
 def test_a_leased_address_that_somebody_has_is_declined(lan: RunningHelper, tmp_path: Path) -> None:
     server = Dnsmasq(lan.host, tmp_path, "--dhcp-option=option:T1,100")
