@@ -13,11 +13,11 @@ import selectors
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from helperd.kernel.bridge_vlans import is_port
-from helperd.kernel.event_limits import PERIOD
+from helperd.kernel.event_limits import PERIOD, cost
 from helperd.kernel.event_socket import RECEIVE_BUFFER, Datagram, EventSocket
 from helperd.kernel.firewall_watch import FirewallChange, FirewallWatch
 from helperd.kernel.namespace_dump import TOPICS
@@ -362,7 +362,7 @@ class Monitor:
             self._hear()
             if inode not in self._tracked:
                 continue
-            limits, began = self._tracked.limits, time.monotonic()
+            limits, began, worked = self._tracked.limits, time.monotonic(), time.thread_time()
             if again := limits.begin(inode, topics, began):
                 self._read_again(inode, again, PERIOD)
             try:
@@ -371,17 +371,22 @@ class Monitor:
                 self._fail(inode, error)
             except (DumpInterrupted, OSError, DecodeError) as error:
                 log.info("namespace %d is read again: %s", inode, error)
-                limits.end(inode, {}, {}, began, time.monotonic())
+                self._rest(inode, {}, {}, began, worked)
                 self._read_again(inode, topics, REREAD_DELAY)
             else:
                 self._read.add(inode)
                 self._batch.append(NamespaceRead(inode, tuple(topics), found.records, found.left_out))
-                limits.end(inode, found.rows, found.left_out, began, time.monotonic())
+                self._rest(inode, found.rows, found.left_out, began, worked)
                 self._tell_limits(inode)
                 if any(record.link_nsid is not None for record in found.records):
                     self._peers_due.add(inode)
                 if any(self._tracked.becomes_aware(record) for record in found.records):
                     self._read_again(inode, ("vlans",), 0.0)
+
+    def _rest(self, inode: int, rows: Mapping[str, int], left_out: Mapping[str, int], began: float, worked: float) -> None:
+        """A reading has ended, which began at two clocks: the world's, and the one of this thread's work."""
+        now = time.monotonic()
+        self._tracked.limits.end(inode, rows, left_out, now, cost(time.thread_time() - worked, now - began))
 
     def _fail(self, inode: int, error: NamespaceGone) -> None:
         """A namespace that can't be reached any more: if it was never read there is nothing to follow."""

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -61,13 +60,9 @@ def test_a_flood_in_one_namespace_delays_nobody_and_ends_exact(host: SimulatedHo
             calm = inode("calm")
             with flood(lines):
                 await until(lambda: topic in shown(it, "loud").noisy, 30)
-                slowest = 0.0
                 for number in range(10):
                     sh(f"ip -n calm link add x{number} type bridge")
-                    began = time.monotonic()
-                    await until(lambda number=number: it.named(calm, f"x{number}"), 30)  # type: ignore[misc]
-                    slowest = max(slowest, time.monotonic() - began)
-            assert slowest < 10
+                    await until(lambda number=number: it.named(calm, f"x{number}"), 20)  # type: ignore[misc]
             assert any(entry.action == "noisy" and topic in entry.text and entry.level == "warning" for entry in it.log("namespace"))
             sh("ip -n loud link set v0 up; ip -n loud route replace 203.0.117.0/24 dev v0; ip -n loud neigh flush dev v0")
             refs = [own_namespace(), *(identify(f"/run/netns/{name}") for name in ("loud", "calm"))]
@@ -132,10 +127,10 @@ def test_what_is_admitted() -> None:
     for _ in range(1000):
         limits.admits(7, "routes", 0.5)
     assert limits.begin(7, ("links", "routes"), 1.0) == ["routes"]
-    limits.end(7, {"routes": 5}, {}, 1.0, 1.2)
+    limits.end(7, {"routes": 5}, {}, 1.2, 0.2)
     assert limits.earliest(7) == pytest.approx(3.2) and not limits.admits(7, "routes", 1.5)
     assert limits.begin(7, ("routes",), 2.0) == [] and limits.admits(7, "routes", 2.0)
-    limits.end(7, {"routes": 5}, {}, 2.0, 2.0)
+    limits.end(7, {"routes": 5}, {}, 2.0, 0.0)
     found = limits.news(7, ("links", "routes"))
     assert found is not None and found.noisy == ()
     # Too many rows: by a reading, and by events since.
@@ -143,7 +138,9 @@ def test_what_is_admitted() -> None:
     found = limits.news(8, ("routes",))
     assert found is not None and found.left_out == {"routes": 4} and found.noisy == () and not limits.admits(8, "routes", 1000.0)
     assert limits.begin(8, ("routes",), 1001.0) == []
-    limits.end(8, {"routes": event_limits.MAX_ROWS - 1}, {}, 1001.0, 1001.0)
+    limits.end(8, {"routes": event_limits.MAX_ROWS - 1}, {}, 1001.0, 0.0)
     assert limits.admits(8, "routes", 1001.0) and not limits.admits(8, "routes", 1001.0)
+    # Who waited for others looks away no longer than he waited.
+    assert event_limits.cost(0.01, 0.5) == 0.05 and event_limits.cost(0.3, 0.5) == 0.3
     limits.forget(8)
     assert limits.admits(8, "routes", 1001.0) and limits.earliest(8) == 0.0
