@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from drivers.beside import FAMILY
 from drivers.driver import HostView
 from drivers.objects import HOST, AnyObject, Uplink
-from drivers.parents import NO_SLAAC
+from drivers.parents import NO_SLAAC, vlan_id
 from protocol.errors import Conflict, InvalidValue, NotFound
 from protocol.model import Network, OptionInfo
 from protocol.names import display_text, suggestion
 
-_ON_TOP = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 UPLINK = OptionInfo(
     "uplink", "link", "", "a link of the host, without addresses, that becomes a port of the bridge and leads to the site's network; the "
     "host itself has no address there", fixed="the host's link is given back when the network is removed", notes=(
@@ -49,7 +49,7 @@ def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> 
         what = _by_hand(name, host) or f"{suggestion(name, host.links)}: known are {known}"
         raise NotFound(f"there is no link {name} on this host{what}", field="uplink", name=name)
     addresses = [item for item in link.addresses if not item.startswith("fe80:")]
-    on_top = sorted(item.name for item in host.links.values() if item.lower == name and item.kind in _ON_TOP)
+    on_top = sorted(item.name for item in host.links.values() if item.lower == name and item.kind in FAMILY)
     for there, why, remedy in (
             (link.loopback, "it is a loopback link", "name the link that leads to the site's network"),
             (not link.mac, "it is not an Ethernet link", "name one that has a MAC address"),
@@ -78,8 +78,9 @@ def uplink_objects(network: Network) -> tuple[AnyObject, ...]:
 
 def _by_hand(name: str, host: HostView) -> str:
     """How the VLAN is made that is missing, "" where `name` is not one of a link: netdeck makes it for a parent, not for an uplink."""
-    base, _, vid = name.rpartition(".")
-    if base not in host.links or not (vid.isascii() and vid.isdecimal() and 1 <= int(vid) <= 4094) or len(name) > 15:
+    base, _, text = name.rpartition(".")
+    vid = vlan_id(text)
+    if base not in host.links or vid is None or len(name) > 15:
         return ""
     return (f", and VLANs are made for parents (macvlan, ipvlan) only: make it with `ip link add link {shlex.quote(base)} name "
-            f"{shlex.quote(name)} type vlan id {int(vid)} && ip link set {shlex.quote(name)} up`")
+            f"{shlex.quote(name)} type vlan id {vid} && ip link set {shlex.quote(name)} up`")

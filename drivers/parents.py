@@ -139,21 +139,27 @@ def _check_usable(link: HostLink, network: Network) -> None:
         raise unusable("it is not an Ethernet link", "Name one that has a MAC address")
 
 
+def vlan_id(text: str) -> int | None:
+    """The number of an 802.1Q VLAN as it stands in a link's name, None where `text` is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 4 and text[0] != "0" and int(text) <= 4094 else None
+
+
 def _base_and_vid(parent: str, host: HostView) -> tuple[str, int]:
-    base, _, vid = parent.rpartition(".")
+    base, _, text = parent.rpartition(".")
     if not base or "." in base:
         known = ", ".join(sorted(display_text(name) for name, link in host.links.items() if not link.loopback)[:16]) or "none"
         dots = "it has two dots, so it is not made; LINK.VLAN" if "." in base else "one called LINK.VLAN"
         raise NotFound(f"there is no link {parent} on this host{suggestion(parent, host.links)}: known are {known}; {dots} such as "
                        "eth0.20 would be made", field="parent", name=parent)
     expected = "a VLAN id from 1 to 4094 behind the dot, such as eth0.20"
-    if not (vid.isascii() and vid.isdecimal() and vid == str(int(vid)) and 1 <= int(vid) <= 4094):
-        raise InvalidValue(f"option parent={parent}: there is no such link on this host, and {vid or 'nothing'!r} is no VLAN id: "
+    vid = vlan_id(text)
+    if vid is None:
+        raise InvalidValue(f"option parent={parent}: there is no such link on this host, and {text or 'nothing'!r} is no VLAN id: "
                            f"expected {expected}", field="parent", value=parent, expected=expected)
     if base not in host.links:
         raise NotFound(f"{parent} can't be made: there is no link {base} on this host{suggestion(base, host.links)}", field="parent",
                        name=base)
-    return base, int(vid)
+    return base, vid
 
 
 def _check_base(parent: str, base: HostLink, host: HostView) -> None:

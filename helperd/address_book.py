@@ -127,10 +127,9 @@ def _with_leased(network: Network, endpoints: Sequence[Endpoint]) -> Network:
     if network.ipam != DHCP:
         return network
     found: dict[str, Subnet] = {}
-    for item in endpoints:
-        for prefix in item.addresses if item.lease is not None else ():
-            subnet = str(ipaddress.ip_interface(prefix).network)
-            found.setdefault(subnet, Subnet(subnet, item.lease.gateway or None if item.lease is not None else None))
+    for lease, prefix in ((item.lease, prefix) for item in endpoints for prefix in item.addresses):
+        subnet = str(ipaddress.ip_interface(prefix).network)
+        found.setdefault(subnet, Subnet(subnet, lease.gateway or None if lease is not None else None))
     return msgspec.structs.replace(network, subnets=tuple(found[subnet] for subnet in sorted(found)))
 
 

@@ -4,7 +4,7 @@ start of the helper the wire tells it again."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -18,12 +18,12 @@ TOLD_SECONDS = 60.0  # between two events about one address, which whoever is on
 _MOST = 1024  # that are kept
 
 Wire = tuple[str, int]  # link, VLAN
+InUse = tuple[str, Wire, str]  # network id, where, address of a container
 Key = tuple[str, str]  # endpoint, address
 
 
 class _Known(msgspec.Struct):
     told: AddressConflict
-    vlan: int
     moment: float  # of the last event, of the monotonic clock
     silent: int = 0  # rounds
 
@@ -49,7 +49,7 @@ class AddressConflicts:
         return [item for ident in dict.fromkeys(ident for ident, _ in self._known)
                 if ident in self._records.endpoints and (item := self.of(self._records.endpoints[ident])).conflicts]
 
-    def heard(self, owner: str, network: Network, wire: Wire, address: str, mac: str) -> None:
+    def heard(self, owner: str, network: Network, link: str, address: str, mac: str) -> None:
         """Somebody answered for an address of the endpoint `owner`."""
         known = self._known.get((owner, address))
         if known is not None and known.told.mac == mac:
@@ -58,27 +58,27 @@ class AddressConflicts:
         now = time.monotonic()
         tells = known is None or now - known.moment >= TOLD_SECONDS
         moment = now if known is None or tells else known.moment
-        self._known[owner, address] = _Known(AddressConflict(address, mac, wire[0], time.time()), wire[1], moment)
+        self._known[owner, address] = _Known(AddressConflict(address, mac, link, time.time()), moment)
         while len(self._known) > _MOST:
             forgotten = next(iter(self._known))
             del self._known[forgotten]
             self._tell(forgotten[0])
         if tells:
             self._world.log("address", "conflict", network.name, where=self._records.owner(owner), level="error", text=(
-                f"{mac} on {display_text(wire[0])} has {address} too: give one of them another address, and keep this out of the network "
+                f"{mac} on {display_text(link)} has {address} too: give one of them another address, and keep this out of the network "
                 f"with netdeck network update --aux-address other={address} {network.name}"))
         self._tell(owner)
 
-    def wires(self) -> Mapping[tuple[str, Wire], list[str]]:
-        """The addresses that are to be asked for again, by network and wire. Those that are used no more are forgotten."""
-        found: dict[tuple[str, Wire], list[str]] = {}
-        for (owner, address), item in list(self._known.items()):
-            endpoint = self._records.endpoints.get(owner)
-            if endpoint is None or all(prefix.partition("/")[0] != address for prefix in endpoint.addresses):
-                del self._known[owner, address]
-            else:
-                found.setdefault((endpoint.network, (item.told.link, item.vlan)), []).append(address)
-        return found
+    def knows(self, used: InUse) -> bool:
+        """Whether somebody else has an address in use, as far as is known."""
+        return (self._records.leases(used[0]).get(used[2], ""), used[2]) in self._known
+
+    def keep(self, used: Iterable[InUse]) -> None:
+        """Forget addresses that are in use no more, and those that the operator has nobody asked for: a router may answer for all."""
+        now = {(self._records.leases(network).get(address, ""), address) for network, _, address in used}
+        for key in self._known.keys() - now:
+            del self._known[key]
+            self._tell(key[0])
 
     def asked(self, network: Network, addresses: Collection[str], answered: Collection[str]) -> None:
         """Addresses in `network` were asked for, and some were answered for."""
@@ -93,12 +93,6 @@ class AddressConflicts:
                 self._world.log("address", "conflict over", network.name, where=self._records.owner(owner), level="notice",
                                 text=f"{item.told.mac} on {display_text(item.told.link)} answers for {address} no more")
                 self._tell(owner)
-
-    def forget(self, network: Network) -> None:
-        """The operator does not want to know who answers for addresses of `network`: a router may for all of them."""
-        for owner, address in [key for key in self._known if self._records.leases(network.id).get(key[1]) == key[0]]:
-            del self._known[owner, address]
-            self._tell(owner)
 
     def _tell(self, owner: str) -> None:
         endpoint = self._records.endpoints.get(owner)

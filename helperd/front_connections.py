@@ -30,9 +30,6 @@ class Connections:
         self._most = most
         self._known: dict[Key, _Connection] = {}
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def accepted(self, key: Key, clients: Callable[[], Collection[Key]]) -> Key | None:
         """There is a new one. The one that ends for it, None where there is room: of whoever has the most that are not among
         `clients`, the oldest."""

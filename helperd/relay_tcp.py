@@ -132,7 +132,7 @@ class TcpPort:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pass_on(item, near, far))
                 both.create_task(self._pass_on(item, far, near))
-        except* (OSError, TimeoutError):
+        except* OSError:
             item.task = None
             item.abort()
         finally:

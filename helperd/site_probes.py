@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from drivers.parsed import address_of, family_of, network_of
 from drivers.vlans import site_vlan
-from helperd.address_conflicts import AddressConflicts, Wire
+from helperd.address_conflicts import AddressConflicts, InUse, Wire
 from helperd.ipam import next_address, pool_of
 from helperd.kernel.site_probe import Question
 from helperd.records import Records
@@ -41,10 +41,8 @@ _APART = 0.2  # seconds at most that one who asked at the same time as another w
 _AGAIN = 10.0  # seconds, after which those are asked again who have an address of a container too
 _EACH = 16  # addresses of containers that are asked for with them, in turn: who takes one later is found in time
 _TOGETHER = 128  # that are asked for by one question: a socket takes no more at once
-_ONCE = (0.25,)
 
 Key = tuple[str, int, str]  # link, VLAN, address
-InUse = tuple[str, Wire, str]  # network id, where, address of a container
 
 
 def _own(endpoint: Endpoint, families: Collection[int]) -> list[str]:
@@ -69,7 +67,6 @@ class SiteProbes:
         self._silent: dict[Key, float] = {}
         self._turns: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()  # link, VLAN → who asks there
         self._behind: set[asyncio.Task[None]] = set()
-        self._turn = 0  # of the addresses in use, where the next question begins
 
     def held(self, network: Network, endpoint: Endpoint) -> Mapping[str, str]:
         """Addresses that somebody on the endpoint's wire has, and who, in words: a MAC address, and that it answers for it."""
@@ -154,33 +151,33 @@ class SiteProbes:
                 if (vlan := site_vlan(network, item)) is not None for prefix in item.addresses]
 
     async def look(self, wanted: Iterable[InUse] | None = None) -> None:
-        """Ask once whether somebody else has `wanted`, all addresses in use if not given; `conflicts` knows then."""
+        """Ask whether somebody else has `wanted`, all addresses in use if not given; `conflicts` knows then."""
         together: dict[tuple[str, Wire], list[str]] = {}
         for ident, wire, address in self._in_use() if wanted is None else wanted:
             together.setdefault((ident, wire), []).append(address)
-        questions = [self._question(self._records.networks[ident], *wire, addresses[first:first + _TOGETHER]).ask(_ONCE)
-                     for (ident, wire), addresses in together.items() for first in range(0, len(addresses), _TOGETHER)]
-        for error in await asyncio.gather(*questions, return_exceptions=True):
-            if isinstance(error, BaseException) and not isinstance(error, OSError):  # a link that is down tells nothing
+        asking = [self._ask_again(self._records.networks[ident], wire, addresses[first:first + _TOGETHER])
+                  for (ident, wire), addresses in together.items() for first in range(0, len(addresses), _TOGETHER)]
+        for error in await asyncio.gather(*asking, return_exceptions=True):
+            if error is not None:  # one question that fails must not be the end of the others
                 log.error("asking a site for addresses in use: %r", error)
+
+    async def _ask_again(self, network: Network, wire: Wire, addresses: Sequence[str]) -> None:
+        question = self._question(network, *wire, addresses)
+        with contextlib.suppress(OSError):  # a link that is down tells nothing
+            await question.ask(_NAMED)
+            self.conflicts.asked(network, addresses, question.found)
 
     async def run(self) -> None:
         """Ask again and again for the addresses of containers: all that somebody else has too, and some of the others in turn."""
+        next_one = 0
         while True:
             await asyncio.sleep(_AGAIN)
             used = self._in_use()
-            self._turn %= max(len(used), 1)
-            await self.look(used[self._turn:self._turn + _EACH])
-            self._turn += _EACH
-            for (ident, (link, vlan)), addresses in self.conflicts.wires().items():
-                network = self._records.networks.get(ident)
-                if network is not None and not asks(network):
-                    self.conflicts.forget(network)
-                elif network is not None:
-                    question = self._question(network, link, vlan, addresses)
-                    with contextlib.suppress(OSError):  # a link that is down tells nothing
-                        await question.ask(_NAMED)
-                        self.conflicts.asked(network, addresses, question.found)
+            self.conflicts.keep(used)
+            next_one %= max(len(used), 1)
+            some = used[next_one:next_one + _EACH]
+            next_one += _EACH
+            await self.look(dict.fromkeys((*filter(self.conflicts.knows, used), *some)))
 
     def _whose(self, mac: str) -> str:
         """A MAC address, and the container of ours that has it."""
@@ -204,7 +201,7 @@ class SiteProbes:
                     table.pop(next(iter(table)))
             self._asking &= self._held.keys()
             if owner is not None:
-                self.conflicts.heard(owner, network, (link, vlan), address, mac)
+                self.conflicts.heard(owner, network, link, address, mac)
             return True
 
         return Question(link, wanted, vlan, answered)

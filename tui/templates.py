@@ -138,7 +138,7 @@ def _written(part: Part, row: Mapping[str, Any]) -> str:
                    for key, item in pairs for inner in part.parts)
 
 
-def _value(row: Any[str, Any], path: Sequence[str]) -> Any:
+def _value(row: Any, path: Sequence[str]) -> Any:
     value: Any = row
     for index, name in enumerate(path):
         if isinstance(value, Mapping) and name in value:

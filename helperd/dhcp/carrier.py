@@ -16,8 +16,10 @@ _LOOK_SECONDS = 0.1
 
 async def require_carrier(network: Network, link: str, container: Container) -> None:
     """Raises Unavailable where nobody can answer on `link`. Only one that was switched on a moment ago is waited for."""
-    while not all(carries(link)):
-        up, _ = carries(link)
+    while True:
+        up, carrier = carries(link)
+        if up and carrier:
+            return
         if not uplink(network) or not up or not 0 <= time.time() - network.created < SETTLING:
             why, remedy = ("has no carrier", "See to what is at its other end") if up else (
                 "is switched off", f"Switch it on with `ip link set {link} up`")

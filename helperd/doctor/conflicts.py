@@ -15,11 +15,10 @@ from protocol.names import display_text
 def findings(endpoints: Iterable[Endpoint], networks: Mapping[str, Network], owner: Callable[[str], str]) -> Iterator[Finding]:
     """One for each address. `owner` says what people call the container of an endpoint."""
     for item in endpoints:
-        network = networks.get(item.network)
-        for other in item.conflicts if network is not None else ():
-            name, whose = network.name if network is not None else "", owner(item.id)
+        network = networks[item.network]
+        name, whose, pool = network.name, owner(item.id), network.ipam != DHCP
+        for other in item.conflicts:
             since = datetime.fromtimestamp(other.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            pool = network is not None and network.ipam != DHCP
             keep = (f"netdeck network update --aux-address other={other.address} {name}",) if pool else ()
             yield Finding(
                 f"address-conflict.{name}.{other.address}", "error",

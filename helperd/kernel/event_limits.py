@@ -18,7 +18,7 @@ MAX_HOST_NEIGHBOURS = 65_536  # containers make entries there by what they send;
 RATE, BURST = 200.0, 2_000.0  # events of one topic a second, and at once
 HOST_RATE, HOST_BURST = 2_000.0, 20_000.0
 PERIOD = 1.0  # seconds between two readings of what is not followed
-REST = 10.0  # a reading that cost t seconds is followed by REST times t without one
+REST = 10.0  # a reading that worked for t seconds is followed by REST times t without one
 
 
 @dataclass(slots=True)
@@ -30,12 +30,6 @@ class _Topic:
     left_out: int = 0
     passed: int = 0  # events passed over since `since`
     since: float = 0.0
-
-
-def cost(worked: float, took: float) -> float:
-    """What a reading cost that took `took` seconds and worked for so many of them. That others had the processor or the kernel's lock
-    meanwhile is no reason to look away for ten times as long, but for as long: they must have their news too."""
-    return max(worked, took / REST)
 
 
 class EventLimits:
@@ -84,15 +78,16 @@ class EventLimits:
             state.passed, state.since = 0, now
         return again
 
-    def end(self, inode: int, rows: Mapping[str, int], left_out: Mapping[str, int], now: float, cost: float) -> None:
-        """A reading has ended: of each topic, how many rows were kept and how many left out; the seconds that it cost."""
+    def end(self, inode: int, rows: Mapping[str, int], left_out: Mapping[str, int], now: float, took: float, worked: float) -> None:
+        """A reading has ended that took so many seconds, and worked in so many of them: of each topic, how many rows were kept and how
+        many left out. That others had the processor or the kernel's lock meanwhile is a reason to look away only for as long."""
         for topic, count in rows.items():
             state = self._topics.setdefault((inode, topic), _Topic(HOST_BURST if inode == self._host else BURST, now))
             state.rows = count
             state.left_out = left_out.get(topic, 0)
             if state.left_out and not state.held:
                 state.held, state.since, state.passed = True, now, 0
-        self._rest[inode] = now + REST * cost
+        self._rest[inode] = now + max(REST * worked, took)
 
     def earliest(self, inode: int) -> float:
         """The moment before which the namespace is not to be read again."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 
 from helperd.kernel.bridge_vlans import is_port
-from helperd.kernel.event_limits import PERIOD, cost
+from helperd.kernel.event_limits import PERIOD
 from helperd.kernel.event_socket import RECEIVE_BUFFER, Datagram, EventSocket
 from helperd.kernel.firewall_watch import FirewallChange, FirewallWatch
 from helperd.kernel.namespace_dump import TOPICS
@@ -38,6 +38,7 @@ from helperd.kernel.rtnetlink import (
 )
 from helperd.kernel.rtnetlink import TOPICS as TOPIC_OF
 from helperd.kernel.tracked import TrackedNamespaces
+from helperd.kernel.unread import Unread
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,8 @@ class Monitor:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._batch: list[Observation] = []
         self._read: set[int] = set()  # namespaces that were read at least once; events of others are contained in that
-        self._unread: dict[int, tuple[float, set[str]]] = {self._tracked.host: (0.0, set(self._tracked.topics(self._tracked.host)))}
+        self._unread = Unread()
+        self._unread.add(self._tracked.host, self._tracked.topics(self._tracked.host), 0.0)
         self._waiting: list[tuple[int, Future[None]]] = []
         self._retry_at: dict[int, float] = {}
         self._peers_due: set[int] = set()
@@ -149,9 +151,7 @@ class Monitor:
     def _timeout(self) -> float:
         if self._commands:
             return 0.0
-        moments = [self._scan_at, *(moment for moment, _ in self._unread.values())]
-        if (look := self._watch.due()) is not None:
-            moments.append(look)
+        moments = [self._scan_at, *(moment for moment in (self._unread.next(), self._watch.due()) if moment is not None)]
         if self._events.lost:
             moments.append(self._reread_at)
         return max(0.0, min(moments) - time.monotonic())
@@ -189,7 +189,7 @@ class Monitor:
             if inode in self._read:
                 self._waiting.remove((inode, done))
                 done.set_result(None)
-        if self._started is not None and all(moment > now for moment, _ in self._unread.values()):
+        if self._started is not None and ((moment := self._unread.next()) is None or moment > now):
             self._started.set_result(None)
             self._started = None
 
@@ -230,8 +230,7 @@ class Monitor:
             self._consequences(datagram.data, message, inode, record)
 
     def _pass_over(self, inode: int, topic: str) -> None:
-        waiting = self._unread.get(inode)
-        if waiting is None or topic not in waiting[1]:
+        if not self._unread.waits(inode, topic):
             # With a link go addresses, routes and neighbours, of which not all is told.
             also = self._tracked.topics(inode) if topic == "links" else (topic, "routes") if topic == "addresses" else (topic,)
             self._read_again(inode, also, PERIOD)
@@ -257,7 +256,7 @@ class Monitor:
 
     def _forget(self, inode: int) -> None:
         self._tracked.forget(inode)
-        self._unread.pop(inode, None)
+        self._unread.forget(inode)
         self._peers_due.discard(inode)
         self._peers_due.add(self._tracked.host)
         if inode in self._read:
@@ -348,16 +347,11 @@ class Monitor:
         moment = time.monotonic() + delay
         if delay:
             moment = max(moment, self._tracked.limits.earliest(inode))
-        before = self._unread.get(inode)
-        if before is None:
-            self._unread[inode] = (moment, set(topics))
-        else:
-            self._unread[inode] = (min(moment, before[0]), before[1] | set(topics))
+        self._unread.add(inode, topics, moment)
 
     def _read_due(self) -> None:
-        now = time.monotonic()
-        for inode in [inode for inode, (moment, _) in self._unread.items() if moment <= now][:_READS]:
-            _, topics = self._unread.pop(inode)
+        for inode in self._unread.due(time.monotonic())[:_READS]:
+            topics = self._unread.take(inode)
             # What is already told was before the list is taken, and must not be put on top of it.
             self._hear()
             if inode not in self._tracked:
@@ -386,7 +380,7 @@ class Monitor:
     def _rest(self, inode: int, rows: Mapping[str, int], left_out: Mapping[str, int], began: float, worked: float) -> None:
         """A reading has ended, which began at two clocks: the world's, and the one of this thread's work."""
         now = time.monotonic()
-        self._tracked.limits.end(inode, rows, left_out, now, cost(time.thread_time() - worked, now - began))
+        self._tracked.limits.end(inode, rows, left_out, now, now - began, time.thread_time() - worked)
 
     def _fail(self, inode: int, error: NamespaceGone) -> None:
         """A namespace that can't be reached any more: if it was never read there is nothing to follow."""

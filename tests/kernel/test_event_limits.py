@@ -127,20 +127,21 @@ def test_what_is_admitted() -> None:
     for _ in range(1000):
         limits.admits(7, "routes", 0.5)
     assert limits.begin(7, ("links", "routes"), 1.0) == ["routes"]
-    limits.end(7, {"routes": 5}, {}, 1.2, 0.2)
+    limits.end(7, {"routes": 5}, {}, 1.2, 0.2, 0.2)
     assert limits.earliest(7) == pytest.approx(3.2) and not limits.admits(7, "routes", 1.5)
     assert limits.begin(7, ("routes",), 2.0) == [] and limits.admits(7, "routes", 2.0)
-    limits.end(7, {"routes": 5}, {}, 2.0, 0.0)
+    limits.end(7, {"routes": 5}, {}, 2.0, 0.0, 0.0)
     found = limits.news(7, ("links", "routes"))
     assert found is not None and found.noisy == ()
     # Too many rows: by a reading, and by events since.
-    limits.end(8, {"routes": event_limits.MAX_ROWS}, {"routes": 4}, 0.0, 0.0)
+    limits.end(8, {"routes": event_limits.MAX_ROWS}, {"routes": 4}, 0.0, 0.0, 0.0)
     found = limits.news(8, ("routes",))
     assert found is not None and found.left_out == {"routes": 4} and found.noisy == () and not limits.admits(8, "routes", 1000.0)
     assert limits.begin(8, ("routes",), 1001.0) == []
-    limits.end(8, {"routes": event_limits.MAX_ROWS - 1}, {}, 1001.0, 0.0)
+    limits.end(8, {"routes": event_limits.MAX_ROWS - 1}, {}, 1001.0, 0.0, 0.0)
     assert limits.admits(8, "routes", 1001.0) and not limits.admits(8, "routes", 1001.0)
     # Who waited for others looks away no longer than he waited.
-    assert event_limits.cost(0.01, 0.5) == 0.05 and event_limits.cost(0.3, 0.5) == 0.3
+    limits.end(9, {}, {}, 5.0, took=0.5, worked=0.01)
+    assert limits.earliest(9) == 5.5
     limits.forget(8)
     assert limits.admits(8, "routes", 1001.0) and limits.earliest(8) == 0.0

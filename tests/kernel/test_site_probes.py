@@ -268,7 +268,7 @@ def test_an_address_that_somebody_else_has_too_is_shown_while_he_has_it(host: Si
             after = await seen()
             endpoint, = core.records.endpoints.values()
             network = core.records.networks[endpoint.network]
-            core.probes.conflicts.heard(endpoint.id, network, ("eth0", 0), "192.168.1.140", mac)
+            core.probes.conflicts.heard(endpoint.id, network, "eth0", "192.168.1.140", mac)
             assert core.probes.conflicts.all()
             await do(core, NetworkUpdate("pub", options={"address_probe": "false"}))  # as where a router answers for all addresses
             await until_async(lambda: not core.probes.conflicts.all(), 60)
@@ -302,7 +302,7 @@ def test_who_answers_as_another_each_time_is_shown_and_does_not_flood_the_events
 
             def heard(endpoint: Endpoint, *macs: int) -> int:
                 for number in macs:
-                    conflicts.heard(endpoint.id, network, ("eth0", 0), endpoint.addresses[0][:-3], f"02:00:00:00:00:{number:02x}")
+                    conflicts.heard(endpoint.id, network, "eth0", endpoint.addresses[0][:-3], f"02:00:00:00:00:{number:02x}")
                 return sum(row.action == "conflict" for row in core.live.world.events())
 
             def shown(endpoint: Endpoint) -> list[str]:
