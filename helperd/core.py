@@ -57,6 +57,7 @@ from helperd.names.directory import Directory
 from helperd.names.query_log import QueryLog
 from helperd.neighbours import Neighbours
 from helperd.network_health import NetworkHealth
+from helperd.network_state import NetworkStates
 from helperd.network_update import NetworkUpdates
 from helperd.networks import Networks
 from helperd.operations import Dispatcher, Handler, table
@@ -142,8 +143,10 @@ class Core:
         self.parents = ParentWatch(self.records, self.live.world)
         self.parents.mend = self.changes.needs_repair.set
         self.parents.shown = self.publisher.states_changed
-        self.publisher.networks_changed, self.publisher.state = self.parents.changed, self.parents.state
-        self.networks.state = self.parents.state
+        self.states = NetworkStates(self.changes, self.live.world, self.parents)
+        self.states.shown = self.publisher.states_changed
+        self.publisher.networks_changed = self.parents.changed
+        self.networks.state = self.publisher.state = self.states.of
         self.publisher.with_conflicts = self.networks.with_conflicts = self.probes.conflicts.of
         self.probes.conflicts.shown = self.publisher.endpoint
         self.publisher.etc_changed = self.runs.rewrite_etc_files
@@ -224,7 +227,7 @@ class Core:
     async def run(self) -> None:
         """Serve until cancelled."""
         jobs = (self.front, self.subscriptions, self.watcher, self.repair, self.health, self.neighbours, self.rule_counts,
-                self.ports, self.names, self.leases, self.probes)
+                self.ports, self.names, self.leases, self.probes, self.states)
         tasks = [asyncio.create_task(job.run()) for job in jobs]
         try:
             await asyncio.gather(*tasks)

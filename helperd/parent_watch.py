@@ -90,11 +90,15 @@ class ParentWatch:
 
     def _tell(self, network: Network, state: str) -> None:
         action, text, level = _TOLD[state]
-        records = self._records
-        members = [records.owner(item.id) for item in records.endpoints_of(network=network.id)]
-        whom = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
-        whom = f"{whom} {'is' if len(members) == 1 else 'are'}" if members else "its containers are"
-        self._world.log("network", action, network.name, text=text.format(link=wire_of(network), whom=whom), level=level)
+        told = text.format(link=wire_of(network), whom=whom(self._records, network))
+        self._world.log("network", action, network.name, text=told, level=level)
+
+
+def whom(records: Records, network: Network) -> str:
+    """Those on a network, as the subject of a sentence: ``db, web are``."""
+    members = [records.owner(item.id) for item in records.endpoints_of(network=network.id)]
+    names = ", ".join(members[:8]) + (f" and {len(members) - 8} more" if len(members) > 8 else "")
+    return f"{names} {'is' if len(members) == 1 else 'are'}" if members else "its containers are"
 
 
 def _word(network: Network, link: Link | None) -> str:

@@ -98,6 +98,7 @@ class Publisher:
             self._world.delete("networks", ident)
             self._world.log("network", "removed", getattr(gone, "name", ident[:12]), actor=call.user)
         fresh = []
+        leased = {item.network for item in change.endpoints if item.lease is not None}
         for endpoint in change.endpoints:
             earlier = self._world.get("endpoints", endpoint.id)
             self.endpoint(endpoint)
@@ -112,6 +113,11 @@ class Publisher:
             self._world.delete("endpoints", ident)
             if isinstance(lost, Endpoint):
                 self._told(lost, "disconnected", call)
+                leased.update((lost.network,) if lost.lease is not None else ())
+        for ident in leased & self._records.networks.keys():
+            shown = self._world.get("networks", ident)
+            if isinstance(shown, Network) and shown.state != self.state(ident):
+                self._network(self._records.networks[ident])
         self._containers(change, call)
         self._announce(fresh)
         if change.networks or change.drop_networks:

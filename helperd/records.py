@@ -157,6 +157,11 @@ class Records:
     def endpoint_count(self, network: str) -> int:
         return len(self._of_network.get(network, {}))
 
+    def all_lost(self, network: str) -> bool:
+        """Whether the leases of all endpoints of a network were lost, of which there is one at least."""
+        endpoints = self._of_network.get(network, {}).values()
+        return bool(endpoints) and all(item.lease is not None and item.lease.lost for item in endpoints)
+
     def network(self, name: str) -> Network:
         """By name, id, or unambiguous prefix of an id. Raises NotFound, Conflict."""
         return _find(self.networks.values(), name, "network")

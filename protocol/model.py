@@ -52,7 +52,7 @@ class Network(Model, frozen=True):
     uplink_was_up: bool = True  # of a link of the host that is a port of the bridge: it is given back as it was
     host_addresses: tuple[str, ...] = ()  # what the host has on a link of its own in the network (host access), () without one
     ipam: str = "default"  # where addresses come from: pools of netdeck's, or the site's DHCP server (`DHCP`)
-    state: str = "ready"  # ready | creating | removing
+    state: str = "ready"  # ready | missing | down | detached (the link that leads outside) | no lease (all of them lost)
     problem: str = ""  # what of it is not as it should be, in words, "" where all is well; never stored
 
 
@@ -111,7 +111,7 @@ class Endpoint(Model, frozen=True):
     vlans: tuple[str, ...] = ()  # tagged, on a bridge that is aware of VLANs: 20 and 30-40, in order
     untagged: int = 0  # the VLAN of frames without a tag; 0 with `vlans`: none, without them: that of the bridge, 1
     lease: Lease | None = None  # on a network whose addresses come from DHCP
-    state: str = "ready"  # ready | connecting | disconnecting
+    state: str = "ready"  # as of its network; no lease
     conflicts: tuple[AddressConflict, ...] = ()  # shown, not stored
 
 

@@ -80,6 +80,14 @@ def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
     assert reaches(lan, "c1", "10.5.0.1") and reaches(lan, "c1", "10.99.0.1") and silent(lan, "c1", "192.168.1.250")
     with pytest.raises(NetdeckError):
         lan.call("port.publish", container="netns:c1", ports=["8080:80"])
+    def said() -> tuple[str, str]:
+        return lan.command("network", "ls", "--filter", "name=site", "--format", "{{.Traits}}").strip(), " ".join(
+            f"{row['action']}: {row['text']}" for row in lan.call("event.list") if row["action"].startswith("uplink"))
+    lan.host.run("ip link set eth1 nomaster")  # somebody takes it out, for what reason ever: that is told, and left
+    until(lambda: said()[0] == "detached" and "netns:c1 is cut off" in said()[1], "it says so")
+    assert lan.call("network.inspect", names=["site"])[0]["Netdeck"]["State"] == "detached"
+    lan.call("doctor.fix", id="changed")
+    until(lambda: said()[0] == "" and f"eth1 is a port of {network['link']} again" in said()[1], "all is well again")
     # Whoever joins is told what of others stops its frames, and where they don't leave the host.
     lan.host.run("nft add table bridge x && nft 'add chain bridge x f { type filter hook forward priority 0; policy drop; }'")
     until(lambda: any(row["id"].startswith("foreign-drop.bridge") for row in lan.call("doctor.list")), "it is found")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from helperd.dhcp.packets import ACK, NAK
+from protocol.client import Client
 from protocol.errors import Conflict, InvalidValue, NotFound, Unavailable
 from tests.kernel.lan import attach, reaches
 from tests.kernel.site_dhcp import Dnsmasq
@@ -40,6 +42,17 @@ def member(helper: RunningHelper, network: str = "pub") -> dict[str, Any]:
 
 def events(helper: RunningHelper) -> list[tuple[str, str]]:
     return [(row["action"], row["text"]) for row in helper.call("event.list") if row["kind"] == "lease"]
+
+
+def state(helper: RunningHelper, network: str = "pub") -> tuple[str, str]:
+    """What is said of a network where all are listed, and to those that follow the networks."""
+    async def streamed() -> str:
+        async with Client(helper.socket) as client:
+            async for item in client.subscribe(("networks",)):
+                return next(value.state for _, _, value in item.state if value.name == network)
+        return ""
+    listed = helper.command("network", "ls", "--filter", f"name={network}", "--format", "{{.Traits}}")
+    return listed.strip(), asyncio.run(streamed())
 
 
 @pytest.mark.req("X7")
@@ -153,12 +166,12 @@ def test_a_lease_that_is_lost_is_taken_away_shown_and_had_again(lan: RunningHelp
     finding = next(item for item in lan.call("doctor.list") if item["id"].startswith("lease-"))
     assert finding["severity"] == "error" and "netns:c1" in finding["what"] and finding["networks"] == ["pub"]
     assert not lan.call("address.list", network="pub")
-    assert "pub (lease lost)" in lan.command("ps")
+    assert "pub (lease lost)" in lan.command("ps") and state(lan) == ("no lease", "no lease")
     # Another server, which gives another address; then one that takes it back and gives the third.
     server = Odd(lan, tmp_path)
     server.says("192.168.1.60", o51=f"{6:08x}")
     until(lambda: member(lan)["IPv4Address"] == "192.168.1.60/24", "it has one again", 90)
-    assert reaches(lan, "c1", "10.99.0.1") and any(action == "back" for action, _ in events(lan))
+    assert reaches(lan, "c1", "10.99.0.1") and any(action == "back" for action, _ in events(lan)) and state(lan) == ("", "ready")
     assert not [item for item in lan.call("doctor.list") if item["id"].startswith("lease-")]
     server.says("192.168.1.61", answer=NAK)
     until(lambda: any("took it back" in text for _, text in events(lan)), "a NAK ends it")
