@@ -28,7 +28,7 @@ UPLINK = OptionInfo(
 
 def uplink(network: Network) -> str:
     """The host's link that is a port of the network's bridge, "" where there is none."""
-    return network.options.get("uplink", "") if network.driver == "bridge" else ""
+    return network.uplink
 
 
 def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> Network:

@@ -9,6 +9,7 @@ from drivers.driver import HostLink, find, parse_options
 from drivers.unusable import require_usable
 from helperd.changes import CallContext
 from helperd.host_facts import HostFacts
+from helperd.kernel.host_links import carries
 from helperd.records import Records
 from helperd.streams import Stream
 from protocol.errors import InvalidValue, NetdeckError
@@ -51,4 +52,4 @@ class ParentLinks:
 
 
 def _told(link: HostLink, why: str) -> ParentLink:
-    return ParentLink(display_text(link.name), link.kind, link.up, link.addresses, why)
+    return ParentLink(display_text(link.name), link.kind, link.up, link.addresses, why, not link.up or carries(link.name)[1])

@@ -53,9 +53,19 @@ class Views:
         numbers = {(inode, ifindex): values for inode, ifindex, values in unpack_counters(message)}
         zeros = (0,) * len(COUNTER_COLUMNS)
         vlans = self._vlans()
-        return [{"link": msgspec.to_builtins(row), "vlans": vlans.get(row.name, "") if row.inode == self._live.world.host else "",
+        host, carried = self._live.world.host, self._carried()
+        return [{"link": msgspec.to_builtins(row), "vlans": vlans.get(row.name, "") if row.inode == host else "",
+                 "networks": [row.network] if row.network else carried.get(row.name, []) if row.inode == host else [],
                  "counters": dict(zip(COUNTER_COLUMNS, numbers.get((row.inode, row.ifindex), zeros), strict=True))}
                 for row in self._live.world.rows("links") if isinstance(row, Link)]
+
+    def _carried(self) -> dict[str, list[str]]:
+        """Names of the networks that a link of the host carries, as their bridge, parent or uplink, by the link's name."""
+        found: dict[str, list[str]] = {}
+        for network in sorted(self._records.networks.values(), key=lambda item: item.name):
+            for link in filter(None, (network.link, network.uplink)):
+                found.setdefault(link, []).append(network.name)
+        return found
 
     def _vlans(self) -> dict[str, str]:
         """The VLANs of ports of bridges that are aware of them, by the name of the host's link."""

@@ -55,6 +55,11 @@ class Network(Model, frozen=True):
     state: str = "ready"  # ready | missing | down | detached (the link that leads outside) | no lease (all of them lost)
     problem: str = ""  # what of it is not as it should be, in words, "" where all is well; never stored
 
+    @property
+    def uplink(self) -> str:
+        """Name of the host's link that is a port of its bridge and leads to the site, "" if none."""
+        return self.options.get("uplink", "") if self.driver == "bridge" else ""
+
 
 class Port(Model, frozen=True):
     """A port of the host that leads to a port of a container. `host` is the host's address: ``0.0.0.0`` or ``::`` for all of a
@@ -345,10 +350,12 @@ class DriverInfo(Model, frozen=True):
 
 
 class ParentLink(Model, frozen=True):
-    """A link of the host as the parent of a network. `why` it can't be one, in the driver's words; "" where it can."""
+    """A link of the host as the parent of a network. `why` it can't be one, in the driver's words; "" where it can. `carrier`: no, of one
+    that is up and has none; of one that is down nothing is known."""
 
     name: str
     kind: str = ""
     up: bool = True
     addresses: tuple[str, ...] = ()
     why: str = ""
+    carrier: bool = True

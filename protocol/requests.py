@@ -250,7 +250,8 @@ class PortWithdraw(Request, frozen=True):
 
 
 class InterfaceList(Request, frozen=True):
-    """Every link of every namespace with its counters: list of ``{link, counters}``."""
+    """Every link of every namespace with its counters: list of ``{link, networks, vlans, counters}``; `networks` are those that it
+    belongs to, or carries as their parent or uplink, `vlans` those of a bridge port."""
 
 
 class EventList(Request, frozen=True):

@@ -255,7 +255,7 @@ def _interface_summary(context: Context, key: str, link: Link) -> list[Line]:
     page.field("kind", " ".join(filter(None, (link.kind, link.detail, f"vlan {link.vlan}" if link.vlan else ""))))
     _state(page, context, interfaces.state_word(link))
     page.field("container", link.container)
-    page.field("network", link.network)
+    page.field("network", interfaces.network_text(feed, link))
     master = feed.links.get(f"{link.inode}/{link.master}")
     page.field("master", master.name if master else str(link.master or ""))
     page.field("peer", interfaces.peer_text(feed, link))

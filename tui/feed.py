@@ -83,7 +83,8 @@ class Feed:
         self._vlans: Table[PortVlans] = Table(master=lambda key, row: (row.inode, row.master))
         self._addresses: Table[Address] = Table(link=_link_of)
         self._routes: Table[Route] = Table(inode=lambda key, row: row.inode)
-        self._networks: Table[Network] = Table(name=lambda key, row: row.name)
+        self._networks: Table[Network] = Table(name=lambda key, row: row.name, link=lambda key, row: row.link or None,
+                                                uplink=lambda key, row: row.uplink or None)
         self._endpoints: Table[Endpoint] = Table(
             network=lambda key, row: row.network, container=lambda key, row: row.container
         )
@@ -150,6 +151,10 @@ class Feed:
         """Endpoints of a network or of a container, by id, in the order of attachment."""
         grouping, group = ("network", network) if network is not None else ("container", container)
         return tuple(sorted(self._endpoints.rows_in(grouping, group), key=lambda endpoint: endpoint.order))
+
+    def networks_on(self, name: str) -> tuple[Network, ...]:
+        """Networks whose bridge, parent or uplink is the host's link of that name, by their names."""
+        return tuple(sorted((*self._networks.rows_in("link", name), *self._networks.rows_in("uplink", name)), key=lambda row: row.name))
 
     def links_in(self, inode: int) -> tuple[Link, ...]:
         """Interfaces of a namespace, by their number."""

@@ -9,9 +9,9 @@ from protocol.model import ParentLink
 
 
 def about(link: ParentLink) -> str:
-    """What it is: kind, addresses but those that say nothing of the network, and whether it is down."""
+    """What it is: kind, addresses but those that say nothing of the network, and whether it is down or has no carrier (ip(8)'s word)."""
     addresses = [address for address in link.addresses if not address.startswith("fe80:")]
-    return " ".join(filter(None, (link.kind, *addresses, "" if link.up else "down")))
+    return " ".join(filter(None, (link.kind, *addresses, "down" if not link.up else "" if link.carrier else "NO-CARRIER")))
 
 
 def reason(link: ParentLink, network: str) -> str:

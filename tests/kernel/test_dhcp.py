@@ -15,6 +15,8 @@ import pytest
 from helperd.dhcp.packets import ACK, NAK
 from protocol.client import Client
 from protocol.errors import Conflict, InvalidValue, NotFound, Unavailable
+from protocol.messages import Snapshot
+from protocol.model import Network
 from tests.kernel.lan import attach, reaches
 from tests.kernel.site_dhcp import Dnsmasq
 from tests.running_helper import RunningHelper
@@ -49,7 +51,8 @@ def state(helper: RunningHelper, network: str = "pub") -> tuple[str, str]:
     async def streamed() -> str:
         async with Client(helper.socket) as client:
             async for item in client.subscribe(("networks",)):
-                return next(value.state for _, _, value in item.state if value.name == network)
+                assert isinstance(item, Snapshot)
+                return next(value.state for _, _, value in item.state if isinstance(value, Network) and value.name == network)
         return ""
     listed = helper.command("network", "ls", "--filter", f"name={network}", "--format", "{{.Traits}}")
     return listed.strip(), asyncio.run(streamed())

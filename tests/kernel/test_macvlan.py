@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -293,8 +294,12 @@ def test_a_lost_parent_is_shown_and_what_hung_on_it_is_made_again(lan: RunningHe
     def told() -> str:
         return " ".join(f"{row['action']}: {row['text']}" for row in lan.call("event.list") if row["kind"] == "network")
 
+    create(lan, name="more", parent="eth1", subnets=[{"subnet": "10.6.0.0/24"}])
+    rows = [line.split()[:5] for line in lan.command("interfaces").splitlines()]
+    assert ["host", "eth1", "veth", "up", "more,pub"] in rows, "it names the networks that it is the parent of"
     lan.host.run("ip -n outside link set up1 down")
     until(lambda: state() == "down")
+    assert re.search(r"eth1 +yes +veth NO-CARRIER\n", lan.command("network", "parents"))
     lan.host.run("ip -n outside link set up1 up")
     until(lambda: state() == "ready")
     lan.host.run("ip link del eth1")

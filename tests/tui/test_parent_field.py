@@ -83,6 +83,7 @@ def test_reasons_leave_out_what_the_line_says() -> None:
     link = ParentLink("eth0.5", "vlan", False, ("192.0.2.1/24", "fe80::1/64"),
                       "eth0.5 can't be the parent of network new: it is a port of br1. Name br1")
     assert reason(link, "new") == "it is a port of br1. Name br1" and about(link) == "vlan 192.0.2.1/24 down"
+    assert about(ParentLink("eth1", "veth", carrier=False)) == "veth NO-CARRIER"
     assert reason(ParentLink("lo", why="lo is a loopback link, which"), "new") == "is a loopback link, which"
     assert reason(ParentLink("a", why="network new can't hang on a in mode vepa: network b is on it"), "new") == "network b is on it"
     assert reason(ParentLink("a", why="something else"), "new") == "something else"

@@ -17,6 +17,7 @@ from protocol.model import Endpoint, Link, LogEntry, Namespace, Network
 from tui.feed import LOG_KEPT, Batch, Feed
 from tui.feed_tables import Table
 from tui.rates import RateTable
+from tui.rows import interfaces
 
 pytestmark = [pytest.mark.req("W4"), pytest.mark.req("W5")]
 HOST = 10
@@ -144,3 +145,20 @@ def test_groups_always_hold_what_the_rows_say(steps: list[tuple[str, int | None]
             expected[key] = value
         for group in range(3):
             assert sorted(table.keys_in("value", group)) == sorted(name for name, row in expected.items() if row == group)
+
+
+@pytest.mark.req("W7")
+def test_a_link_of_the_host_names_the_networks_that_it_carries() -> None:
+    feed, batches = feed_with(
+        ("namespaces", "10", Namespace(HOST, host=True)),
+        *(("links", f"{inode}/{index}", Link(inode, index, name)) for inode, index, name in (
+            (HOST, 2, "eth0"), (HOST, 3, "eth1"), (HOST, 4, "eth2"), (20, 2, "eth0"))),
+        ("networks", "1", Network("1", "two", "macvlan", 0.0, link="eth0")),
+        ("networks", "2", Network("2", "one", "macvlan", 0.0, link="eth0")),
+        ("networks", "3", Network("3", "floor", "bridge", 0.0, link="br-3", options={"uplink": "eth1"})))
+    assert {key: interfaces.row(feed, key, link)["network"] for key, link in feed.links.items()} == {
+        "10/2": "one, two", "10/3": "floor", "10/4": "", "20/2": ""}
+    for key, links in (("2", {"10/2"}), ("3", {"10/3"})):
+        feed.take(Event(1, 1, (("networks", "del", key, None),)))
+        assert interfaces.touched(feed, batches[-1]) == links
+    assert interfaces.row(feed, "10/2", feed.links["10/2"])["network"] == "two"

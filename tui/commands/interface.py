@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -27,18 +27,19 @@ def interfaces(session: Session) -> None:
         click.echo(as_json(found), nl=False)
         return
     host = call(session.socket, "info", {})["namespace"]
-    rows = sorted(_row(entry["link"], entry["counters"] or {}, host, entry.get("vlans", "")) for entry in found)
+    rows = sorted(_row(entry["link"], entry["counters"] or {}, host, entry.get("vlans", ""),
+                       entry.get("networks", ())) for entry in found)
     click.echo(table(_HEADERS, rows, terminal_width(), numbers=_NUMBERS, whole=_WHOLE), nl=False)
 
 
-def _row(link: Mapping[str, Any], counters: Mapping[str, int], host: int, vlans: str) -> tuple[str, ...]:
+def _row(link: Mapping[str, Any], counters: Mapping[str, int], host: int, vlans: str, networks: Sequence[str]) -> tuple[str, ...]:
     def total(*names: str) -> int:
         return sum(counters.get(name, 0) for name in names)
 
     return (
         link["container"] or ("host" if link["inode"] == host else f"net:{link['inode']}"),
-        link["name"], link["kind"] or "-", state_word(link["state"], link["flags"]), link["network"] or "-", vlans or "-", str(link["mtu"]),
-        link["mac"] or "-",
+        link["name"], link["kind"] or "-", state_word(link["state"], link["flags"]), link["network"] or ",".join(networks) or "-",
+        vlans or "-", str(link["mtu"]), link["mac"] or "-",
         size(total("rx_bytes")), size(total("tx_bytes")), str(total("rx_errors", "tx_errors")),
         str(total("rx_dropped", "tx_dropped")),
     )

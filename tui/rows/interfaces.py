@@ -54,6 +54,13 @@ def peer_text(feed: Feed, link: Link) -> str:
     return f"{peer.name}@{where}" if peer is not None else f"{link.peer_ifindex}@{where}"
 
 
+def network_text(feed: Feed, link: Link) -> str:
+    """The network that a link belongs to; of the host's own, those that it carries as their parent or uplink."""
+    if link.network or link.inode != feed.host_inode:
+        return link.network
+    return ", ".join(network.name for network in feed.networks_on(link.name))
+
+
 def row(feed: Feed, key: str, link: Link) -> dict[str, object]:
     """The cells of a link that change seldom."""
     place = namespace_label(feed, link.inode)
@@ -61,7 +68,7 @@ def row(feed: Feed, key: str, link: Link) -> dict[str, object]:
         "name": link.name,
         "state": state_word(link),
         "container": link.container or ("host" if place == "host" else ""),
-        "network": link.network,
+        "network": network_text(feed, link),
         "kind": link.kind or ("loopback" if link.flags & 0x8 else ""),
         "mtu": link.mtu or None,
         "mac": "" if link.mac == _NO_MAC else link.mac,
@@ -94,6 +101,9 @@ def touched(feed: Feed, batch: Batch) -> set[str]:
         link = feed.links[key]
         if link.peer_ifindex:
             keys.add(f"{link.peer_inode}/{link.peer_ifindex}")
+    networks = [feed.networks[key] for key in batch.changed.get("networks", ())] + list(batch.removed.get("networks", {}).values())
+    carry = [feed.link_named(feed.host_inode, name) for network in networks for name in (network.link, network.uplink)]
+    keys.update(f"{link.inode}/{link.ifindex}" for link in carry if link is not None)
     for topic in (batch.changed, batch.removed):
         for key in topic.get("namespaces", ()):
             keys.update(f"{link.inode}/{link.ifindex}" for link in feed.links_in(int(key)))
