@@ -125,6 +125,14 @@ def words(network: Network, endpoint: Endpoint) -> str:
     return ", ".join([*parts, *([f"{','.join(endpoint.vlans)} tagged"] if endpoint.vlans else [])])
 
 
+def unchosen(network: Network, endpoint: Endpoint, container: str) -> list[str]:
+    """That nobody chose the VLAN which a container called `container` is in, in words."""
+    if not filters(network) or endpoint.vlans or endpoint.untagged:
+        return []
+    return [f"no VLAN was chosen for {container} on {network.name}: its frames, which have no tag, are of VLAN {NATIVE}. To have others, "
+            "disconnect it and connect it with --vlan, as 10 or 20,30-40"]
+
+
 def _uplink_vlans(network: Network) -> tuple[tuple[str, ...], int]:
     """What the uplink carries tagged, and without a tag (0: nothing)."""
     text = network.options.get("uplink_vlans", "")

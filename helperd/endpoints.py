@@ -14,7 +14,7 @@ import msgspec
 from drivers.driver import find
 from drivers.name_server import has_names
 from drivers.unusable import require_usable
-from drivers.vlans import with_vlans
+from drivers.vlans import unchosen, with_vlans
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import Inside, KnownContainers
 from helperd.dhcp.leases import Leases
@@ -303,9 +303,15 @@ class Endpoints:
                 await self._changes.carry_out(change, last, steps)
         warnings = [*mended, *await self._facts.warnings_now(network), *_kept(container, network, endpoints[0]),
                     *await names_advice(container, network, endpoints[0], self._facts.resolv_conf),
-                    *_of_lease(network, endpoints[0], dry_run=request.dry_run), *_still_taken(container, taken)]
+                    *_of_lease(network, endpoints[0], dry_run=request.dry_run),
+                    *unchosen(network, endpoints[0], container.ref), *_still_taken(container, taken)]
         return {"endpoint": endpoints[0], "container": container.ref, "network": network.name, "warnings": warnings, "plan": plan,
                 "dry_run": request.dry_run}
+
+    def vlans_unchosen(self, container: Container) -> list[str]:
+        """That nobody chose the VLANs of a container, in words."""
+        return [text for item in self._records.endpoints_of(container=container.id)
+                for text in unchosen(self._records.networks[item.network], item, container.ref)]
 
     def detachment(self, endpoints: Sequence[Endpoint], uid: int, kind: str = "network.disconnect") -> Change:
         """The change that takes `endpoints` (all of one container) away; a foreign container with none left is forgotten."""

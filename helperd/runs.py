@@ -160,7 +160,7 @@ class Runs:
             raise
         self._watch(running, sandbox)
         warnings = await self._facts.warnings_now(*networks) + list(sandbox.warnings)
-        warnings += self._links.warnings(running, networks)
+        warnings += self._links.warnings(running, networks) + self._endpoints.vlans_unchosen(running)
         if mode == "host" and (request.publish or request.publish_all):
             warnings.append(DISCARDED)
         answer = {"container": running, "warnings": warnings, "dry_run": False}

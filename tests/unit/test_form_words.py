@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from drivers.driver import builtin
+from drivers.vlans import unchosen
+from protocol.model import Endpoint, Network
 from tui.screens.dialog import fitting_keys
 from tui.screens.forms.form_words import ATTACH_FIELDS, NETWORK_FIELDS, in_form
 
@@ -39,6 +42,17 @@ def test_flags_become_the_fields_of_the_form() -> None:
     ):
         assert in_form(text, ALL) == expected
     assert in_form("with --subnet", {}) == "with --subnet"
+
+
+@pytest.mark.req("X20")
+def test_who_chose_no_vlan_is_told_which_it_is_and_where_others_are_chosen() -> None:
+    endpoint = Endpoint("e", "n", "c")
+    aware, plain = (Network("n", "floor", "bridge", 0.0, options={"vlan_filtering": on}) for on in ("true", "false"))
+    (told,) = unchosen(aware, endpoint, "shop")
+    assert "shop on floor" in told and "VLAN 1." in told and "--vlan, as" in told and 'with "VLANs", as 10' in in_form(told, ATTACH_FIELDS)
+    assert not unchosen(plain, endpoint, "shop")
+    for chosen in ({"vlans": ("20",)}, {"untagged": 10}):
+        assert not unchosen(aware, msgspec.structs.replace(endpoint, **chosen), "shop")
 
 
 def spoken() -> Iterator[tuple[str, str]]:

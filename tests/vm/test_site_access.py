@@ -144,6 +144,9 @@ def test_ports_of_a_bridge_have_vlans(trunk: Site) -> None:
     site.attach("n", "a1", "a2", vlans=["10"])
     site.attach("n", "b1", vlans=["20"])
     plain = site.attach("n", "d1")
+    quiet, told = (site.call("network.connect", network="n", container="netns:c8", dry_run=True, vlans=vlans)["warnings"]
+                   for vlans in ([], ["10"]))
+    assert any("of VLAN 1." in text for text in quiet) and not any("VLAN" in text for text in told), (quiet, told)
     assert "bridge vlan add vid 30-40 dev veth" in site.netdeck("network connect --dry-run --vlan 20,30-40 --untagged 10 n netns:c9")
     tagged = site.call("network.connect", network="n", container="netns:c9", vlans=["20", "30-32,33-40"], untagged=10)["endpoint"]
     assert (tagged["vlans"], tagged["untagged"]) == (["20", "30-40"], 10)
