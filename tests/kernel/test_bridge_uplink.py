@@ -73,13 +73,18 @@ def test_leases_through_a_bridge_and_the_link_given_back(lan: RunningHelper, tmp
 
 @pytest.mark.req("B7")
 def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
-    lan.host.run("ip -n outside addr add 10.5.0.1/24 dev up1")
+    lan.host.run("ip -n outside addr add 10.5.0.1/24 dev up1; ip link set eth1 mtu 9000; ip -n outside link set up1 mtu 9000")
     network = create(lan, subnets=[{"subnet": "10.5.0.0/24"}])
     assert network["subnets"][0]["gateway"] == "10.5.0.1", "the site's router"
     attach(lan, "site", "c1")
     assert reaches(lan, "c1", "10.5.0.1") and reaches(lan, "c1", "10.99.0.1") and silent(lan, "c1", "192.168.1.250")
     with pytest.raises(NetdeckError):
         lan.call("port.publish", container="netns:c1", ports=["8080:80"])
+    def disagree() -> list[str]:
+        return [command for row in lan.call("doctor.list") if row["id"].startswith("mtu.site") for command in row["commands"]]
+    until(lambda: disagree() == ["netdeck network update -o mtu=9000 site"], "the uplink takes more than the network's default")
+    lan.command(*disagree()[0].split()[1:])
+    until(lambda: disagree() == [], "that is enough")
     def said() -> tuple[str, str]:
         return lan.command("network", "ls", "--filter", "name=site", "--format", "{{.Traits}}").strip(), " ".join(
             f"{row['action']}: {row['text']}" for row in lan.call("event.list") if row["action"].startswith("uplink"))

@@ -17,7 +17,7 @@ from helperd.doctor.situation import Situation
 from helperd.kernel.adapters import Adapter, adapter
 from helperd.subnets import Cut, HostRanges
 from protocol.findings import Finding
-from protocol.model import Link, Network, Plan, Subnet
+from protocol.model import Endpoint, Link, Network, Plan, Subnet
 
 NETWORK = Network("n1", "web", "bridge", 1.0, (Subnet("10.1.0.0/24", "10.1.0.1"),), {"mtu": "1500"}, link="br-web")
 BRIDGE = Link(1, 10, "br-web", "bridge", mtu=1500)
@@ -70,6 +70,20 @@ def test_many_links_that_disagree_are_told_in_few_words() -> None:
     ports = {f"veth{number}": Link(1, 100 + number, f"veth{number}", "veth", mtu=1400, master=10) for number in range(30)}
     finding, = paths.mtu_mismatch(situation(links={"br-web": BRIDGE, "eth0": UPLINK, **ports}))
     assert len(finding.details) == 30 and "and 22 more" in finding.what and not finding.commands
+
+
+@pytest.mark.req("X14")
+@pytest.mark.parametrize(("mtu", "commands"), [
+    (1400, ("netdeck network update -o mtu=1400 web", "ip -n site link set up0 mtu 1400")),
+    (1270, ("ip link set eth1 mtu 1500", "ip link set br-web mtu 1500", "ip link set veth1 mtu 1500"))])
+def test_commands_bring_an_uplink_and_all_else_to_one_mtu(mtu: int, commands: tuple[str, ...]) -> None:
+    network = msgspec.structs.replace(NETWORK, options={**NETWORK.options, "uplink": "eth1"}, ipv6=True)
+    links = {"br-web": msgspec.structs.replace(BRIDGE, mtu=1450), "eth0": msgspec.structs.replace(UPLINK, mtu=1300),
+             "eth1": Link(1, 11, "eth1", mtu=mtu, master=10), "veth1": Link(1, 12, "veth1", "veth", mtu=1450, master=10)}
+    endpoints = {network.id: [Endpoint("e", network.id, "c", host_link="veth1")]}
+    peers = {11: ("netns:site", Link(2, 5, "up0", "veth", mtu=1500)), 12: ("netns:c1", Link(3, 5, "eth0", "veth", mtu=1500))}
+    finding, = paths.mtu_mismatch(situation(networks=[network], endpoints=endpoints, links=links, peers=peers))
+    assert finding.commands == commands and f"its uplink eth1 has {mtu}" in finding.details
 
 
 @pytest.mark.req("X14")
