@@ -21,12 +21,23 @@ from protocol.model import DHCP, DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import link_name
 
 DUMMY = "di-"
+_ROUTED = (
+    "No broadcast and no multicast; --gateway has no effect, the default route is the link itself. Other hosts need a route to the subnets "
+    "by this host's address on the parent.",
+    "Subnets on one parent reach each other.")
 _MODE = OptionInfo("ipvlan_mode", "choice", "l2", "l2: on the site's segment, with its gateway; l3: routed by the parent, without "
                    "broadcast; l3s: as l3, and the host's firewall sees the packets", choices=("l2", "l3", "l3s"),
-                   fixed="every container's link and routes were made with it")
+                   fixed="every container's link and routes were made with it", choice_notes={
+                       "l2": ("A DHCP server must tell containers apart by their client identifiers (RFC 2132, 9.14), as dnsmasq and ISC's "
+                              "do: they have one MAC address.", "Subnets on one parent need a router to reach each other."),
+                       "l3": _ROUTED, "l3s": _ROUTED})
 _FLAG = OptionInfo("ipvlan_flag", "choice", "bridge", "how containers on one parent reach each other: directly (bridge), not at all "
                    "(private), by the switch outside (vepa)", choices=("bridge", "private", "vepa"),
-                   fixed="every container's link was made with it")
+                   fixed="every container's link was made with it", choice_notes={
+                       "bridge": ("`netdeck network host-access NETWORK on` gives the host a link among the containers.",),
+                       "private": ("Containers don't reach each other at all.",),
+                       "vepa": ("Containers on one parent reach each other only if the switch sends frames back where they came from "
+                                "(hairpin, 802.1Qbg).",)})
 
 
 class IpvlanDriver:
@@ -40,13 +51,8 @@ class IpvlanDriver:
         parents=True,
         leases=True,
         notes=(
-            "The host and the containers can't reach each other over the parent: the kernel keeps them apart. With flag bridge "
-            "`netdeck network host-access NETWORK on` gives the host a link of its own among them.",
-            "All containers have the parent's MAC address, so none can be chosen. A DHCP server must tell them apart by their "
-            "client identifiers (RFC 2132, 9.14), as dnsmasq and ISC's do.",
-            "Modes l3 and l3s: no broadcast and no multicast; --gateway has no effect, the default route is the link itself. Other hosts "
-            "need a route to the subnets by this host's address on the parent.",
-            "Modes l3 and l3s: subnets on one parent reach each other; in mode l2 they need a router.",
+            "The host and the containers can't reach each other over the parent: the kernel keeps them apart.",
+            "All containers have the parent's MAC address, so none can be chosen.",
             "Mode and flag belong to the parent: all networks on it have the same, and so must other programs' links there. Links in "
             "namespaces that netdeck does not see can't be asked for theirs, and would be changed.",
             "Published ports have no effect: containers have addresses of the site's network.",

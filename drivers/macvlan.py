@@ -20,9 +20,20 @@ from protocol.model import DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import link_name, mac_address
 
 DUMMY = "dm-"
+_MANY = (
+    "Each container adds a MAC address to the parent. Switches limit how many they take on a port, and a hypervisor or a wireless "
+    "network often takes only one: then nothing reaches the containers. Use ipvlan there.",
+    "The parent must be able to go into promiscuous mode once it has more addresses than its hardware filters.")
 _MODE = OptionInfo("macvlan_mode", "choice", "bridge", "how containers on one parent reach each other: directly (bridge), by the switch "
                    "outside (vepa), not at all (private); passthru: one container has the parent for itself",
-                   choices=("bridge", "vepa", "private", "passthru"), fixed="every container's link was made with it")
+                   choices=("bridge", "vepa", "private", "passthru"), fixed="every container's link was made with it", choice_notes={
+                       "bridge": ("`netdeck network host-access NETWORK on` gives the host a link among the containers.", *_MANY),
+                       "vepa": ("Containers on one parent reach each other only if the switch sends frames back where they came from "
+                                "(hairpin, 802.1Qbg).", *_MANY),
+                       "private": ("Containers don't reach each other at all.", *_MANY),
+                       "passthru": (
+                           "One network and one container on the parent, with the parent's own MAC address, and no macvlan link of another "
+                           "program; the parent is then in promiscuous mode.",)})
 
 _NO_HOST_ACCESS = {
     "private": "nothing on the parent reaches its containers then but by the network outside. Create the network in mode bridge",
@@ -43,15 +54,7 @@ class MacvlanDriver:
         parents=True,
         leases=True,
         notes=(
-            "The host and the containers can't reach each other over the parent: the kernel keeps them apart. In mode bridge "
-            "`netdeck network host-access NETWORK on` gives the host a link of its own among them.",
-            "Each container adds a MAC address to the parent. Switches limit how many they take on a port, and a hypervisor or a "
-            "wireless network often takes only one: then nothing reaches the containers. Use ipvlan there.",
-            "The parent must be able to go into promiscuous mode once it has more addresses than its hardware filters.",
-            "Mode vepa: containers on one parent reach each other only if the switch sends frames back where they came from "
-            "(hairpin, 802.1Qbg). Mode private: they don't reach each other at all.",
-            "Mode passthru: one network and one container on the parent, with the parent's own MAC address, and no macvlan link of "
-            "another program; the parent is then in promiscuous mode.",
+            "The host and the containers can't reach each other over the parent: the kernel keeps them apart.",
             "Published ports have no effect: containers have addresses of the site's network.",
             NO_SLAAC,
         ),

@@ -324,6 +324,7 @@ class OptionInfo(Model, frozen=True):
     fixed: str = ""  # why it can't, where it can't
     needs: str = ""  # the option without which it has no meaning
     notes: tuple[str, ...] = ()  # what to know of a network that has it
+    choice_notes: dict[str, tuple[str, ...]] = {}  # the same, of one where it has this value
 
 
 class DriverInfo(Model, frozen=True):
@@ -345,8 +346,11 @@ class DriverInfo(Model, frozen=True):
 
     def notes_of(self, options: Mapping[str, str]) -> tuple[str, ...]:
         """What to know of a network with these options."""
-        return (*self.notes, *(note for option in self.options if options.get(option.name, "false") not in ("", "false")
-                              for note in option.notes))
+        found = list(self.notes)
+        for option in self.options:
+            found += option.choice_notes.get(options.get(option.name) or option.default, ())
+            found += option.notes if options.get(option.name, "false") not in ("", "false") else ()
+        return tuple(found)
 
 
 class ParentLink(Model, frozen=True):

@@ -50,8 +50,8 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("view.interfaces", "3", "Interfaces", "Interfaces of every namespace, with their rates", EVERYWHERE, "view('interfaces')"),
     Key("view.events", "4", "Events", "Events: what happened, newest last", EVERYWHERE, "view('events')"),
     Key("view.vlans", "5", "VLANs", "VLANs, and the links that others hang on", EVERYWHERE, "view('vlans')"),
-    Key("app.filter", "slash", "filter", "Filter the list as you type: text, /regex/, rx>1M, state!=up, ns:web, !term, a | b",
-        EVERYWHERE, "filter", 3),
+    Key("app.filter", "slash", "filter", "Filter the list as you type: text, /regex/, rx>1M, state!=up, ns:web, "
+        "level:/warn|error/, !term, a | b", EVERYWHERE, "filter", 3),
     Key("app.command", "colon", "command", "Command line, with completion (tab) and history (up)", EVERYWHERE, "command_line", 6),
     Key("app.palette", "ctrl+p", "palette", "The same commands as a palette", EVERYWHERE),
     Key("app.details", "d", "details", "Show or hide the details of the selected object", EVERYWHERE, "details", 2),

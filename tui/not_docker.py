@@ -109,12 +109,11 @@ PRUNE_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
     ("--filter",): "netdeck network rm $(netdeck network ls -q -f KEY=VALUE) removes those; one that is in use stays",
 }
 RM_FLAGS: Final[Mapping[tuple[str, ...], str]] = {
-    ("-v", "--volumes"): "there are no volumes: nothing more is to be removed",
     ("-l", "--link"): "a link goes with the container that has it",
 }
 EVENTS_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
-    ("-f", "--filter"): "netdeck events | grep WORD takes the lines with a word; --format json | jq 'select(.kind == \"network\")' "
-        "those of a kind",
+    ("-f", "--filter"): "--level warning takes what is wrong; netdeck events | grep WORD takes the lines with a word; --format json | jq "
+        "'select(.kind == \"network\")' those of a kind",
 }
 CREATE_OPTIONS: Final[Mapping[tuple[str, ...], str]] = {
     ("--scope", "--config-from"): _OVER_HOSTS,

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from protocol.errors import Conflict, InUse, InvalidValue, NetdeckError, NotFound
+from protocol.model import DriverInfo
 from tests.kernel.lan import attach, reaches, silent
 from tests.running_helper import RunningHelper
 
@@ -55,11 +57,12 @@ def test_containers_are_on_the_site_s_network_and_not_on_the_host_s(lan: Running
 
 @pytest.mark.req("M4")
 def test_the_dangers_are_shown(lan: RunningHelper) -> None:
-    info = next(item for item in lan.call("driver.list") if item["name"] == "macvlan")
-    notes = " ".join(info["notes"])
+    info = msgspec.convert(next(item for item in lan.call("driver.list") if item["name"] == "macvlan"), DriverInfo)
+    notes = " ".join(info.notes_of({"macvlan_mode": "vepa"}))
     assert "MAC address" in notes and "promiscuous" in notes and "hairpin" in notes
     create(lan, subnets=[LAN])
-    assert "promiscuous" in lan.command("network", "inspect", "pub")
+    shown = lan.command("network", "inspect", "pub")
+    assert "promiscuous" in shown and "hairpin" not in shown, "of its own mode only"
 
 
 @pytest.mark.req("M4", "X6")

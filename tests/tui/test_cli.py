@@ -49,7 +49,7 @@ def test_the_workstation_is_not_drawn_where_nobody_looks(arguments: list[str]) -
         (["network", "ls", "--format", "yaml"], "'yaml' is not one of table, json, or a template"),
         (["ps", "--format", "{{range .}}"], "{{range .}} is not understood: expected {{.Field}}"),
         (["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}", "shop"], "expected {{end}} behind it"),
-        (["events", "--filter", "type=network"], "no option -f or --filter: netdeck events | grep WORD"),
+        (["events", "--filter", "type=network"], "no option -f or --filter: --level warning takes what is wrong; netdeck events"),
         (["ps", "--filter", "nmae=x"], "no filter 'nmae' (did you mean 'name'?)"),
         (["attach", "shop"], "no command 'attach': netdeck logs -f CONTAINER"),
         (["exec", "-d", "shop", "true"], "no option -d or --detach: netdeck run -d --network container:NAME"),

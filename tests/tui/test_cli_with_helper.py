@@ -85,7 +85,8 @@ def test_a_container_joins_and_leaves(module_lab: Lab) -> None:
     rows = module_lab.ask("interfaces", "--format", "json")
     assert {row["link"]["container"] for row in rows} >= {"member"} and all("rx_bytes" in row["counters"] for row in rows)
     assert module_lab.ask("inspect", "member")
-    module_lab.netdeck("rm", "-f", "member")
+    done = module_lab.netdeck("rm", "-fv", "member")
+    assert (done.stdout, done.stderr) == ("member\n", ""), "-v is of scripts for docker"
     assert set(module_lab.netdeck("network", "prune", "--force").stdout.split()) == {"one", "two"}
 
 
@@ -133,6 +134,14 @@ def test_events_are_listed_and_followed(module_lab: Lab) -> None:
     assert [action for action, _ in ours] == ["created", "removed"]
     assert sorted(entry["seq"] for entry in entries) == [entry["seq"] for entry in entries]
     assert len({entry["seq"] for entry in entries}) == len(entries)
+    # By level: a link that goes down is worth a notice.
+    module_lab.run("ip link add pulled type veth peer name far && ip link set pulled up && ip link set far up && ip link set far down && "
+                   "ip link del far")
+    both = [[json.loads(line) for line in module_lab.netdeck("events", "--no-follow", "--format", "json", *more).stdout.splitlines()]
+            for more in ((), ("--level", "notice"))]
+    wanted = [entry for entry in both[0] if entry["level"] != "info"]
+    assert both[1][:len(wanted)] == wanted and {entry["level"] for entry in both[1]} <= {"notice", "warning", "error"}
+    assert any((entry["action"], entry["subject"]) == ("down", "pulled") for entry in both[1])
 
 
 def test_completion_knows_networks_and_containers(module_lab: Lab) -> None:

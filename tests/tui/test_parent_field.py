@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from textual.widgets import Static
 
 from protocol.model import ParentLink
 from tests.running_lab import Lab
@@ -55,6 +56,8 @@ async def test_only_what_can_serve_is_offered_and_the_rest_says_why(module_lab: 
         module_lab.netdeck("network", "create", "-d", "macvlan", "-o", "parent=eth0", "--subnet", "192.168.1.0/24", "lan")
         await user.press("left")
         await user.until(lambda: user.shows("no link of this host can serve. Free one"), "passthru wants all of a parent")
+        notes = str(form.query_one(".form-note", Static).render())
+        assert "One network and one container" in notes and "adds a MAC address" not in notes, "what holds for this mode, and no more"
         assert user.shows("eth0: network lan is on it")
         await user.press("escape")
     assert told(module_lab)["eth0"] == "" and "passthru" in told(module_lab, "-o", "macvlan_mode=passthru")["eth0"]

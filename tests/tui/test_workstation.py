@@ -98,6 +98,8 @@ async def test_events_follow_freeze_on_going_up_and_follow_again() -> None:
         await pilot.press("end")
         await until(pilot, lambda: app.view.table.cursor_key == "5@1789000005.0")
         assert not app.view.model.frozen and "following" in screen_text(app)
+        await pilot.press("slash", *"level:/warn|error/", "enter")
+        assert column(app.view.table, "level") == ["warning"]
 
 
 async def test_the_log_is_bounded() -> None:

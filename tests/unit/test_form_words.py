@@ -92,6 +92,24 @@ def test_notes_of_an_uplink_are_those_of_bridges_that_have_one() -> None:
     assert any("switch of the site's network" in note for note in info.notes_of({"uplink": "eth1"}))
 
 
+@pytest.mark.req("M4", "I3")
+def test_notes_are_those_of_the_networks_own_mode() -> None:
+    def notes(driver: str, **options: str) -> str:
+        return " ".join(builtin()[driver].info.notes_of(options))
+    only = {"bridge": "host-access NETWORK on", "vepa": "(hairpin, 802.1Qbg)", "private": "don't reach each other at all",
+            "passthru": "One network and one container"}
+    for mode, words in only.items():
+        said = notes("macvlan", macvlan_mode=mode)
+        assert words in said and not any(other in said for key, other in only.items() if key != mode), mode
+        assert ("adds a MAC address" in said and "into promiscuous mode" in said) is (mode != "passthru")
+    assert notes("macvlan") == notes("macvlan", macvlan_mode="bridge") and "SLAAC" in notes("macvlan")
+    for mode in ("l2", "l3", "l3s"):
+        said = notes("ipvlan", ipvlan_mode=mode, ipvlan_flag="private")
+        assert ("No broadcast" in said) is ("parent reach each other." in said) is (mode != "l2")
+        assert ("DHCP server must" in said) is ("need a router" in said) is (mode == "l2")
+        assert "l3s:" not in said and "host-access" not in said and only["private"] in said
+
+
 def test_a_line_of_keys_is_never_cut() -> None:
     line = "ctrl+s switch on · up and down scroll · tab: other button · esc cancels"
     assert fitting_keys(line, 80) == line

@@ -239,6 +239,7 @@ def kill(session: Session, signal: str, names: tuple[str, ...]) -> int:
 
 @click.command(cls=DockerCommand)
 @click.option("-f", "--force", is_flag=True, help="Kill one that still runs.")
+@click.option("-v", "--volumes", is_flag=True, hidden=True, expose_value=False)  # of scripts for docker: no container has any
 @refuse({}, RM_FLAGS)
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_own_container)
 @format_option

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import click
 
@@ -15,6 +15,8 @@ from tui.docker_flags import DockerCommand, Session, format_option, pass_session
 from tui.moments import seconds_since_epoch
 from tui.not_docker import EVENTS_OPTIONS, refuse
 from tui.tables import as_json
+
+LEVELS: Final = ("info", "notice", "warning", "error")  # of a `protocol.model.LogEntry`
 
 
 def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -31,15 +33,16 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("--since", callback=_moment, metavar="MOMENT", help="Also what happened since then: 10m, 1h30m, or a date.")
 @click.option("--until", callback=_moment, metavar="MOMENT", help="Only what happened until then.")
 @click.option("--follow/--no-follow", default=True, help="Go on with what happens. [default: on]")
+@click.option("--level", type=click.Choice(LEVELS), default=LEVELS[0], show_default=True, help="Only events of this level and above.")
 @refuse(EVENTS_OPTIONS)
 @format_option
 @pass_session
-def events(session: Session, since: float | None, until: float | None, follow: bool) -> None:
+def events(session: Session, since: float | None, until: float | None, follow: bool, level: str) -> None:
     """Show what happens to networks, containers, links, addresses and routes of every namespace.
 
     With --format json one JSON object a line.
     """
-    printer = _Printer(session.format == "json", until)
+    printer = _Printer(session.format == "json", until, LEVELS[LEVELS.index(level):])
     now = time.time()
     if not follow or (until is not None and until <= now):
         for entry in call(session.socket, "event.list", {"since": since if since is not None else 0.0}):
@@ -49,11 +52,11 @@ def events(session: Session, since: float | None, until: float | None, follow: b
 
 
 class _Printer:
-    def __init__(self, as_lines_of_json: bool, until: float | None) -> None:
-        self._json, self._until = as_lines_of_json, until
+    def __init__(self, as_lines_of_json: bool, until: float | None, levels: Sequence[str]) -> None:
+        self._json, self._until, self._levels = as_lines_of_json, until, levels
 
     def show(self, entry: Mapping[str, Any]) -> None:
-        if self._until is None or entry["time"] <= self._until:
+        if entry["level"] in self._levels and (self._until is None or entry["time"] <= self._until):
             click.echo(as_json(entry, indent=None) if self._json else f"{line(entry)}\n", nl=False)
 
 

@@ -160,9 +160,9 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
 
     @on(Choice.Changed)
     def _follow_choice(self, event: Choice.Changed) -> None:
-        if event.choice is self._given_by:
-            self._adapt()
-        elif event.choice is not self._driver:
+        if event.choice is not self._driver:
+            self._adapt()  # what to know beforehand differs by mode
+        if event.choice not in (self._given_by, self._driver):
             self._list_parents()  # a mode may want a parent for itself
 
     def _heard(self, batch: Batch) -> None:
@@ -185,10 +185,10 @@ class CreateNetwork(FormDialog[dict[str, Any]]):
         field.show_links(msgspec.convert(answer, list[ParentLink]), "new", self.told)
 
     def _adapt(self) -> None:
-        typed = {option.name for option, field in self._shown() if value_of(option, field.controls[0])}
+        typed = {option.name: value for option, field in self._shown() if (value := value_of(option, field.controls[0]))}
         for option, field in self._shown():
             field.display = not option.needs or option.needs in typed
-        notes = self.info.notes_of(dict.fromkeys(typed, "true"))
+        notes = self.info.notes_of(typed)
         self._notes.update(Content("\n").join(plain(f"- {self.told(text)}") for text in notes))
         self._notes_head.display = bool(notes)
         outside = self.info.parents or not any(option.name == _UPLINK for option in self.info.options) or _UPLINK in typed
