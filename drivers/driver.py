@@ -131,7 +131,8 @@ def find(drivers: Mapping[str, Driver], name: str) -> Driver:
 def parse_options(info: DriverInfo, given: Mapping[str, str]) -> dict[str, str]:
     """The effective options of a driver: long names made short, values checked and written in one way, defaults filled in.
 
-    Raises InvalidValue for an unknown option (with the nearest known), the same option twice, or a wrong value.
+    A choice or a link that is empty (``-o parent=``) is one that was not given, as in docker. Raises InvalidValue for an unknown option
+    (with the nearest known), the same option twice, or a wrong value.
     """
     by_name = {name: option for option in info.options for name in (option.name, *option.long_names)}
     result = {option.name: option.default for option in info.options if option.default != ""}
@@ -146,7 +147,8 @@ def parse_options(info: DriverInfo, given: Mapping[str, str]) -> dict[str, str]:
             raise InvalidValue(f"option {option.name} is given twice, as {seen[option.name]} and as {name}",
                                field=option.name, value=name)
         seen[option.name] = name
-        result[option.name] = _value(option, value)
+        if value or option.kind not in ("choice", "link"):
+            result[option.name] = _value(option, value)
     return result
 
 

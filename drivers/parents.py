@@ -48,7 +48,7 @@ def on_parent(network: Network, host: HostView, dummy: str) -> Network:
         return _with_mtu(msgspec.structs.replace(network, link=link, made_link=True, internal=True), None)
     found = host.links.get(parent)
     if found is not None:
-        _check_usable(found, network)
+        _check_usable(found, network, host)
         network = msgspec.structs.replace(network, link=parent, made_link=found.ours and found.kind == "vlan")
         return _with_mtu(_without_own_addresses(network, found), found)
     base = host.links[_base_and_vid(parent, host)[0]]
@@ -118,7 +118,7 @@ def inner_settings(network: Network, endpoint: Endpoint) -> tuple[AnyObject, ...
     return settings6(endpoint.container, endpoint.ifname, _mtu(network), settings)
 
 
-def _check_usable(link: HostLink, network: Network) -> None:
+def _check_usable(link: HostLink, network: Network, host: HostView) -> None:
     def unusable(why: str, remedy: str) -> Conflict:
         return Conflict(f"{link.name} can't be the parent of network {network.name}: {why}. {remedy}", field="parent", value=link.name,
                         with_=link.master or link.name)
@@ -132,6 +132,9 @@ def _check_usable(link: HostLink, network: Network) -> None:
         raise unusable("netdeck made it, and it or the link below it has another name since", "Give that its name back, or name another "
                        "link")
     if link.master:
+        if getattr(host.links.get(link.master), "ours", False):
+            raise unusable(f"it is a port of {link.master}, which netdeck made for another network", "Connect the containers to that "
+                           "network, or name another link")
         raise unusable(f"it is a port of {link.master}", f"Name {link.master} as the parent, or take {link.name} out of it")
     if link.kind in FAMILY:
         raise unusable(f"it is a {link.kind} itself", "Name the link that it hangs on")
@@ -154,8 +157,9 @@ def _base_and_vid(parent: str, host: HostView) -> tuple[str, int]:
     expected = "a VLAN id from 1 to 4094 behind the dot, such as eth0.20"
     vid = vlan_id(text)
     if vid is None:
-        raise InvalidValue(f"option parent={parent}: there is no such link on this host, and {text or 'nothing'!r} is no VLAN id: "
-                           f"expected {expected}", field="parent", value=parent, expected=expected)
+        wrong = repr(text) if text else "nothing"
+        raise InvalidValue(f"option parent={parent}: there is no such link on this host, and {wrong} is no VLAN id: expected {expected}",
+                           field="parent", value=parent, expected=expected)
     if base not in host.links:
         raise NotFound(f"{parent} can't be made: there is no link {base} on this host{suggestion(base, host.links)}", field="parent",
                        name=base)

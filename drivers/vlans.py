@@ -39,8 +39,8 @@ def parsed(texts: Iterable[str], field: str = "vlan") -> tuple[str, ...]:
             low, dash, high = part.strip().partition("-")
             span = _number(low, text, field), _number(high, text, field) if dash else _number(low, text, field)
             if span[0] > span[1]:
-                raise InvalidValue(f"{display_text(part)} in --{field} {display_text(text)} ends before it begins: expected {_EXPECTED}",
-                                   field=field, value=display_text(text), expected=_EXPECTED)
+                raise InvalidValue(f"{display_text(part)} in {_flag(field)}{display_text(text)} ends before it begins: expected "
+                                   f"{_EXPECTED}", field=field, value=display_text(text), expected=_EXPECTED)
             spans.append(span)
     joined: list[tuple[int, int]] = []
     for first, last in sorted(spans):
@@ -156,6 +156,12 @@ def _require_server(endpoint: Endpoint, network: Network) -> Endpoint:
 
 def _number(text: str, whole: str, field: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 4 or not FIRST <= int(text) <= LAST:
-        raise InvalidValue(f"--{field} {display_text(whole)}: {display_text(text) or 'nothing'!r} is no VLAN id: expected {_EXPECTED}",
+        wrong = repr(display_text(text)) if text else "nothing"
+        raise InvalidValue(f"{_flag(field)}{display_text(whole)}: {wrong} is no VLAN id: expected {_EXPECTED}",
                            field=field, value=display_text(whole), expected=_EXPECTED)
     return int(text)
+
+
+def _flag(field: str) -> str:
+    """How the value of `field` is given, as far as the value."""
+    return f"option {field}=" if field == "uplink_vlans" else f"--{field} "

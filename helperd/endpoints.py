@@ -191,7 +191,13 @@ class Endpoints:
                                 foreign_names=foreign, lease=wish.lease)
             endpoint = with_vlans(endpoint, network, wish.vlans, wish.untagged)
             rivals = records.endpoints_of(network=network.id) if driver.info.parents else ()
-            endpoints.append(driver.check_endpoint(network, endpoint, rivals))
+            try:
+                endpoints.append(driver.check_endpoint(network, endpoint, rivals))
+            except Conflict as error:  # a driver knows containers by their ids only
+                rival = records.containers.get(str(error.details.get("with_", "")))
+                if rival is None:
+                    raise
+                raise Conflict(error.message.replace(rival.id[:12], rival.ref), **{**error.details, "with_": rival.ref}) from None
             last.update(moved)
         return tuple(endpoints), last
 

@@ -80,7 +80,8 @@ def link_name(value: str, field: str = "link name") -> str:
     The kernel takes more (linux/netdevice.h, dev_valid_name); ``all`` and ``default`` are directories of the sysctl tree.
     """
     if value in ("all", "default", "lo"):
-        raise InvalidValue(f"{field} {value!r} is reserved by the kernel: choose another", field=field, value=value)
+        what = " for its loopback link, which leads nowhere" if value == "lo" else ""
+        raise InvalidValue(f"{field} {value!r} is reserved by the kernel{what}: choose another", field=field, value=value)
     return _checked(_LINK, value, field, "1 to 15 of A-Z a-z 0-9 _ . - and a letter or digit first")
 
 

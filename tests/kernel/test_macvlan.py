@@ -115,7 +115,7 @@ def test_passthru_gives_one_container_the_parent_with_its_address(lan: RunningHe
     assert links(lan, "c1")["eth0"]["address"] == mac == links(lan)["eth1"]["address"]
     lan.host.run("ip -n outside addr add 10.5.0.1/24 dev up1")
     assert reaches(lan, "c1", "10.5.0.1")
-    with pytest.raises(Conflict, match="one container"):
+    with pytest.raises(Conflict, match="takes one container: disconnect netns:c1 first"):
         attach(lan, "pub", "c2")
     with pytest.raises(Conflict, match="network pub has it in mode passthru"):
         create(lan, "other", "eth1", subnets=[{"subnet": "10.6.0.0/24"}])

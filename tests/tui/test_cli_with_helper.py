@@ -22,7 +22,7 @@ def ids(lab: Lab, *options: str) -> list[str]:
 def test_a_network_from_create_to_rm(module_lab: Lab) -> None:
     done = module_lab.netdeck(
         "network", "create", "-d", "bridge", "--subnet", "10.61.0.0/16", "--subnet", "fd00:61::/64", "--ip-range", "10.61.5.0/24",
-        "--gateway", "10.61.5.254", "--gateway", "fd00:61::fe", "--aux-address", "nas=10.61.5.9",
+        "--gateway", "10.61.5.254", "--gateway", "fd00:61::fe", "--aux-addresses", "nas=10.61.5.9",
         "-o", "com.docker.network.driver.mtu=1400", "--label", "stage=test", "--label", "bare", "--internal=false", "whole",
     )
     ident = done.stdout.strip()

@@ -11,6 +11,7 @@ from drivers.commands import commands, describe
 from drivers.driver import HostLink, HostView, parse_options
 from drivers.macvlan import DRIVER
 from drivers.objects import HOST, Address, AnyObject, Dummy, Macvlan, Route, Sysctl, Up, Vlan, mark
+from drivers.vlans import parsed
 from helperd.plan import plan
 from protocol.errors import Conflict, InvalidValue, NetdeckError, NotFound
 from protocol.model import Endpoint, Network, Subnet
@@ -30,6 +31,7 @@ LINKS = {
     "slave": HostLink("slave", mac="02:00:00:00:00:03", master="bond0"),
     "br0": HostLink("br0", "bridge", mac="02:00:00:00:00:04"),
     "port": HostLink("port", mac="02:00:00:00:00:05", master="br0"),
+    "wire": HostLink("wire", mac="02:00:00:00:00:07", master="br-1"),
     "tun0": HostLink("tun0", "tun"),
     "br-1": HostLink("br-1", "bridge", mac="02:00:00:00:00:06", ours=True),
 }
@@ -126,6 +128,14 @@ def test_below_the_mtu_of_ipv6_links_have_no_such_settings_but_a_vlan_has_that_o
     assert settings(network(mtu="1200", parent="eth0.20")) == ["eth0.20"]
 
 
+@pytest.mark.req("I5", "M1")
+def test_an_option_that_is_empty_was_not_given() -> None:
+    """As in docker: ``-o parent=`` makes a network that leads nowhere, ``-o macvlan_mode=`` is mode bridge."""
+    assert network(parent="", macvlan_mode="").options == network().options and checked(network(parent="")).internal
+    with pytest.raises(InvalidValue, match="loopback"):
+        network(parent="lo")
+
+
 def test_passthru_takes_the_parent_s_mac_address() -> None:
     made = checked(network(parent="eth0", macvlan_mode="passthru"))
     joined = endpoint(made)
@@ -146,6 +156,8 @@ def test_passthru_takes_the_parent_s_mac_address() -> None:
     (network(parent="slave"), Conflict, "port of bond0"),
     (network(parent="slave.5"), Conflict, r"Name bond0\.5"),
     (network(parent="port"), Conflict, "port of br0"),
+    (network(parent="wire"), Conflict, "port of br-1, which netdeck made for another network. Connect the containers to that"),
+    (network(parent="eth0."), InvalidValue, "and nothing is no VLAN id"),
     (network(parent="tun0"), Conflict, "not an Ethernet link"),
     (network(parent="tun0.4"), InvalidValue, "not an Ethernet link"),
     (network(parent="small.4"), InvalidValue, "small has MTU 1000, .* ip link add link small name small.4 type vlan id 4"),
@@ -172,3 +184,17 @@ def test_a_conflict_names_the_network_that_has_the_parent() -> None:
         assert caught.value.details["with_"] == there.name
         assert there is not other or caught.value.message.endswith("Name another parent, or remove routed")
     assert checked(network("more", parent="eth0", macvlan_mode="private"), plain).link == "eth0"
+
+
+@pytest.mark.req("X20")
+@pytest.mark.parametrize(("field", "text", "words"), [
+    ("vlan", "20,", "--vlan 20,: nothing is no VLAN id"),
+    ("vlan", "0", "--vlan 0: '0' is no VLAN id"),
+    ("vlan", "4094-4090", "4094-4090 in --vlan 4094-4090 ends before"),
+    ("uplink_vlans", "4095", "option uplink_vlans=4095: '4095' is no VLAN id"),
+    ("uplink_vlans", "3-2", "3-2 in option uplink_vlans=3-2 ends before"),
+])
+def test_a_list_of_vlans_is_refused_as_it_was_given(field: str, text: str, words: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        parsed((text,), field)
+    assert words in caught.value.message

@@ -41,7 +41,7 @@ def network() -> None:
 @click.option("--subnet", "subnets", multiple=True, metavar="CIDR", help="A subnet, v4 or v6. [default: a free one]")
 @click.option("--ip-range", "ranges", multiple=True, metavar="CIDR", help="Give out only addresses of this part of a subnet.")
 @click.option("--gateway", "gateways", multiple=True, metavar="IP", help="The gateway of a subnet. [default: the first address]")
-@click.option("--aux-address", "aux", multiple=True, callback=pairs, metavar="NAME=IP",
+@click.option("--aux-address", "--aux-addresses", "aux", multiple=True, callback=pairs, metavar="NAME=IP",
               help="An address that something else uses: never given out.")
 @click.option("-o", "--opt", "options", multiple=True, callback=pairs, metavar="KEY=VALUE",
               help="An option of the driver; for a KEY that it has not, all that there are are named.")
@@ -85,7 +85,7 @@ def create(
 @click.option("--gateway", "gateways", multiple=True, metavar="IP", help="The gateway of a subnet that no container is in.")
 @click.option("--ip-range", "ip_ranges", multiple=True, metavar="CIDR",
               help="Give out only addresses of this part of a subnet; the whole subnet lifts the limit.")
-@click.option("--aux-address", "aux", multiple=True, callback=pairs, metavar="NAME=IP",
+@click.option("--aux-address", "--aux-addresses", "aux", multiple=True, callback=pairs, metavar="NAME=IP",
               help="An address that something else uses: never given out.")
 @click.option("--aux-address-rm", "remove_aux", multiple=True, metavar="NAME", help="Give such an address free.")
 @click.option("--internal/--no-internal", default=None, help="Whether there is a way to the outside.")
