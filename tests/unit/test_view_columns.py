@@ -6,7 +6,7 @@ import pytest
 
 from tui.rows import containers, events, findings, interfaces, networks, vlans
 from tui.screens.forms import addresses, attach, detach, ports
-from tui.widgets.glyphs import UNICODE
+from tui.widgets.glyphs import UNICODE, state_text, state_tone
 from tui.widgets.table_columns import lay_out
 from tui.widgets.table_model import Sorting
 from tui.widgets.table_strips import LEFT, TableStrips
@@ -32,3 +32,9 @@ def test_titles_are_whole(name: str, terminal: int) -> None:
         # What is sorted by has its sign where that fits beside the title.
         strip = TableStrips(lambda _: Style(), UNICODE).header(places, Sorting(place.column.id, False), terminal)
         assert place.column.title in strip.text and UNICODE.ellipsis not in strip.text
+
+
+def test_the_states_of_a_network_are_shown_whole() -> None:
+    column = next(column for column in networks.columns() if column.id == "state")
+    for state in ("missing", "down", "detached", "no lease", "damaged"):
+        assert len(state_text(state, UNICODE)) <= column.width and state_tone(state) in ("bad", "warn"), state

@@ -19,7 +19,7 @@ def columns() -> tuple[Column, ...]:
         Column("tx", "TX/s", 5, Kind.RATE, tone=rate_tone),
         Column("last", "LAST MIN", SPARKLINE_WIDTH, Kind.SPARKLINE, priority=3, source="traffic"),
         Column("containers", "CTRS", 4, Kind.NUMBER),
-        Column("state", "STATE", 9, Kind.STATE),
+        Column("state", "STATE", 10, Kind.STATE),
         Column("driver", "DRIVER", 8, priority=1),
         Column("subnets", "SUBNETS", 18, stretch=True),
         Column("gateway", "GATEWAY", 24, priority=5),
