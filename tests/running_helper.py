@@ -13,6 +13,7 @@ from typing import Any
 
 from protocol.blocking import BlockingClient
 from tests.simulated_host import HostError, HostProcess, SimulatedHost
+from tests.waiting import LONGEST_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +31,7 @@ class RunningHelper:
         self._client: BlockingClient | None = None
         self._log = folder / "helper.log"
 
-    def start(self, env: dict[str, str] | None = None, timeout: float = 20) -> RunningHelper:
+    def start(self, env: dict[str, str] | None = None, timeout: float = LONGEST_SECONDS) -> RunningHelper:
         """Start it and wait until it answers."""
         with self._log.open("a") as log:
             self.process = self.host.popen(
@@ -61,7 +62,7 @@ class RunningHelper:
         """One operation, as root."""
         return self.client.call(op, args)
 
-    def command(self, *words: str, check: bool = True, timeout: float = 30) -> str:
+    def command(self, *words: str, check: bool = True, timeout: float = LONGEST_SECONDS) -> str:
         """One `netdeck` command line in the host; its output."""
         return self.host.run(["env", f"NETDECK_SOCKET={self.socket}", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tui", *words],
                              check=check, timeout=timeout)

@@ -119,7 +119,7 @@ class SimulatedHost:
         return Path(f"/proc/{self.pid}/root") / "run" / "netns"
 
     def run(
-        self, command: str | Sequence[str], *, netns: str = "", input: str = "", check: bool = True, timeout: float = 30
+        self, command: str | Sequence[str], *, netns: str = "", input: str = "", check: bool = True, timeout: float = 60
     ) -> str:
         """Runs a shell line (str) or an argument list in the host, or in its namespace `netns`; returns its output.
 

@@ -240,12 +240,12 @@ class Workstation(KeysInOrder[int]):
         self.prompt.close()
         self.view.focus_table()
 
-    def open_command_line(self, text: str = "") -> None:
-        """Show the `:` line with `text` in it."""
-        self._open_prompt(":", text, lambda line: colon_commands.complete(self, line))
+    def open_command_line(self, text: str = "", wrong: str = "") -> None:
+        """Show the `:` line with `text` in it, and what is wrong with that."""
+        self._open_prompt(":", text, lambda line: colon_commands.complete(self, line), wrong)
 
-    def _open_prompt(self, sign: str, text: str, completer: Completer | None = None) -> None:
-        self.prompt.open(sign, text, completer)
+    def _open_prompt(self, sign: str, text: str, completer: Completer | None = None, wrong: str = "") -> None:
+        self.prompt.open(sign, text, completer, wrong)
         self.expect(lambda: self.prompt.input.has_focus or not self.prompt.is_open)
 
     def run_line(self, line: str) -> None:
@@ -254,8 +254,7 @@ class Workstation(KeysInOrder[int]):
         try:
             colon_commands.run(self, line)
         except (NetdeckError, FilterError) as error:
-            self.open_command_line(line)
-            self.call_after_refresh(self.prompt.say, str(error), error=True)
+            self.open_command_line(line, wrong=str(error))
 
     # Keys
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.test_containers import until
 from tests.simulated_host import HostProcess, SimulatedHost
+from tests.waiting import until
 
 UNPACKED = Path(sys.prefix) / "firewalls" / "root"
 _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
@@ -42,7 +42,7 @@ class Firewalld:
         self.bus = host.popen("exec dbus-daemon --nofork --nopidfile --nosyslog --config-file=/run/bus.conf > /run/bus.log 2>&1")
         until(lambda: "socket" in host.run("stat -c %F /run/dbus/system_bus_socket", check=False))
         self.daemon: HostProcess = host.popen("exec firewalld --nofork --nopid --log-file=/run/firewalld.log > /run/firewalld.out 2>&1")
-        until(lambda: self.host.run("timeout 10 firewall-cmd --state", check=False) == "running\n", 60)
+        until(lambda: self.host.run("timeout 10 firewall-cmd --state", check=False) == "running\n")
 
     def __call__(self, *words: str) -> str:
         """One `firewall-cmd`."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.running_helper import ROOT, RunningHelper
 from tests.simulated_host import HostProcess, SimulatedHost
+from tests.waiting import until
 
 SERVER = Path(__file__).resolve().parent.parent / "upstream_server.py"
 HOST_SERVER = "127.0.0.53"
@@ -67,16 +66,9 @@ class NamesHost:
         """A `netdeck` command line in the host, which goes on."""
         return self.host.popen(["env", f"NETDECK_SOCKET={self.helper.socket}", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tui", *words])
 
-    def until(self, netns: str, name: str, data: tuple[str, ...], seconds: float = 20) -> None:
+    def until(self, netns: str, name: str, data: tuple[str, ...]) -> None:
         """Wait until `name` has just these addresses."""
-        self.wait(lambda: self.dig(netns, name, seconds=1).data == data, seconds)
-
-    @staticmethod
-    def wait(condition: Callable[[], object], seconds: float = 20) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "it did not happen"
-            time.sleep(0.05)
+        until(lambda: self.dig(netns, name, seconds=1).data == data, f"{name} has {data}")
 
     def table(self, netns: str) -> list[dict[str, Any]]:
         """The nftables objects in a named namespace."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from tests.simulated_host import HostProcess, SimulatedHost
+from tests.waiting import LONGEST_SECONDS
 
 Try = tuple[str, str, int]  # protocol, address, port
 Answer = str | None  # "NAME SEEN-ADDRESS", None where nobody answered
@@ -83,7 +84,7 @@ def ask(host: SimulatedHost, netns: str, tries: Sequence[Try], limit: float = 8.
     return found
 
 
-def eventually(host: SimulatedHost, netns: str, tries: Sequence[Try], wanted: Sequence[str], seconds: float = 20) -> None:
+def eventually(host: SimulatedHost, netns: str, tries: Sequence[Try], wanted: Sequence[str], seconds: float = LONGEST_SECONDS) -> None:
     """Wait until each of `tries` is answered by the server of the name that is wanted of it."""
     end = time.monotonic() + seconds
     while True:

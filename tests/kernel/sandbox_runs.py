@@ -16,6 +16,7 @@ from typing import Any
 
 from helperd.containers.sandbox import Chunk, ExitStatus, Sandbox, kill_all
 from helperd.containers.spec import SandboxSpec
+from tests.waiting import LONGEST_SECONDS
 
 NOBODY = 65534
 
@@ -98,7 +99,7 @@ async def read_until(output: AsyncIterator[Chunk], text: str) -> str:
     raise AssertionError(f"the output ended without {text!r}: {seen!r}")
 
 
-async def gone(pid: int, seconds: float = 5.0) -> bool:
+async def gone(pid: int, seconds: float = LONGEST_SECONDS) -> bool:
     """Whether a process is gone, or a zombie of somebody's, within a time."""
     for _ in range(int(seconds / 0.02)):
         try:

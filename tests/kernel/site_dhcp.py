@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from tests.simulated_host import HostProcess, SimulatedHost
+from tests.waiting import LONGEST_SECONDS
 
 
 class Dnsmasq:
@@ -26,7 +27,7 @@ class Dnsmasq:
              "--no-hosts", "--domain=site.test", "--dhcp-range=192.168.1.100,192.168.1.120,255.255.255.0,2m",
              "--host-record=printer.site.test,192.168.1.77", "--pid-file",
              f"--log-facility={log}", f"--dhcp-leasefile={leases}", *self._options], netns="outside")
-        end = time.monotonic() + 20
+        end = time.monotonic() + LONGEST_SECONDS
         while "IP range" not in self.log() or not self.host.run("ss -Hlun sport = :67", netns="outside"):
             assert self._process.poll() is None and time.monotonic() < end, self.log()
             time.sleep(0.05)

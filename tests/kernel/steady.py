@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tests.waiting import LONGEST_SECONDS
 
-def steady(read: Callable[[], str], seconds: float = 30) -> str:
+
+def steady(read: Callable[[], str], seconds: float = LONGEST_SECONDS) -> str:
     """What `read` says when it has said the same for a second, with no address that is tentative."""
     end = time.monotonic() + seconds
     said, since = read(), time.monotonic()
@@ -22,7 +24,7 @@ def steady(read: Callable[[], str], seconds: float = 30) -> str:
     return said
 
 
-def same_again(read: Callable[[], str], before: str, seconds: float = 30) -> str:
+def same_again(read: Callable[[], str], before: str, seconds: float = LONGEST_SECONDS) -> str:
     """What `read` says as soon as it is `before`; else, what it says when the time is over."""
     end = time.monotonic() + seconds
     while (said := read()) != before and time.monotonic() < end:

@@ -6,8 +6,6 @@ import contextlib
 import json
 import sqlite3
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from protocol.errors import InvalidValue
 from tests.kernel.test_networks import address, attach, reaches
 from tests.running_helper import ROOT, RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 pytestmark = pytest.mark.req("X8")
@@ -24,13 +23,6 @@ def uses(helper: RunningHelper, network: str = "a") -> dict[str, tuple[str, str]
     """address → (use, owner) of a network."""
     pools = helper.call("address.list", network=network)
     return {use["address"]: (use["use"], use["owner"]) for pool in pools for use in pool["addresses"]}
-
-
-def until(condition: Callable[[], Any], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_every_address_has_its_owner(helper: RunningHelper) -> None:

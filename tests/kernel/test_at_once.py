@@ -13,6 +13,7 @@ from drivers.bridge import PREDEFINED_LINK
 from protocol.client import Client
 from protocol.errors import Internal, NetdeckError
 from tests.running_helper import RunningHelper
+from tests.waiting import LONGEST_SECONDS
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 CLIENTS, CALLS = 6, 25
@@ -46,7 +47,7 @@ async def work(helper: RunningHelper, seed: int, told: list[NetdeckError]) -> in
                 task.cancel()
             try:
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait_for(task, 30)
+                    await asyncio.wait_for(task, LONGEST_SECONDS)
                     done += 1
             except NetdeckError as error:
                 told.append(error)

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from protocol.errors import NetdeckError, Unavailable
 from tests.kernel.test_roles import OPERATE, ask
 from tests.running_helper import RunningHelper
 from tests.simulated_host import HostError, SimulatedHost
+from tests.waiting import until
 
 CONFIG = f'[roles]\nuids = {{{OPERATE} = "operate"}}\n'
 
@@ -42,15 +42,6 @@ def started(helper: RunningHelper) -> Any:
         yield helper
     finally:
         helper.close()
-
-
-def until(true: Callable[[], bool], seconds: float = 15) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def members(helper: RunningHelper, network: str) -> list[str]:
@@ -107,7 +98,7 @@ def test_root_executes_in_a_strangers_user_namespace_as_its_root(prepared: Runni
             found[:] = [row["ref"] for row in helper.call("container.list") if row["runtime"] == "process"]
             return bool(found)
 
-        assert until(seen)
+        until(seen)
         said = executed(helper, found[0], "id -u; cat /proc/self/uid_map; mknod /tmp/netdeck-disk b 254 0; cat /etc/shadow")
         assert said.split()[:4] == ["0", "0", str(OPERATE), "1"], said
         assert said.lower().count("not permitted") == said.lower().count("permission denied") == 1, said
@@ -160,7 +151,7 @@ def test_two_helpers_that_want_one_table_do_not_fight_without_end(prepared: Runn
     prepared.start()
     try:
         prepared.host.run("nft delete table inet netdeck")
-        assert until(lambda: "forward-to" in prepared.host.run("nft list tables; nft list table inet netdeck", check=False), 3)
+        until(lambda: "forward-to" in prepared.host.run("nft list tables; nft list table inet netdeck", check=False))
     finally:
         prepared.close()
 
@@ -198,7 +189,7 @@ def test_a_full_disk_is_told_and_got_over(prepared: RunningHelper) -> None:
         time.sleep(4)
         assert helper.call("info")["networks"] == 4
         helper.host.run(f"rm {state}/fill")
-        assert until(lambda: statuses(helper) == {"short": "exited"} and not members(helper, "a"))
+        until(lambda: statuses(helper) == {"short": "exited"} and not members(helper, "a"))
         helper.call("network.create", name="b")
         helper.call("network.remove", name="a")
         assert "Traceback" not in helper.log()
@@ -240,8 +231,8 @@ def test_what_cannot_be_released_does_not_keep_the_helper_from_starting(prepared
         for number, link in enumerate((taken, box["HostInterface"])):
             helper.host.run(f"ip link add {link} type veth peer name his{number}")
         helper.start()
-        assert until(lambda: members(helper, "bridge") == ["netns:c1", "box"], 5)
+        until(lambda: members(helper, "bridge") == ["netns:c1", "box"])
         with pytest.raises(NetdeckError, match="without netdeck's mark"):
             helper.call("container.remove", name="box", force=True)
         helper.host.run(f"ip link del {taken}; ip link del {box['HostInterface']}")
-        assert until(lambda: members(helper, "bridge") == [] and statuses(helper) == {"box": "exited"})
+        until(lambda: members(helper, "bridge") == [] and statuses(helper) == {"box": "exited"})

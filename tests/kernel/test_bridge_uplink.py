@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from tests.kernel.lan import attach, reaches, silent
 from tests.kernel.site_dhcp import Dnsmasq
 from tests.kernel.steady import same_again, steady
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
 
@@ -27,13 +26,6 @@ def create(helper: RunningHelper, **args: Any) -> dict[str, Any]:
 def eth1(helper: RunningHelper) -> dict[str, Any]:
     row = json.loads(helper.host.run("ip -j link show eth1"))[0]
     return {"master": row.get("master"), "up": "UP" in row["flags"], "mtu": row["mtu"], "mac": row["address"], "group": row["group"]}
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
 
 
 @pytest.mark.req("X7", "B7")

@@ -17,6 +17,7 @@ from protocol.client import Client
 from protocol.errors import InvalidValue, NotFound, TooMuch
 from tests.kernel.sandbox_runs import Place, a_place, read_until, started
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 
@@ -48,9 +49,7 @@ def status(helper: RunningHelper, name: str) -> str:
 def test_what_was_printed_is_shown_while_it_runs_and_when_it_has_ended(helper: RunningHelper) -> None:
     start(helper, "talker", "for n in 1 2 3; do echo line $n; done; echo oops >&2; while [ ! -e /tmp/stop ]; do sleep 0.1; done")
     wanted = ("line 1\nline 2\nline 3\n", "oops\n")
-    end = time.monotonic() + 20
-    while logs(helper, "talker") != wanted:
-        assert time.monotonic() < end
+    until(lambda: logs(helper, "talker") == wanted, "all lines have come")
     assert logs(helper, "talker", tail=2) == ("line 3\n", "oops\n")
     assert logs(helper, "talker", tail=0) == ("", "")
     helper.restart()
@@ -66,10 +65,7 @@ def test_what_was_printed_is_shown_while_it_runs_and_when_it_has_ended(helper: R
 
 def test_of_much_the_last_64_kib_are_kept(helper: RunningHelper) -> None:
     start(helper, "flood", "i=0; while [ $i -lt 30000 ]; do echo $i; i=$((i+1)); done")
-    end = time.monotonic() + 60
-    while status(helper, "flood") != "exited":
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    until(lambda: status(helper, "flood") == "exited", "it has ended")
     out, _ = logs(helper, "flood")
     assert len(out) == frames.RING and out.endswith("29998\n29999\n")
     assert logs(helper, "flood", tail=3)[0] == "29997\n29998\n29999\n"

@@ -7,8 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from protocol.errors import Conflict, Gone, InUse, InvalidValue, KernelRefused, 
 from protocol.messages import Progress
 from tests.kernel.test_networks import address, attach, reaches
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,13 +48,6 @@ def start(helper: RunningHelper, name: str, *networks: str, **arguments: Any) ->
     """A container that sleeps; its record."""
     answer = helper.call("container.run", command=["sleep", "600"], name=name, networks=list(networks), detach=True, **arguments)
     return dict(answer["container"])
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def members(helper: RunningHelper, network: str) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,9 @@ import pytest
 from helperd.kernel.counter_table import CounterBatch
 from helperd.kernel.counters import FIRST_VISITS
 from helperd.kernel.namespaces import own_inode
-from tests.kernel.live_host import Watcher, inode, sh, until, watching
+from tests.kernel.live_host import Watcher, inode, sh, watching
 from tests.simulated_host import SimulatedHost
+from tests.waiting import comes
 
 Numbers = dict[tuple[int, int], tuple[int, ...]]
 
@@ -68,7 +69,7 @@ def test_exact_for_both_ends_and_for_links_without_a_host_end(host: SimulatedHos
             def exact() -> bool:
                 return all(_held(it, numbers, place) == _ip(name) for name, place in places.items())
 
-            await until(exact, 30)
+            await comes(exact)
             inner, near = _held(it, numbers, places["web"])["e0"], _held(it, numbers, places[""])["h0"]
             assert inner[:4] == (near[1], near[0], near[3], near[2]) and inner[2] > 23
             assert _held(it, numbers, places["db"])["mv0"][3] >= 7
@@ -102,7 +103,7 @@ def test_drops_of_an_inner_end_are_right_within_seconds_where_it_is_watched(host
                     for _ in range(7):
                         sock.send(b"\xff" * 6 + b"\2\0\0\0\0\1" + b"\x88\xb5" + bytes(46))
             assert _ip("web")["e0"][6] >= 7 and _ip("far")["e0"][6] >= 7
-            await until(lambda: numbers[watched.inode, watched.ifindex][6] == _ip("web")["e0"][6], 15)
+            await comes(lambda: numbers[watched.inode, watched.ifindex][6] == _ip("web")["e0"][6])
             assert numbers[far.inode, far.ifindex][6] == 0, "what nobody looks at is read once a minute"
 
     host.call(scenario)
@@ -125,7 +126,7 @@ def test_only_what_changed_and_at_the_pace_asked_for(host: SimulatedHost) -> Non
 
             feed = it.live.counters.open(deliver, links=[(own, near.ifindex)])
             stuck = it.live.counters.open(slow.append)
-            await until(lambda: batches and slow)
+            await comes(lambda: batches and slow)
             assert {key for key, _ in _unpack(slow[0])} >= {(own, link.ifindex) for link in it.world.links(own)}
             feed.watch([(own, near.ifindex)], 0.1)
             traffic = asyncio.create_task(asyncio.to_thread(
@@ -139,7 +140,7 @@ def test_only_what_changed_and_at_the_pace_asked_for(host: SimulatedHost) -> Non
             assert {key for batch in batches for key, _ in _unpack(batch)} == {(own, near.ifindex)}
             assert len(slow) == 1  # it was never told that the first has left
             stuck.sent()
-            await until(lambda: len(slow) == 2)
+            await comes(lambda: len(slow) == 2)
             assert (own, near.ifindex) in dict(_unpack(slow[1]))
             idle = it.named(own, "idle")
             assert idle is not None and (own, idle.ifindex) not in dict(_unpack(slow[1]))
@@ -149,7 +150,7 @@ def test_only_what_changed_and_at_the_pace_asked_for(host: SimulatedHost) -> Non
             del batches[:]
             sh("ip link del h0")
             sh("ip link add new0 type bridge")
-            await until(lambda: it.named(own, "new0"))
+            await comes(lambda: it.named(own, "new0"))
             new = it.named(own, "new0")
             assert new is not None
             whole = dict(_unpack(await it.live.counters.sample()))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from protocol.model import Network
 from tests.kernel.lan import attach, reaches
 from tests.kernel.site_dhcp import Dnsmasq
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
 
@@ -27,13 +27,6 @@ pytest_plugins = ("tests.kernel.lan_fixtures",)
 def create(helper: RunningHelper, name: str = "pub", **args: Any) -> dict[str, Any]:
     options = {"parent": "eth0", **args.pop("options", {})}
     return dict(helper.call("network.create", name=name, driver="macvlan", ipam="dhcp", options=options, **args)["network"])
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
 
 
 def member(helper: RunningHelper, network: str = "pub") -> dict[str, Any]:
@@ -173,13 +166,13 @@ def test_a_lease_that_is_lost_is_taken_away_shown_and_had_again(lan: RunningHelp
     # Another server, which gives another address; then one that takes it back and gives the third.
     server = Odd(lan, tmp_path)
     server.says("192.168.1.60", o51=f"{6:08x}")
-    until(lambda: member(lan)["IPv4Address"] == "192.168.1.60/24", "it has one again", 90)
+    until(lambda: member(lan)["IPv4Address"] == "192.168.1.60/24", "it has one again", seconds=90)
     assert reaches(lan, "c1", "10.99.0.1") and any(action == "back" for action, _ in events(lan)) and state(lan) == ("", "ready")
     assert not [item for item in lan.call("doctor.list") if item["id"].startswith("lease-")]
     server.says("192.168.1.61", answer=NAK)
     until(lambda: any("took it back" in text for _, text in events(lan)), "a NAK ends it")
     server.says("192.168.1.61", o51="ffffffff")
-    until(lambda: member(lan)["IPv4Address"] == "192.168.1.61/24", "it has the third", 90)
+    until(lambda: member(lan)["IPv4Address"] == "192.168.1.61/24", "it has the third", seconds=90)
     assert member(lan)["DHCP"]["Expires"] == "never" and reaches(lan, "c1", "192.168.1.1")
     # The helper is killed while a lease that is stored is lost: what it was is asked for again.
     lan.kill()

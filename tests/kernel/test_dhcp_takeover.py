@@ -19,10 +19,11 @@ from protocol.model import DHCP
 from protocol.requests import NetworkConnect, NetworkCreate, NetworkHostAccess
 from tests.kernel.core_in_host import core_in, do
 from tests.kernel.lan import Lan, attach, reaches
-from tests.kernel.test_dhcp import Odd, create, events, member, until
+from tests.kernel.test_dhcp import Odd, create, events, member
 from tests.kernel.test_dhcp_faults import failing
 from tests.running_helper import RunningHelper
 from tests.simulated_host import HostError, SimulatedHost
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
 
@@ -115,9 +116,9 @@ def test_refusals_are_told_once_and_after_a_decline_another_is_had(lan: RunningH
         server.says("192.168.1.51", o51="00000000", server=f"192.168.1.{number + 2}")
         time.sleep(1.5)
     server.says("192.168.1.51")
-    until(lambda: any(action == "declined" for action, _ in events(lan)), "c2 has it", 90)
+    until(lambda: any(action == "declined" for action, _ in events(lan)), "c2 has it", seconds=90)
     server.says("192.168.1.52", o51=f"{40:08x}")
-    until(lambda: member(lan)["IPv4Address"] == "192.168.1.52/24", "it is asked for again, and had", 90)
+    until(lambda: member(lan)["IPv4Address"] == "192.168.1.52/24", "it is asked for again, and had", seconds=90)
     assert sum(action == "refused" for action, _ in events(lan)) <= 1 + 1
 
 

@@ -19,8 +19,8 @@ from protocol.requests import NetworkConnect, NetworkCreate, NetworkDisconnect
 from tests.kernel.core_in_host import core_in, do
 from tests.kernel.lan import Lan
 from tests.kernel.site_dhcp import Dnsmasq
-from tests.kernel.test_dhcp import until
 from tests.simulated_host import SimulatedHost
+from tests.waiting import until
 
 
 @pytest.mark.req("X7")
@@ -63,7 +63,7 @@ def test_a_lease_waits_for_its_parent_and_refusals_are_told_once_a_minute(host: 
             return before, bool(core.leases._held)
 
     def back() -> None:
-        until((tmp_path / "now").exists, "the core runs", 90)
+        until((tmp_path / "now").exists, "the core runs", seconds=90)
         host.run("ip link add eth0 type veth peer name up0 netns outside && ip link set eth0 up && ip -n outside link set up0 up")
 
     thread = threading.Thread(target=back)
@@ -101,7 +101,7 @@ def test_no_socket_stays_where_no_lease_comes(host: SimulatedHost, tmp_path: Pat
             await asyncio.gather(jobs, return_exceptions=True)
 
     def serve() -> None:
-        until((tmp_path / "now").exists, "nobody answered", 90)
+        until((tmp_path / "now").exists, "nobody answered", seconds=90)
         served.append(Dnsmasq(host, tmp_path))
         (tmp_path / "served").touch()
 

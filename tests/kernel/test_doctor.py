@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from protocol.errors import Conflict, InvalidValue, KernelRefused, NotFound
-from tests.kernel.test_containers import until
 from tests.kernel.test_networks import attach, reaches
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 

@@ -34,6 +34,7 @@ from protocol.requests import (
 from tests.kernel.core_in_host import STREAM, core_in, do, kernel_dump, stored
 from tests.kernel.test_faults import differences
 from tests.simulated_host import SimulatedHost, simulated_host
+from tests.waiting import LONGEST_SECONDS
 
 pytestmark = pytest.mark.req("X1")
 
@@ -180,7 +181,7 @@ def renamed(dry: dict[str, Any], done: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def same(look: Callable[[], Any], wanted: Any, seconds: float = 5.0) -> bool:
+def same(look: Callable[[], Any], wanted: Any, seconds: float = LONGEST_SECONDS) -> bool:
     """Whether `look` comes to show `wanted`: carriers and port states follow some ms later."""
     end = time.monotonic() + seconds
     while lines := differences(without_order(wanted), without_order(look())):

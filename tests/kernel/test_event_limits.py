@@ -14,8 +14,9 @@ from helperd.kernel import event_limits, namespace_dump
 from helperd.kernel.event_limits import EventLimits
 from helperd.kernel.namespaces import identify, own_inode, own_namespace
 from protocol.model import Namespace
-from tests.kernel.live_host import Watcher, fresh, held, inode, sh, until, watching
+from tests.kernel.live_host import Watcher, fresh, held, inode, sh, watching
 from tests.simulated_host import SimulatedHost
+from tests.waiting import comes
 
 pytestmark = pytest.mark.req("W4")
 
@@ -59,17 +60,17 @@ def test_a_flood_in_one_namespace_delays_nobody_and_ends_exact(host: SimulatedHo
         async with watching() as it:
             calm = inode("calm")
             with flood(lines):
-                await until(lambda: topic in shown(it, "loud").noisy, 30)
+                await comes(lambda: topic in shown(it, "loud").noisy)
                 for number in range(10):
                     sh(f"ip -n calm link add x{number} type bridge")
-                    await until(lambda number=number: it.named(calm, f"x{number}"), 20)  # type: ignore[misc]
+                    await comes(lambda number=number: it.named(calm, f"x{number}"))  # type: ignore[misc]
             assert any(entry.action == "noisy" and topic in entry.text and entry.level == "warning" for entry in it.log("namespace"))
             sh("ip -n loud link set v0 up; ip -n loud route replace 203.0.117.0/24 dev v0; ip -n loud neigh flush dev v0")
             refs = [own_namespace(), *(identify(f"/run/netns/{name}") for name in ("loud", "calm"))]
-            await until(lambda: held(it.world) == fresh(it.world, refs), 30)
-            await until(lambda: shown(it, "loud").noisy == (), 30)
+            await comes(lambda: held(it.world) == fresh(it.world, refs))
+            await comes(lambda: shown(it, "loud").noisy == ())
             sh("ip -n loud link add after type bridge")
-            await until(lambda: it.named(inode("loud"), "after"))
+            await comes(lambda: it.named(inode("loud"), "after"))
             assert it.whole()
 
     host.call(scenario)
@@ -94,23 +95,23 @@ def test_more_than_anybody_looks_at_is_counted_and_told(host: SimulatedHost, mon
                 return len(list(it.world.rows("routes", loud))), shown(it, "loud").left_out.get("routes", 0)
 
             # v4: 400 and that of the link; v6: one for each link.
-            await until(lambda: found()[0] == 300 and 100 < found()[1] < 120)
+            await comes(lambda: found()[0] == 300 and 100 < found()[1] < 120)
             assert len(list(it.world.rows("routes", own_inode()))) >= 400  # the host's are looked at whole
             told = [entry for entry in it.log("namespace") if entry.action == "crowded"]
             assert len(told) == 1 and "routes are left out" in told[0].text and told[0].level == "warning"
             batch(routes(400, 2000), "loud")
-            await until(lambda: found()[0] == 300 and found()[1] >= 500, 20)
+            await comes(lambda: found()[0] == 300 and found()[1] >= 500)
             # The other topics are followed as ever.
             sh("ip -n loud addr add 10.2.2.2/24 dev v1; ip -n loud rule add from 10.9.9.9 lookup 77")
-            await until(lambda: {"10.2.2.2/24"} <= it.keys("addresses", loud))
+            await comes(lambda: {"10.2.2.2/24"} <= it.keys("addresses", loud))
             batch(routes(0, 1900).replace("add", "del"), "loud")
             refs = [own_namespace(), *(identify(f"/run/netns/{name}") for name in ("loud", "calm"))]
-            await until(lambda: found()[1] == 0 and held(it.world) == fresh(it.world, refs), 30)
+            await comes(lambda: found()[1] == 0 and held(it.world) == fresh(it.world, refs))
             batch(routes(0, 50), "loud")
-            await until(lambda: held(it.world) == fresh(it.world, refs))
+            await comes(lambda: held(it.world) == fresh(it.world, refs))
             # Growing beyond by events alone.
             batch(routes(50, 400), "loud")
-            await until(lambda: found()[0] == 300 and found()[1] > 0, 20)
+            await comes(lambda: found()[0] == 300 and found()[1] > 0)
             assert it.whole()
 
     host.call(scenario)

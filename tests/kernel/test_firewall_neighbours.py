@@ -9,11 +9,11 @@ import pytest
 
 from tests.kernel.firewalls import Firewalld, prepare_ufw
 from tests.kernel.port_traffic import ask, serve
-from tests.kernel.test_containers import until
 from tests.kernel.test_doctor import carried_out, findings
 from tests.kernel.test_foreign_containers import rules_of_others
 from tests.kernel.test_networks import attach
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 pytestmark = [pytest.mark.engines, pytest.mark.req("X9", "B11")]

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import Conflict, Gone, InvalidValue, NotFound
-from tests.kernel.test_containers import members, until
+from tests.kernel.test_containers import members
 from tests.kernel.test_discovery import LIMITS
 from tests.kernel.test_networks import address, attach, reaches
 from tests.running_helper import RunningHelper
 from tests.simulated_host import SimulatedHost
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 
@@ -186,7 +187,7 @@ def test_a_container_of_docker(host: SimulatedHost, engine_host: Path, tmp_path:
     docker = ["/usr/bin/docker"]
     try:
         host.popen(["dockerd", "--storage-driver", "vfs"], stdout=(tmp_path / "dockerd.log").open("w"))
-        until(lambda: "Server" in host.run([*docker, "version"], check=False), 60)
+        until(lambda: "Server" in host.run([*docker, "version"], check=False))
         host.run(f"tar -C {engine_host} -c . | docker import - box", timeout=60)
         host.run([*docker, "run", "-d", "--name", "web", "box", "sleep", "1000"], timeout=60)
         # Docker was here first: its bridge has the first pool, ours the next free one.

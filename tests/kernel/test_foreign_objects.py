@@ -15,11 +15,12 @@ from drivers.objects import LINK_GROUP
 from protocol.errors import Conflict, NetdeckError
 from protocol.requests import NetworkCreate
 from tests.kernel.core_in_host import core_in, do, kernel_dump
-from tests.kernel.live_host import sh, until
+from tests.kernel.live_host import sh
 from tests.kernel.test_faults import differences
 from tests.kernel.test_keys_and_deadlines import untouched
 from tests.running_helper import RunningHelper
 from tests.simulated_host import SimulatedHost
+from tests.waiting import comes
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 pytestmark = pytest.mark.req("W3", "X9")
@@ -165,7 +166,7 @@ def test_a_bridge_that_has_just_gone_is_not_taken_for_one_to_be_used(host: Simul
     async def inside() -> bool:
         async with core_in(tmp_path) as core:
             sh("ip link add web0 type bridge")
-            await until(lambda: any(link.name == "web0" for link in core.live.world.links()), 20)
+            await comes(lambda: any(link.name == "web0" for link in core.live.world.links()))
             sh("ip link delete web0")  # the loop waits, and hears nothing of it
             made: Any = await do(core, NetworkCreate(name="a", options={"name": "web0"}))
             return bool(made["network"].made_link)

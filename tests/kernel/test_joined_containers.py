@@ -16,9 +16,10 @@ from protocol.errors import Gone, InvalidValue, NotFound
 from protocol.requests import ContainerRemove, ContainerRun
 from tests.kernel.core_in_host import STREAM, core_in
 from tests.kernel.lan import attach
-from tests.kernel.test_containers import Said, run, start, until
+from tests.kernel.test_containers import Said, run, start
 from tests.running_helper import RunningHelper
 from tests.simulated_host import SimulatedHost
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures", "tests.kernel.lan_fixtures")
 
@@ -88,7 +89,7 @@ def test_what_a_container_had_goes_with_it_though_others_share_its_namespace(lan
         assert [row["ifname"] for row in json.loads(inside(side["pid"], "ip", "-j", "link"))] == ["lo"]
         assert inside(side["pid"], "nft", "list", "tables") == ""
         # It has the namespace to itself, and no network.
-        until(lambda: {row["ref"] for row in lan.call("container.list") if row["inode"] == shop["inode"]} == {"side"}, 30)
+        until(lambda: {row["ref"] for row in lan.call("container.list") if row["inode"] == shop["inode"]} == {"side"})
         rows = {row["ref"]: row for row in lan.call("container.list")}
         assert (rows["side"]["mode"], rows["side"]["networks"]) == ("none", ["none"])
         document = lan.call("container.inspect", names=["side"])[0]
@@ -153,7 +154,7 @@ def test_signals_reach_the_first_process_of_a_container(helper: RunningHelper) -
             return True
         return False
 
-    until(ended, 30)
+    until(ended)
     ours = {row["name"]: row for row in helper.call("container.list", all=True, foreign=False)}
     assert ours["heeds"]["exit_code"] in (5, 138)
     start(helper, "deaf")

@@ -23,6 +23,7 @@ from tests.kernel.core_in_host import STREAM, core_in, kernel_dump, stored
 from tests.kernel.test_faults import differences
 from tests.running_helper import RunningHelper
 from tests.simulated_host import HostError, SimulatedHost
+from tests.waiting import LONGEST_SECONDS
 from tests.wire.raw_client import RawClient
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
@@ -134,7 +135,7 @@ def many(helper: RunningHelper) -> Iterator[RunningHelper]:
 
 def untouched(helper: RunningHelper, before: dict[str, Any]) -> bool:
     """Whether the kernel is, or comes to be, as it was: carriers follow."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + LONGEST_SECONDS
     while lines := differences(before, helper.host.call(kernel_dump)):
         assert time.monotonic() < end, "\n".join(lines)
         time.sleep(0.1)

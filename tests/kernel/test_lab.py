@@ -127,11 +127,11 @@ def test_a_signal_to_the_lab_ends_it(sent: signal.Signals, code: int) -> None:
 def test_a_key_at_the_terminal_reaches_the_command_only() -> None:
     script = "trap 'echo caught' INT; echo up; until read line; do :; done; echo \"read $line\"; exit 3"
     with PtySession([*LAB, "--", "sh", "-c", script]) as session:
-        assert session.pump(20, lambda: session.shows("up"))
+        assert session.pump(60, lambda: session.shows("up"))
         session.send(b"\x03")
-        assert session.pump(10, lambda: session.shows("caught"))
+        assert session.pump(60, lambda: session.shows("caught"))
         session.send(b"word\r")
-        assert session.pump(10, lambda: session.shows("read word"))
+        assert session.pump(60, lambda: session.shows("read word"))
         assert session.wait_exit() == 3 << 8
 
 

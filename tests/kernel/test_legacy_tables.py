@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import InvalidValue
-from tests.kernel.test_containers import until
 from tests.kernel.test_doctor import carried_out, findings
 from tests.kernel.test_networks import attach, reaches
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 pytestmark = pytest.mark.req("X9", "B11")
@@ -65,7 +65,7 @@ def test_what_is_said_to_drop_does_drop(helper: RunningHelper, rules: str, ident
 def test_a_table_that_cannot_be_read_is_told_and_one_that_changes_is_seen(helper: RunningHelper) -> None:
     attach(helper, "bridge", "c1")
     legacy(helper, "-P FORWARD DROP")
-    until(lambda: any(entry["action"] == "blocked" for entry in helper.call("event.list")), 30)  # nothing tells of it, so it is looked for
+    until(lambda: any(entry["action"] == "blocked" for entry in helper.call("event.list")))  # nothing tells of it, so it is looked for
     helper.host.run("mount --bind /bin/false /usr/sbin/xtables-legacy-multi")
     found = findings(helper)
     assert "foreign-unread.ip-legacy" in found and not [ident for ident in found if ident.startswith("foreign-drop")]

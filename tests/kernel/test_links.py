@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from protocol.errors import Gone, InvalidValue, NetdeckError, NotFound
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 pytestmark = pytest.mark.req("B5")
@@ -31,13 +30,6 @@ def hosts(helper: RunningHelper, name: str) -> list[list[str]]:
     lines = [line.split() for line in helper.command("exec", name, "cat", "/etc/hosts").splitlines()]
     own = helper.call("container.inspect", names=[name])[0]["Config"]["Hostname"]
     return [words for words in lines if words[1:] != [own] and not words[0].startswith(("127.", "::1", "fe00", "ff0"))]
-
-
-def until(condition: Callable[[], Any], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
 
 
 def test_a_link_on_the_default_bridge_gives_names_and_variables_and_follows(helper: RunningHelper) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from tests.kernel.port_traffic import SERVE, Try, ask
 from tests.kernel.test_faults import differences
 from tests.running_helper import RunningHelper
 from tests.simulated_host import SimulatedHost
+from tests.waiting import until
 
 pytestmark = pytest.mark.req("B5")
 SHUT = 1.5  # seconds without an answer
@@ -68,9 +68,7 @@ def answers(helper: RunningHelper, source: str, target: str, *tries: tuple[str, 
 
 def opens(helper: RunningHelper, source: str, target: str, *tries: tuple[str, int]) -> None:
     """Wait until all of `tries` are answered: what a container serves is there a moment after it has started."""
-    end = time.monotonic() + 20
-    while answers(helper, source, target, *tries) != [[True, True]] * len(tries):
-        assert time.monotonic() < end, (source, target, tries)
+    until(lambda: answers(helper, source, target, *tries) == [[True, True]] * len(tries), f"{source} reaches {target}: {tries}")
 
 
 def traces(helper: RunningHelper, *names: str) -> list[str]:

@@ -6,8 +6,9 @@ import pytest
 
 from helperd.kernel.namespaces import identify_process, own_inode
 from protocol.model import Container, Endpoint, Namespace, Network
-from tests.kernel.live_host import Watcher, anonymous, end, inode, sh, until, watching
+from tests.kernel.live_host import Watcher, anonymous, end, inode, sh, watching
 from tests.simulated_host import SimulatedHost
+from tests.waiting import comes
 
 
 def _ends(it: Watcher, place: int, name: str) -> tuple[int, str]:
@@ -34,9 +35,9 @@ def test_both_ends_know_each_other(host: SimulatedHost) -> None:
                 (web, "to-db", db, "to-web"), (web, "late0", db, "late1"), (own, "same0", own, "same1"),
             ]
             for place, name, there, far in pairs:
-                await until(lambda: it.named(place, name) and it.named(there, far))  # noqa: B023
-                await until(lambda: _ends(it, place, name) == (there, far))  # noqa: B023
-                await until(lambda: _ends(it, there, far) == (place, name))  # noqa: B023
+                await comes(lambda: it.named(place, name) and it.named(there, far))  # noqa: B023
+                await comes(lambda: _ends(it, place, name) == (there, far))  # noqa: B023
+                await comes(lambda: _ends(it, there, far) == (place, name))  # noqa: B023
             assert it.whole()
         end(process)
 
@@ -52,14 +53,14 @@ def test_ends_that_move_between_namespaces(host: SimulatedHost) -> None:
             assert _ends(it, own, "h0") == (own, "e0")
             for step, place in (("ip link set e0 netns one", one), ("ip -n one link set e0 netns two", two)):
                 sh(step)
-                await until(lambda: it.named(place, "e0"))  # noqa: B023
-                await until(lambda: _ends(it, own, "h0") == (place, "e0"))  # noqa: B023
-                await until(lambda: _ends(it, place, "e0") == (own, "h0"))  # noqa: B023
+                await comes(lambda: it.named(place, "e0"))  # noqa: B023
+                await comes(lambda: _ends(it, own, "h0") == (place, "e0"))  # noqa: B023
+                await comes(lambda: _ends(it, place, "e0") == (own, "h0"))  # noqa: B023
             sh("ip link set h0 netns one")
-            await until(lambda: it.named(one, "h0") and _ends(it, one, "h0") == (two, "e0"))
-            await until(lambda: _ends(it, two, "e0") == (one, "h0"))
+            await comes(lambda: it.named(one, "h0") and _ends(it, one, "h0") == (two, "e0"))
+            await comes(lambda: _ends(it, two, "e0") == (one, "h0"))
             sh("ip -n one link del h0")
-            await until(lambda: not it.named(two, "e0") and not it.named(one, "h0"))
+            await comes(lambda: not it.named(two, "e0") and not it.named(one, "h0"))
             assert it.whole()
 
     host.call(scenario)
@@ -78,7 +79,7 @@ def test_links_and_namespaces_say_whose_they_are(host: SimulatedHost) -> None:
             it.world.put("networks", "n1", Network(id="n1", name="front", driver="bridge", created=0.0))
             it.world.put("endpoints", "p1", Endpoint(id="p1", network="n1", container="c1"))
             it.world.put("containers", "c1", Container(id="c1", name="web", ref="web", runtime="netdeck", inode=web))
-            await until(lambda: it.named(evil, "lo").alias)  # type: ignore[union-attr]
+            await comes(lambda: it.named(evil, "lo").alias)  # type: ignore[union-attr]
             near, far, bridge = it.named(own, "h0"), it.named(web, "e0"), it.named(own, "br0")
             assert near is not None and far is not None and bridge is not None
             assert (near.network, far.network, bridge.network) == ("front", "front", "front")
@@ -106,13 +107,13 @@ def test_the_log_tells_it_in_words(host: SimulatedHost) -> None:
             web = inode("web")
             sh("ip link add h0 type veth peer name e0 netns web; ip link set h0 up; ip -n web link set e0 up")
             sh("ip -n web addr add 10.0.0.1/24 dev e0; ip -n web route add default via 10.0.0.2")
-            await until(lambda: "default" in it.keys("routes", web))
+            await comes(lambda: "default" in it.keys("routes", web))
             sh("ping -c1 -W1 10.0.0.2 || true", "web")
-            await until(lambda: any(entry.action == "failed" for entry in it.log("neighbour")), 15)
+            await comes(lambda: any(entry.action == "failed" for entry in it.log("neighbour")))
             sh("ip -n web link set e0 mtu 1400; ip link set h0 down")
-            await until(lambda: it.named(web, "e0").state != "up")  # type: ignore[union-attr]
+            await comes(lambda: it.named(web, "e0").state != "up")  # type: ignore[union-attr]
             sh("ip netns del web")
-            await until(lambda: any(entry.action == "gone" for entry in it.log("namespace")))
+            await comes(lambda: any(entry.action == "gone" for entry in it.log("namespace")))
             told = {(entry.kind, entry.action, entry.subject, entry.where, entry.text) for entry in it.world.events()}
             assert {
                 ("link", "new", "e0", "netns:web", "veth mtu 1500"),

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from helperd.kernel.namespaces import identify, own_inode, own_namespace
-from tests.kernel.live_host import fresh, held, inode, sh, until, watching
+from tests.kernel.live_host import fresh, held, inode, sh, watching
 from tests.simulated_host import SimulatedHost
+from tests.waiting import comes
 
 
 def _batch(lines: list[str], netns: str = "") -> None:
@@ -30,10 +31,10 @@ def test_lost_events_end_in_the_state_of_a_fresh_dump(host: SimulatedHost) -> No
                 _batch([f"link del x{n}" for n in range(0, 60, 3)], name)
                 _batch([f"addr add 10.0.{n}.1/24 dev x{n}" for n in range(1, 60, 3)], name)
             sh("ip netns del dies; ip netns add born")
-            await until(lambda: it.world.epoch > 1)
+            await comes(lambda: it.world.epoch > 1)
             born = inode("born")
             refs = [own_namespace(), *(identify(f"/run/netns/{name}") for name in ("web", "stays", "born"))]
-            await until(lambda: it.named(born, "lo") and held(it.world) == fresh(it.world, refs), 20)
+            await comes(lambda: it.named(born, "lo") and held(it.world) == fresh(it.world, refs))
             assert it.whole()
             assert len(it.keys("links", web)) == 81 and len(it.keys("links", own_inode())) == 81
             assert {row.names for row in it.world.rows("namespaces")} == {  # type: ignore[attr-defined]
@@ -64,12 +65,12 @@ def test_five_hundred_namespaces(host: SimulatedHost) -> None:
             for state in ("up", "down", "up"):
                 moment = time.monotonic()
                 sh(f"ip -n n499 link set e499 {state}; ip link set h499 {state}")
-                await until(lambda state=state: it.named(last, "e499").state == state)  # type: ignore[union-attr, misc]
+                await comes(lambda state=state: it.named(last, "e499").state == state)  # type: ignore[union-attr, misc]
                 tries.append(time.monotonic() - moment)
             heard = min(tries)
             _batch([f"netns del n{n}" for n in range(count - 1)])
-            await until(lambda: len(list(it.world.rows("namespaces"))) == 2, 60)
-            await until(lambda: len(it.keys("links", own_inode())) == 2, 60)
+            await comes(lambda: len(list(it.world.rows("namespaces"))) == 2)
+            await comes(lambda: len(it.keys("links", own_inode())) == 2)
             assert it.whole()
             return started, heard, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -84,19 +85,19 @@ def test_somebody_else_flushes_the_firewall(host: SimulatedHost) -> None:
         sh("nft add table inet netdeck; nft add chain inet netdeck c; nft add table inet other")
         async with watching() as it:
             sh("nft add rule inet other x counter || true; nft add chain inet other x; nft delete table inet other")
-            await until(lambda: it.elsewhere)
+            await comes(lambda: it.elsewhere)
             await asyncio.sleep(0.2)
             assert it.firewall == []
             sh("nft add rule inet netdeck c counter")
-            await until(lambda: len(it.firewall) == 1)
+            await comes(lambda: len(it.firewall) == 1)
             assert it.firewall[0].process == "nft" and not it.firewall[0].deleted and it.firewall[0].pid > 0
             sh("nft flush ruleset")
-            await until(lambda: len(it.firewall) == 2)
+            await comes(lambda: len(it.firewall) == 2)
             assert it.firewall[1].deleted and it.firewall[1].generation > it.firewall[0].generation
             sh("nft 'add table inet netdeck; add chain inet netdeck c'")
-            await until(lambda: len(it.firewall) == 3)
+            await comes(lambda: len(it.firewall) == 3)
             sh("nft 'delete table inet netdeck; add table inet netdeck; add chain inet netdeck d'")
-            await until(lambda: len(it.firewall) == 4)
+            await comes(lambda: len(it.firewall) == 4)
             assert not it.firewall[3].deleted
 
     host.call(scenario)
@@ -113,7 +114,7 @@ def test_own_changes_of_the_firewall_are_not_told(host: SimulatedHost) -> None:
             assert nft.nft_run_cmd_from_buffer(context, b"add table inet netdeck") == 0
             assert nft.nft_run_cmd_from_buffer(context, b"flush ruleset") == 0
             sh("nft add table inet netdeck")
-            await until(lambda: it.firewall)
+            await comes(lambda: it.firewall)
             await asyncio.sleep(0.1)
             assert [change.process for change in it.firewall] == ["nft"]
         nft.nft_ctx_free(context)

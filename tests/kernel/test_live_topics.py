@@ -8,8 +8,9 @@ import pytest
 
 from helperd.kernel.namespaces import identify, identify_process, own_inode, own_namespace
 from protocol.model import Namespace
-from tests.kernel.live_host import anonymous, end, fresh, held, inode, sh, until, watching
+from tests.kernel.live_host import anonymous, end, fresh, held, inode, sh, watching
 from tests.simulated_host import SimulatedHost
+from tests.waiting import comes
 
 
 @pytest.mark.req("W4", "W7")
@@ -22,7 +23,7 @@ def test_every_topic_in_named_and_anonymous_namespaces(host: SimulatedHost) -> N
             web = inode("web")
             assert {own_inode(), web, hidden} <= {row.inode for row in it.world.rows("namespaces")}  # type: ignore[attr-defined]
             sh("ip netns add late; ip -n late link set lo up")
-            await until(lambda: it.named(inode("late"), "lo"), 1.0)
+            await comes(lambda: it.named(inode("late"), "lo"))
             pid = process.pid
             for number, (place, enter) in enumerate([
                 (own_inode(), ""), (web, "nsenter --net=/run/netns/web "), (inode("late"), "nsenter --net=/run/netns/late "),
@@ -44,28 +45,28 @@ def test_every_topic_in_named_and_anonymous_namespaces(host: SimulatedHost) -> N
                     "ip route add blackhole 10.98.0.0/16 table 99",
                 ):
                     sh(enter + line)
-                await until(lambda: {"v0", "v1", "br0"} <= it.keys("links", place))  # noqa: B023
-                await until(lambda: f"10.{number}.0.1/24" in it.keys("addresses", place))  # noqa: B023
-                await until(lambda: f"fd00:{number}::1/64" in it.keys("addresses", place))  # noqa: B023
-                await until(lambda: {"10.99.0.0/16", "fd99::/32", "10.98.0.0/16"} <= it.keys("routes", place))  # noqa: B023
-                await until(lambda: f"10.{number}.0.2" in it.keys("neighbours", place))  # noqa: B023
-                await until(lambda: any(row.family == 7 and row.mac == "02:00:00:00:00:09"  # type: ignore[attr-defined]
+                await comes(lambda: {"v0", "v1", "br0"} <= it.keys("links", place))  # noqa: B023
+                await comes(lambda: f"10.{number}.0.1/24" in it.keys("addresses", place))  # noqa: B023
+                await comes(lambda: f"fd00:{number}::1/64" in it.keys("addresses", place))  # noqa: B023
+                await comes(lambda: {"10.99.0.0/16", "fd99::/32", "10.98.0.0/16"} <= it.keys("routes", place))  # noqa: B023
+                await comes(lambda: f"10.{number}.0.2" in it.keys("neighbours", place))  # noqa: B023
+                await comes(lambda: any(row.family == 7 and row.mac == "02:00:00:00:00:09"  # type: ignore[attr-defined]
                                         for row in it.world.rows("neighbours", place)))  # noqa: B023
-                await until(lambda: 1234 in it.keys("rules", place))  # noqa: B023
+                await comes(lambda: 1234 in it.keys("rules", place))  # noqa: B023
                 bridge, port = it.named(place, "br0"), it.named(place, "v1")
                 assert bridge is not None and port is not None and port.master == bridge.ifindex
                 assert (bridge.kind, port.kind) == ("bridge", "veth")
                 sh(f"{enter}ip rule del priority 1234; {enter}ip link set v0 mtu 1400")
                 sh(f"{enter}ip neigh del 10.{number}.0.2 dev v0; {enter}ip addr del fd00:{number}::1/64 dev v0")
-                await until(lambda: 1234 not in it.keys("rules", place))  # noqa: B023
-                await until(lambda: it.named(place, "v0").mtu == 1400)  # type: ignore[union-attr]  # noqa: B023
-                await until(lambda: f"fd00:{number}::1/64" not in it.keys("addresses", place))  # noqa: B023
+                await comes(lambda: 1234 not in it.keys("rules", place))  # noqa: B023
+                await comes(lambda: it.named(place, "v0").mtu == 1400)  # type: ignore[union-attr]  # noqa: B023
+                await comes(lambda: f"fd00:{number}::1/64" not in it.keys("addresses", place))  # noqa: B023
                 sh(f"{enter}ip link del v0")
-                await until(lambda: it.keys("links", place) == {"lo", "br0"})  # noqa: B023
-                await until(lambda: "10.99.0.0/16" not in it.keys("routes", place))  # noqa: B023
+                await comes(lambda: it.keys("links", place) == {"lo", "br0"})  # noqa: B023
+                await comes(lambda: "10.99.0.0/16" not in it.keys("routes", place))  # noqa: B023
             refs = [own_namespace(), identify("/run/netns/web"), identify("/run/netns/late"), identify_process(pid)]
             # An IPv6 address is listed at once, and told of when its duplicate detection is over.
-            await until(lambda: held(it.world) == fresh(it.world, refs))
+            await comes(lambda: held(it.world) == fresh(it.world, refs))
             assert it.whole()
         end(process)
 
@@ -84,9 +85,9 @@ def test_a_dead_namespace_takes_all_that_was_in_it_along(host: SimulatedHost) ->
             sh("ip netns del web")
             end(process)
             for gone in (web, hidden):
-                await until(lambda: it.world.get("namespaces", str(gone)) is None)  # noqa: B023
+                await comes(lambda: it.world.get("namespaces", str(gone)) is None)  # noqa: B023
                 assert not any(list(it.world.rows(topic, gone)) for topic in ("links", "addresses", "routes", "rules"))
-            await until(lambda: it.keys("links", own_inode()) == {"lo"})
+            await comes(lambda: it.keys("links", own_inode()) == {"lo"})
             assert it.whole()
             assert [entry.action for entry in it.log("namespace")][-2:] == ["gone", "gone"]
             assert any(change[:2] == ("links", "del") for change in it.changes)
@@ -102,14 +103,14 @@ def test_routes_that_the_kernel_drops_without_an_event(host: SimulatedHost) -> N
             sh("ip link add v0 type veth peer name v1; ip addr add 10.0.0.1/24 dev v0; ip addr add 10.5.0.1/32 dev v1")
             sh("ip link set v0 up; ip link set v1 up; ip route add 10.9.0.0/16 via 10.0.0.2")
             sh("ip route add 10.8.0.0/16 via 10.0.0.2 src 10.5.0.1")
-            await until(lambda: {"10.0.0.0/24", "10.9.0.0/16", "10.8.0.0/16"} <= it.keys("routes", own))
+            await comes(lambda: {"10.0.0.0/24", "10.9.0.0/16", "10.8.0.0/16"} <= it.keys("routes", own))
             sh("ip addr del 10.5.0.1/32 dev v1")
-            await until(lambda: "10.8.0.0/16" not in it.keys("routes", own))
+            await comes(lambda: "10.8.0.0/16" not in it.keys("routes", own))
             sh("ip route replace 10.9.0.0/16 via 10.0.0.3")
-            await until(lambda: [row.gateway for row in it.world.rows("routes", own)  # type: ignore[attr-defined]
+            await comes(lambda: [row.gateway for row in it.world.rows("routes", own)  # type: ignore[attr-defined]
                                  if row.destination == "10.9.0.0/16"] == ["10.0.0.3"])  # type: ignore[attr-defined]
             sh("ip link set v0 down")
-            await until(lambda: not {"10.0.0.0/24", "10.9.0.0/16"} & it.keys("routes", own))
+            await comes(lambda: not {"10.0.0.0/24", "10.9.0.0/16"} & it.keys("routes", own))
             assert it.whole()
 
     host.call(scenario)
@@ -128,14 +129,14 @@ def test_names_of_a_namespace_come_and_go(host: SimulatedHost) -> None:
 
             assert names() == ()
             sh(f"ip netns attach one {process.pid}; ip netns attach two {process.pid}")
-            await until(lambda: names() == ("one", "two"))
+            await comes(lambda: names() == ("one", "two"))
             sh("ip netns del two")
-            await until(lambda: names() == ("one",))
+            await comes(lambda: names() == ("one",))
             end(process)
             await asyncio.sleep(0.2)
             assert names() == ("one",)
             sh("ip netns del one")
-            await until(lambda: it.world.get("namespaces", hidden) is None)
+            await comes(lambda: it.world.get("namespaces", hidden) is None)
 
     host.call(scenario)
 
@@ -147,9 +148,9 @@ def test_the_first_named_namespace_of_a_host(host: SimulatedHost) -> None:
         async with watching() as it:
             await asyncio.sleep(1.2)
             sh("ip netns add web")
-            await until(lambda: it.named(inode("web"), "lo"), 3)
+            await comes(lambda: it.named(inode("web"), "lo"))
             sh("ip netns add db")
-            await until(lambda: it.named(inode("db"), "lo"), 0.5)
+            await comes(lambda: it.named(inode("db"), "lo"))
 
     host.call(scenario)
 
@@ -163,8 +164,8 @@ def test_identity_survives_swapped_names(host: SimulatedHost) -> None:
             first, second = it.named(own, "a0"), it.named(own, "b0")
             assert first is not None and second is not None
             sh("ip link set a0 name tmp; ip link set b0 name a0; ip link set tmp name b0")
-            await until(lambda: it.world.link(own, second.ifindex).name == "a0")  # type: ignore[union-attr]
-            await until(lambda: it.world.link(own, first.ifindex).name == "b0")  # type: ignore[union-attr]
+            await comes(lambda: it.world.link(own, second.ifindex).name == "a0")  # type: ignore[union-attr]
+            await comes(lambda: it.world.link(own, first.ifindex).name == "b0")  # type: ignore[union-attr]
             kept = it.world.link(own, first.ifindex)
             assert kept is not None and kept.mac == first.mac and kept.peer_ifindex == first.peer_ifindex
             assert any("was a0" in entry.text for entry in it.log("link"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from protocol.errors import Conflict, InUse, InvalidValue, NetdeckError, NotFoun
 from protocol.model import DriverInfo
 from tests.kernel.lan import attach, reaches, silent
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
 LAN = {"subnet": "192.168.1.0/24"}
@@ -27,13 +27,6 @@ def create(helper: RunningHelper, name: str = "pub", parent: str = "eth0", **arg
 
 def links(helper: RunningHelper, netns: str = "") -> dict[str, dict[str, Any]]:
     return {row["ifname"]: row for row in json.loads(helper.host.run("ip -d -j link show", netns=netns))}
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 @pytest.mark.req("M1", "X13")

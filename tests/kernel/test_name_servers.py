@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.kernel.names_host import NamesHost
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.name_fixtures",)
 GOOD = ("203.0.113.7",)
@@ -24,7 +25,7 @@ def test_the_hosts_own_loopback_server_and_a_resolv_conf_that_changes(names: Nam
     assert len(names.dig("c1", "long.example").data) == 200  # too long for a datagram: the answer says so, dig comes by TCP
     assert "tc" in names.dig("c1", "+ignore", "long.example").flags
     names.resolv_conf("nameserver 127.0.0.54\n")
-    names.wait(lambda: names.dig("c1", "example.org").status == "SERVFAIL")
+    until(lambda: names.dig("c1", "example.org").status == "SERVFAIL")
     names.serve("127.0.0.54")
     assert names.dig("c1", "example.org").data == GOOD
 
@@ -39,13 +40,14 @@ def test_a_silent_server_is_not_waited_for_and_the_next_is_asked(names: NamesHos
     names.resolv_conf("nameserver 127.0.0.53\n")
     began = time.monotonic()
     assert names.dig("c1", "one.example", seconds=20).status == "SERVFAIL"
-    assert 3.5 < time.monotonic() - began < 12
+    waited = time.monotonic() - began
+    assert waited > 3.5
     names.resolv_conf("nameserver 127.0.0.53\nnameserver 127.0.0.54\nnameserver 127.0.0.55\n")
     names.serve("127.0.0.55")
-    names.wait(lambda: names.dig("c1", "two.example").data == GOOD)
+    until(lambda: names.dig("c1", "two.example").data == GOOD)
     began = time.monotonic()
     assert names.dig("c1", "three.example").data == GOOD  # the silent one is asked last now
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < waited / 2
     assert names.dig("c2", "c1").status == "NOERROR"
 
 
@@ -113,7 +115,7 @@ def test_the_files_of_a_container_of_ours_follow_its_networks(names: NamesHost) 
 
     outside = "nameserver 192.0.2.53\nsearch corp.example\noptions edns0 ndots:4\n"
     inside = "nameserver 127.0.0.11\nsearch corp.example\noptions edns0 ndots:0\n"
-    names.wait(lambda: text("/etc/resolv.conf") == outside)
+    until(lambda: text("/etc/resolv.conf") == outside)
     gateway = helper.call("network.inspect", names=["bridge"])[0]["IPAM"]["Config"][0]["Gateway"]
     hosts = text("/etc/hosts").splitlines()
     assert {"10.1.1.1\tdb", "fd00::1\tsix", f"{gateway}\tme"} <= set(hosts) and any(line.endswith("\tbox") for line in hosts)

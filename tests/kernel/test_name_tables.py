@@ -13,6 +13,7 @@ from helperd.kernel.netlink import attribute, message
 from protocol.errors import NetdeckError
 from tests.kernel.names_host import NamesHost
 from tests.simulated_host import SimulatedHost
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.name_fixtures",)
 NESTED = 0x8000
@@ -187,7 +188,7 @@ def test_no_connection_of_a_container_is_tracked_and_its_own_rules_and_servers_g
     assert names.host.run("nft list table inet own", netns="c1").count("invalid counter packets 0 ") == 2
     # Where nobody listens, whoever asks is told at once.
     names.helper.kill()
-    names.wait(lambda: not names.at_name_address("c1"))
+    until(lambda: not names.at_name_address("c1"))
     for transport in ("+notcp", "+tcp"):
         assert "connection refused" in names.dig("c1", transport, "c1", seconds=30).text
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.names_host import NamesHost
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.name_fixtures",)
 
@@ -71,7 +72,7 @@ def test_names_of_the_networks_a_container_is_on_and_of_no_other(names: NamesHos
     names.until("store", "both", ("203.0.113.7",))
     helper.call("network.disconnect", network="front", container="netns:both")
     assert names.table("both") == []
-    names.wait(lambda: names.at_name_address("both") == [])
+    until(lambda: names.at_name_address("both") == [])
     assert names.dig("web", "both").data == ("203.0.113.7",)
 
 
@@ -85,8 +86,8 @@ def test_a_container_that_moves_is_found_at_its_new_address(names: NamesHost) ->
     second = names.attach("web", "c1")
     assert first != second and names.dig("c2", "c1").data == (second,)
     names.host.run("ip netns del c1")
-    names.wait(lambda: names.dig("c2", "c1").status != "NOERROR")
-    names.wait(lambda: names.helper.call("info")["namespaces"] == 2)  # nothing of ours keeps it alive
+    until(lambda: names.dig("c2", "c1").status != "NOERROR")
+    until(lambda: names.helper.call("info")["namespaces"] == 2)  # nothing of ours keeps it alive
 
 
 @pytest.mark.req("B4")

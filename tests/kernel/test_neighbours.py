@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from protocol.errors import InvalidValue
-from tests.kernel.test_containers import until
 from tests.kernel.test_doctor import carried_out, findings
 from tests.kernel.test_foreign_containers import engine_host, rules_of_others
 from tests.kernel.test_networks import address, attach, reaches
 from tests.running_helper import RunningHelper
 from tests.simulated_host import SimulatedHost
+from tests.waiting import until
 
 __all__ = ["engine_host"]
 pytest_plugins = ("tests.kernel.helper_fixtures",)
@@ -267,7 +267,7 @@ def test_beside_a_docker_engine_that_drops_what_is_forwarded(helper: RunningHelp
     first, second = attach(helper, "a", "c1"), attach(helper, "a", "c2")
     host.run("sysctl -qw net.ipv4.ip_forward=1")
     host.popen(["dockerd", "--storage-driver", "vfs"], stdout=(tmp_path / "dockerd.log").open("w"))
-    until(lambda: "Server" in host.run([*docker, "version"], check=False), 60)
+    until(lambda: "Server" in host.run([*docker, "version"], check=False))
     # Docker makes the policy DROP where it finds forwarding off, and so do many who harden it.
     host.run("iptables -P FORWARD DROP")
     rules = rules_of_others(host)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import Conflict
-from tests.kernel.test_attacks import until
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 pytestmark = pytest.mark.req("W3", "X9")
@@ -35,8 +35,8 @@ def test_a_bridge_that_was_deleted_is_shown_and_put_back(helper: RunningHelper) 
     link = bridge_of(helper, "a")
     assert problem(helper, "a") == ""
     host.run(f"ip link del {link}")
-    assert until(lambda: "is gone" in problem(helper, "a"))
-    assert until(lambda: ("damaged", "warning") in told(helper, "a"))
+    until(lambda: "is gone" in problem(helper, "a"))
+    until(lambda: ("damaged", "warning") in told(helper, "a"))
     assert "damaged" in next(line for line in helper.command("network", "ls").splitlines() if f" {'a':4}" in line)
     tried = helper.call("network.connect", network="a", container="netns:c2", dry_run=True)
     assert "is made again first" in tried["warnings"][0] and link not in host.run("ip -br link")
@@ -44,7 +44,7 @@ def test_a_bridge_that_was_deleted_is_shown_and_put_back(helper: RunningHelper) 
     assert "was made again first" in made["warnings"][0]
     host.run("ping -c 1 -W 3 10.7.0.2", netns="c2")
     host.run("ping -c 1 -W 3 10.7.0.1", netns="c1")
-    assert until(lambda: problem(helper, "a") == "" and told(helper, "a")[-1] == ("mended", "notice"))
+    until(lambda: problem(helper, "a") == "" and told(helper, "a")[-1] == ("mended", "notice"))
 
 
 def test_a_strangers_bridge_in_its_place_is_left_alone(helper: RunningHelper) -> None:
@@ -57,7 +57,7 @@ def test_a_strangers_bridge_in_its_place_is_left_alone(helper: RunningHelper) ->
     host.run(f"ip link del {link} && ip link add {link} type bridge && ip link set {link} addrgenmode none && "
              f"ip link set {link} up && ip addr add 10.66.0.1/24 dev {link}")
     before = host.run(f"ip addr show {link}; ip link show master {link}")
-    assert until(lambda: f"its bridge {link} was replaced by a bridge that is not netdeck's" in problem(helper, "a"))
+    until(lambda: f"its bridge {link} was replaced by a bridge that is not netdeck's" in problem(helper, "a"))
     for dry_run in (True, False):
         with pytest.raises(Conflict, match=f"network a is damaged: its bridge {link} was replaced"):
             helper.call("network.connect", network="a", container="netns:c2", dry_run=dry_run)
@@ -69,9 +69,9 @@ def test_a_strangers_bridge_in_its_place_is_left_alone(helper: RunningHelper) ->
     assert "replaced" in problem(helper, "a")
     assert host.run(f"ip addr show {link}; ip link show master {link}") == before
     host.run(f"ip link del {link}")
-    assert until(lambda: "is gone" in problem(helper, "a"))
+    until(lambda: "is gone" in problem(helper, "a"))
     helper.call("network.connect", network="a", container="netns:c2")
-    assert until(lambda: problem(helper, "a") == "")
+    until(lambda: problem(helper, "a") == "")
 
 
 def test_a_stranger_who_is_quicker_than_the_news_is_found_out_by_the_kernel(helper: RunningHelper) -> None:
@@ -95,12 +95,12 @@ def test_a_bridge_that_was_not_ours_and_is_gone(helper: RunningHelper) -> None:
     host = helper.host
     host.add_namespace("c1")
     host.run("ip link add shared0 type bridge && ip link set shared0 up")
-    assert until(lambda: any(row["link"]["name"] == "shared0" for row in helper.call("interface.list")))
+    until(lambda: any(row["link"]["name"] == "shared0" for row in helper.call("interface.list")))
     helper.call("network.create", name="a", options={"name": "shared0"})
     helper.call("network.connect", network="a", container="netns:c1")
     helper.call("network.disconnect", network="a", container="netns:c1")
     host.run("ip link del shared0")
-    assert until(lambda: "was not netdeck's" in problem(helper, "a"))
+    until(lambda: "was not netdeck's" in problem(helper, "a"))
     with pytest.raises(Conflict, match="make it again"):
         helper.call("network.connect", network="a", container="netns:c1")
     assert "shared0" not in host.run("ip -br link")
@@ -110,13 +110,13 @@ def test_a_change_in_place_puts_a_lost_bridge_back_and_keeps_off_a_strangers(hel
     helper.call("network.create", name="a")
     link = bridge_of(helper, "a")
     helper.host.run(f"ip link del {link}")
-    assert until(lambda: "is gone" in problem(helper, "a"))
+    until(lambda: "is gone" in problem(helper, "a"))
     told = helper.call("network.update", name="a", options={"mtu": "1400"})["warnings"]
     assert "made again first" in told[0]
     assert "mtu 1400" in helper.host.run(f"ip link show {link}")
-    assert until(lambda: problem(helper, "a") == "")
+    until(lambda: problem(helper, "a") == "")
     helper.host.run(f"ip link del {link} && ip link add {link} type bridge")
-    assert until(lambda: "replaced" in problem(helper, "a"))
+    until(lambda: "replaced" in problem(helper, "a"))
     with pytest.raises(Conflict, match="network a is damaged"):
         helper.call("network.update", name="a", options={"mtu": "1300"})
     assert "replaced" in problem(helper, "a") and "mtu 1500" in helper.host.run(f"ip link show {link}")

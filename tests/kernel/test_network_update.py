@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from tests.kernel.test_networks import address, attach, reaches
 from tests.kernel.test_survival import check
 from tests.running_helper import RunningHelper
 from tests.simulated_host import HostError, SimulatedHost
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 pytestmark = pytest.mark.req("X15")
@@ -131,13 +131,6 @@ def test_what_carries_is_raised_before_what_sends_and_lowered_after_it(helper: R
     finally:
         monitor.kill()
         monitor.wait()
-
-
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def all_told(heard: Path, mtu: str, names: set[str]) -> bool:

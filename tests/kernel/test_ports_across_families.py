@@ -21,9 +21,10 @@ from protocol.requests import NetworkConnect, NetworkCreate, PortPublish, Subnet
 from tests.kernel.core_in_host import core_in, do
 from tests.kernel.port_traffic import ask, eventually, serve
 from tests.kernel.test_networks import attach
-from tests.kernel.test_published_ports import FOUR, SHUT, SIX, published, tries, until
+from tests.kernel.test_published_ports import FOUR, SHUT, SIX, published, tries
 from tests.running_helper import RunningHelper
 from tests.simulated_host import SimulatedHost
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from tests.kernel.test_published_ports import FOUR, until
+from tests.kernel.test_published_ports import FOUR
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 

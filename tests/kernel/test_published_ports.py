@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from protocol.errors import Conflict, InvalidValue, NetdeckError
 from tests.kernel.port_traffic import Try, ask, serve
 from tests.kernel.test_networks import address, attach
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 FOUR, SIX = "192.0.2.2", "2001:db8::2"
@@ -22,13 +21,6 @@ SHUT = 1.0  # seconds for a packet that must not arrive
 def published(helper: RunningHelper, name: str, *ports: str, **more: Any) -> list[dict[str, Any]]:
     answer = helper.call("port.publish", container=f"netns:{name}", ports=list(ports), **more)
     return list(answer["ports"])
-
-
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.1)
 
 
 def tries(*addresses: str, port: int = 8080) -> list[Try]:

@@ -9,8 +9,9 @@ import pytest
 from helperd.changes import CallContext
 from protocol.requests import NetworkConnect
 from tests.kernel.core_in_host import STREAM, core_in
-from tests.kernel.live_host import sh, until
+from tests.kernel.live_host import sh
 from tests.simulated_host import SimulatedHost
+from tests.waiting import comes
 
 
 @pytest.mark.req("B6", "I14")
@@ -33,6 +34,6 @@ def test_a_container_that_no_scan_has_seen_yet_keeps_its_endpoint(host: Simulate
             sh("ip netns del old")
             await core.watcher.look()
             assert len(core.records.endpoints) == 1 and "eth0" in sh("ip -n new -br link")
-            await until(lambda: len(core.records.containers) == 1)
+            await comes(lambda: len(core.records.containers) == 1)
 
     host.call(scenario)

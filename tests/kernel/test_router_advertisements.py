@@ -12,8 +12,8 @@ from protocol.errors import InvalidValue
 from protocol.model import DriverInfo
 from tests.kernel.lan import attach
 from tests.kernel.site_dhcp import Dnsmasq
-from tests.kernel.test_dhcp import until
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
 

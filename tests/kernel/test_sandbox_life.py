@@ -15,6 +15,7 @@ from helperd.containers import etc_files, frames
 from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all
 from helperd.containers.spec import ExecTarget, Join
 from tests.kernel.sandbox_runs import NOBODY, Place, a_place, content, gone, load, memory, network_inode, read_until, started, store
+from tests.waiting import LONGEST_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -203,7 +204,7 @@ async def test_an_executed_command_ends_with_its_connection(place: Place) -> Non
 
 async def test_without_go_everything_ends(place: Place) -> None:
     late = await Sandbox.start(place.spec("sleep", "60", go_timeout=0.3))
-    status = await asyncio.wait_for(late.wait(), 5)
+    status = await asyncio.wait_for(late.wait(), LONGEST_SECONDS)
     assert status.error == "the container ended before its command was started"
     assert await gone(late.pid)
     assert await gone(late.shim_pid)
@@ -218,7 +219,7 @@ async def test_when_the_shim_is_killed_the_container_dies(place: Place) -> None:
     async with started(place.spec("sh", "-c", "sleep 60 & sleep 61", uid=NOBODY, gid=NOBODY)) as sandbox:
         await sandbox.go()
         os.kill(sandbox.shim_pid, signal.SIGKILL)
-        status = await asyncio.wait_for(sandbox.wait(), 5)
+        status = await asyncio.wait_for(sandbox.wait(), LONGEST_SECONDS)
         assert status.error == "the process that held the container died"
         assert await gone(sandbox.pid)
 
@@ -238,7 +239,7 @@ async def test_a_container_that_unties_itself_from_the_shim_ends_all_the_same(pl
                 with pytest.raises(SandboxGone):
                     await Sandbox.reconnect(sandbox.run_dir)
             else:
-                await asyncio.wait_for(sandbox.wait(), 10)
+                await asyncio.wait_for(sandbox.wait(), LONGEST_SECONDS)
             assert await gone(sandbox.pid)
 
 

@@ -15,6 +15,7 @@ from helperd.containers import frames
 from helperd.containers.sandbox import ExitStatus, Sandbox
 from helperd.containers.spec import ExecTarget, Terminal
 from tests.kernel.sandbox_runs import NOBODY, Place, a_place, gone, read_until, started
+from tests.waiting import LONGEST_SECONDS
 
 
 @pytest.fixture
@@ -94,12 +95,12 @@ async def test_the_end_is_told_while_output_is_still_unread(place: Place) -> Non
     async with started(place.spec("sh", "-c", "head -c 300000 /dev/zero; exit 4")) as sandbox:
         output = sandbox.attach()
         await sandbox.go()
-        assert await asyncio.wait_for(sandbox.wait(), 10) == ExitStatus(4)
+        assert await asyncio.wait_for(sandbox.wait(), LONGEST_SECONDS) == ExitStatus(4)
         # As a core does that gives the network back at once: the reader gets it all nevertheless.
         closing = asyncio.create_task(sandbox.close())
         await asyncio.sleep(0.3)
         assert sum([len(chunk.data) async for chunk in output]) == 300000
-        await asyncio.wait_for(closing, 5)
+        await asyncio.wait_for(closing, LONGEST_SECONDS)
         assert await gone(sandbox.shim_pid)
 
 
@@ -128,8 +129,8 @@ async def test_input_that_nobody_reads_waits_and_signals_pass_it(place: Place) -
         done, _ = await asyncio.wait({writing}, timeout=0.5)
         assert not done
         sandbox.signal("KILL")
-        assert await asyncio.wait_for(sandbox.wait(), 5) == ExitStatus(None, signal.SIGKILL)
-        await asyncio.wait_for(writing, 5)
+        assert await asyncio.wait_for(sandbox.wait(), LONGEST_SECONDS) == ExitStatus(None, signal.SIGKILL)
+        await asyncio.wait_for(writing, LONGEST_SECONDS)
 
 
 async def test_a_terminal_is_one(place: Place) -> None:
@@ -167,7 +168,7 @@ async def test_keys_of_a_terminal(place: Place) -> None:
         await sandbox.write_stdin(b"echo code=$?\n")
         await read_until(output, "code=130")
         await sandbox.write_stdin(b"\x04")
-        assert (await asyncio.wait_for(sandbox.wait(), 5)).code is not None
+        assert (await asyncio.wait_for(sandbox.wait(), LONGEST_SECONDS)).code is not None
 
 
 async def test_the_end_of_input_reaches_a_terminal(place: Place) -> None:
@@ -177,7 +178,7 @@ async def test_the_end_of_input_reaches_a_terminal(place: Place) -> None:
         await sandbox.write_stdin(b"line\n")
         await read_until(output, "line\r\nline\r\n")
         sandbox.eof()
-        assert await asyncio.wait_for(sandbox.wait(), 5) == ExitStatus(0)
+        assert await asyncio.wait_for(sandbox.wait(), LONGEST_SECONDS) == ExitStatus(0)
 
 
 async def test_a_terminal_for_an_executed_command(place: Place) -> None:
@@ -194,7 +195,7 @@ async def test_a_stranger_that_sends_nonsense_is_dropped(place: Place) -> None:
         for nonsense in (b"\xff" * 100, frames.HEADER.pack(3, 1 << 31), frames.encode(99), frames.encode(frames.RESIZE, b"x")):
             reader, writer = await asyncio.open_unix_connection(f"{sandbox.run_dir}/shim.sock")
             writer.write(nonsense)
-            await asyncio.wait_for(reader.read(), 5)
+            await asyncio.wait_for(reader.read(), LONGEST_SECONDS)
             writer.close()
         assert not await gone(sandbox.pid, 0.1)
         assert await sandbox.stop(0) == ExitStatus(None, signal.SIGKILL)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulated_host import ROOT, HostError, SimulatedHost, simulated_host
+from tests.waiting import LONGEST_SECONDS
 
 
 def test_links_and_namespaces_stay_inside(host: SimulatedHost, netns_dir: Path) -> None:
@@ -71,7 +72,7 @@ def test_python_runs_in_a_namespace_of_the_host(host: SimulatedHost) -> None:
 def test_signals_reach_the_process_itself(host: SimulatedHost) -> None:
     process = host.popen(["sleep", "1000"])
     comm = Path(f"/proc/{process.inner_pid}/comm")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + LONGEST_SECONDS
     while comm.read_text() != "sleep\n" and time.monotonic() < deadline:
         time.sleep(0.01)  # between fork and exec it still has its parent's name
     assert comm.read_text() == "sleep\n"
@@ -84,7 +85,7 @@ def test_nothing_outlives_the_host() -> None:
         host.run("setsid sleep 987 > /dev/null 2>&1 &")
         inode = os.stat(host.path()).st_ino
         assert _holders(inode)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + LONGEST_SECONDS
     while _holders(inode) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _holders(inode)
@@ -101,7 +102,7 @@ def test_a_killed_test_run_leaves_no_host() -> None:
     run.kill()
     run.wait()
     run.stdout.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + LONGEST_SECONDS
     while Path(f"/proc/{holder}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{holder}").exists()

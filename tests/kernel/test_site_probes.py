@@ -19,11 +19,10 @@ from protocol.model import Endpoint
 from protocol.requests import DoctorList, NetworkConnect, NetworkCreate, NetworkInspect, NetworkUpdate, SubnetRequest
 from tests.kernel.core_in_host import CALL, STREAM, core_in, do
 from tests.kernel.lan import Lan, attach, reaches
-from tests.kernel.live_host import until as until_async
 from tests.kernel.site_dhcp import Dnsmasq
-from tests.kernel.test_dhcp import until
 from tests.running_helper import RunningHelper
 from tests.simulated_host import SimulatedHost
+from tests.waiting import comes, until
 
 pytest_plugins = ("tests.kernel.lan_fixtures",)
 
@@ -261,17 +260,17 @@ def test_an_address_that_somebody_else_has_too_is_shown_while_he_has_it(host: Si
             await do(core, NetworkConnect(network="pub", container="netns:z1"))
             before = await seen()
             await asyncio.to_thread(subprocess.run, taken, shell=True, check=False)
-            await until_async(core.probes.conflicts.all, 60)
+            await comes(core.probes.conflicts.all)
             meanwhile = await seen()
             await asyncio.to_thread(subprocess.run, "ip -n printer addr del 192.168.1.140/24 dev p0", shell=True, check=True)
-            await until_async(lambda: not core.probes.conflicts.all(), 60)
+            await comes(lambda: not core.probes.conflicts.all())
             after = await seen()
             endpoint, = core.records.endpoints.values()
             network = core.records.networks[endpoint.network]
             core.probes.conflicts.heard(endpoint.id, network, "eth0", "192.168.1.140", mac)
             assert core.probes.conflicts.all()
             await do(core, NetworkUpdate("pub", options={"address_probe": "false"}))  # as where a router answers for all addresses
-            await until_async(lambda: not core.probes.conflicts.all(), 60)
+            await comes(lambda: not core.probes.conflicts.all())
             asking.cancel()
             return [before, meanwhile, after, (await seen())[3]]
 

@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from textual.pilot import Pilot
-
 from tests.tui.played_helper import PlayedHelper
+from tests.tui.settled_pilot import SettledPilot, under_pilot
 from tui.widgets.live_table import LiveTable
 from tui.workstation import Workstation
 
@@ -19,17 +18,17 @@ SIZE = (120, 40)
 @asynccontextmanager
 async def opened(
     helper: PlayedHelper | None = None, size: tuple[int, int] = SIZE, **options: Any
-) -> AsyncIterator[tuple[Workstation, PlayedHelper, Pilot[int]]]:
+) -> AsyncIterator[tuple[Workstation, PlayedHelper, SettledPilot[int]]]:
     helper = helper or PlayedHelper()
     app = Workstation(source=helper, **options)
     helper.feed = app.feed
-    async with app.run_test(size=size, notifications=True) as pilot:
+    async with under_pilot(app, size, notifications=True) as pilot:
         await until(pilot, lambda: app.feed.loaded or bool(helper.refusal))
         await pilot.pause()
         yield app, helper, pilot
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 60.0) -> None:
+async def until(pilot: SettledPilot[int], condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await pilot.pause(0.01)

@@ -23,6 +23,8 @@ from types import TracebackType
 
 import pyte
 
+from tests.waiting import LONGEST_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = Path(__file__).resolve().parent / "apps" / "sample.py"
 _FOREIGN = re.compile(rb"\x1b\[[<>=][0-9;]*u|\x1b\[\?[0-9;]*\$p|\x1b\[6n|\x1b\][^\x07]*\x07")
@@ -141,7 +143,7 @@ class PtySession:
         """What a person can see: colours and attributes that a space can't show are left out."""
         return [[_seen(self.screen.buffer[y][x]) for x in range(self.columns)] for y in range(self.lines)]
 
-    def wait_exit(self, seconds: float = 5.0) -> int | None:
+    def wait_exit(self, seconds: float = LONGEST_SECONDS) -> int | None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._read()

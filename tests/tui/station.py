@@ -8,27 +8,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from textual.events import Key
-from textual.pilot import Pilot
 from textual.widgets import Static
 
+from tests.tui.settled_pilot import SettledPilot, under_pilot
 from tui.screens.forms.confirm import Confirm
 from tui.workstation import Workstation
 
-KEYS = {
-    " ": "space", "/": "slash", ":": "colon", ".": "full_stop", "=": "equals_sign", "-": "minus", "_": "underscore", ",": "comma",
-    "'": "apostrophe", '"': "quotation_mark", "[": "left_square_bracket", "]": "right_square_bracket", "?": "question_mark",
-}
-
 NAMED = frozenset(("tab", "enter", "space", "backspace", "delete", "left", "right", "up", "down", "home", "end", "escape"))
-
-CHARACTERS = {name: char for char, name in KEYS.items()} | {"tab": "\t", "enter": "\r"}
 
 
 class Station:
     """The program and the keyboard."""
 
-    def __init__(self, app: Workstation, pilot: Pilot[Any]) -> None:
+    def __init__(self, app: Workstation, pilot: SettledPilot[Any]) -> None:
         self.app, self.pilot = app, pilot
         self.said: list[str] = []
         tell, show_error = app.tell, app.show_error
@@ -47,36 +39,19 @@ class Station:
         await self.pilot.press(*keys)
 
     async def type(self, text: str) -> None:
-        """Into the field that has the cursor, as fast as a terminal sends it.
-
-        The pilot's own `press` waits twice after each key for a process that rests, which takes a tenth of a second.
-        """
-        for char in text:
-            self._send(KEYS.get(char, char))
-        await self.pilot.pause()
+        """Into the field that has the cursor, as fast as a terminal sends it."""
+        await self.keys(text)
 
     async def keys(self, *parts: str) -> None:
         """Named keys and texts in one go, as typed ahead: nothing is waited for between them."""
         for part in parts:
             for key in (part,) if part in NAMED or "+" in part else part:
-                self._send(KEYS.get(key, key))
+                self.pilot.send(key)
         await self.pilot.pause()
-
-    def _send(self, key: str) -> None:
-        event = Key(key, CHARACTERS.get(key, key if len(key) == 1 else None))
-        event.set_sender(self.app)
-        driver = self.app._driver
-        assert driver is not None
-        driver.send_message(event)
 
     async def tab(self) -> None:
         """To the next field."""
-        before = self.app.focused
-        self._send("tab")
-        for _ in range(5000):
-            if self.app.focused is not before:
-                return
-            await asyncio.sleep(0.001)
+        await self.press("tab")
 
     async def take_back(self, shown: str) -> None:
         """Press u, see what it covers, and agree."""
@@ -117,7 +92,7 @@ class Station:
 async def station(socket: str, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Station]:
     """The workstation, connected and filled."""
     app = Workstation(socket)
-    async with app.run_test(size=size) as pilot:
+    async with under_pilot(app, size) as pilot:
         found = Station(app, pilot)
         await found.until(lambda: app.feed.loaded and len(app.view.model.order) >= 3, "the networks are shown")
         await found.press("down", "up")  # until somebody has moved, the cursor is kept at the top for some seconds

@@ -156,7 +156,7 @@ def test_suspend_and_resume_repaints_everything() -> None:
         session.settle(3)
         session.screen.reset()
         os.kill(session.pid, signal.SIGCONT)
-        assert session.pump(10, lambda: session.shows("veth000003"))
+        assert session.pump(60, lambda: session.shows("veth000003"))
         session.settle()
         assert session.cells() == expected
 
@@ -176,11 +176,11 @@ def test_mouse_can_be_switched_on_and_off_without_motion_reports() -> None:
         assert session.pump(60, lambda: session.shows("veth000003"))
         session.settle()
         session.send(b"o")
-        assert session.pump(5, lambda: b"\x1b[?1000h\x1b[?1002h\x1b[?1006h" in session.output)
+        assert session.pump(60, lambda: b"\x1b[?1000h\x1b[?1002h\x1b[?1006h" in session.output)
         session.send(b"\x1b[<0;5;6M\x1b[<0;5;6m")  # a click on the third row
-        assert session.pump(5, lambda: "▸ veth000002" in session.screen.display[5])
+        assert session.pump(60, lambda: "▸ veth000002" in session.screen.display[5])
         session.send(b"o")
-        assert session.pump(5, lambda: b"\x1b[?1000l" in session.output)
+        assert session.pump(60, lambda: b"\x1b[?1000l" in session.output)
         assert b"?1003h" not in session.output
 
 
@@ -188,7 +188,7 @@ def test_copy_goes_to_the_users_terminal() -> None:
     with PtySession(sample("live", 5), env={"TMUX": "", "STY": ""}) as session:
         assert session.pump(60, lambda: session.shows("veth000003"))
         session.send(b"xc")
-        assert session.pump(5, lambda: b"\x1b]52;c;ZWNobyAx\x07" in session.output)
+        assert session.pump(60, lambda: b"\x1b]52;c;ZWNobyAx\x07" in session.output)
 
 
 def test_after_another_program_had_the_terminal_everything_is_painted_again() -> None:
@@ -200,4 +200,4 @@ def test_after_another_program_had_the_terminal_everything_is_painted_again() ->
         session.settle()
         assert session.cells() == expected and session.received - before > 1000
         session.send(b"x")
-        assert session.pump(5, lambda: session.shows("echo 1"))
+        assert session.pump(60, lambda: session.shows("echo 1"))

@@ -400,14 +400,14 @@ def test_a_network_made_by_keystrokes_in_a_real_terminal(module_lab: Lab) -> Non
     before = bridges(module_lab)
     env = {**environment(), "NETDECK_SOCKET": module_lab.socket, "LANG": "C.UTF-8"}
     with PtySession([sys.executable, "-P", "-m", "tui"], columns=80, lines=24, env={**env, "PYTHONPATH": str(ROOT)}) as session:
-        assert session.pump(20, lambda: session.shows("172.17.0.0/16")), "\n".join(session.screen.display)
+        assert session.pump(60, lambda: session.shows("172.17.0.0/16")), "\n".join(session.screen.display)
         session.send(b"c")
-        assert session.pump(10, lambda: session.shows("New network")), "\n".join(session.screen.display)
+        assert session.pump(60, lambda: session.shows("New network")), "\n".join(session.screen.display)
         session.send(b"typed\t\t\t\t\t\t10.91.0.0/24")
-        assert session.pump(10, lambda: session.shows("network create --subnet 10.91.0.0/24 typed")), "\n".join(session.screen.display)
+        assert session.pump(60, lambda: session.shows("network create --subnet 10.91.0.0/24 typed")), "\n".join(session.screen.display)
         assert bridges(module_lab) == before
         session.send(b"\x13")
-        assert session.pump(10, lambda: session.shows("typed") and not session.shows("New network")), "\n".join(session.screen.display)
+        assert session.pump(60, lambda: session.shows("typed") and not session.shows("New network")), "\n".join(session.screen.display)
         session.send(b"q")
         assert session.wait_exit() is not None
     assert len(bridges(module_lab) - before) == 1

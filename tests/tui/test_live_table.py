@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from textual.app import ComposeResult
 from textual.geometry import Region
-from textual.pilot import Pilot
 
+from tests.tui.settled_pilot import SettledPilot, under_pilot
 from tui.terminal.app import QuickApp
 from tui.widgets.glyphs import ASCII
 from tui.widgets.live_table import LiveTable
@@ -65,7 +65,7 @@ class TableApp(QuickApp[None]):
         return next(y for y in range(1, self.table.size.height) if self.line(y).startswith("▸"))
 
 
-async def _changed(app: TableApp, pilot: Pilot[None]) -> None:
+async def _changed(app: TableApp, pilot: SettledPilot[None]) -> None:
     app.clock.now += 3
     app.table.data_changed()
     await pilot.pause()
@@ -73,7 +73,7 @@ async def _changed(app: TableApp, pilot: Pilot[None]) -> None:
 
 async def test_keys_move_the_cursor_and_open_the_object() -> None:
     app = TableApp(100)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.press("down", "down", "enter")
         assert app.heard[-1] == ("selected", "k2") and ("highlighted", "k1") in app.heard
         await pilot.press("end")
@@ -86,7 +86,7 @@ async def test_keys_move_the_cursor_and_open_the_object() -> None:
 
 async def test_the_cursor_stays_on_its_object_whatever_sorts_appears_or_goes() -> None:
     app = TableApp(200)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.press(*["down"] * 5)
         line = app.shown_line()
         app.model.set_sort("rx", reverse=True)
@@ -109,7 +109,7 @@ async def test_the_cursor_stays_on_its_object_whatever_sorts_appears_or_goes() -
 
 async def test_nothing_is_sorted_under_a_moving_cursor() -> None:
     app = TableApp(50)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         app.model.set_sort("rx", reverse=True)
         await _changed(app, pilot)
         await pilot.press("home", "down")
@@ -124,7 +124,7 @@ async def test_nothing_is_sorted_under_a_moving_cursor() -> None:
 
 async def test_freeze_shows_what_was_while_collecting_goes_on() -> None:
     app = TableApp(20)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.press("space")
         app.model.put("k0", {"rx": 123456.0})
         app.model.put("new", {"name": "new"})
@@ -138,7 +138,7 @@ async def test_freeze_shows_what_was_while_collecting_goes_on() -> None:
 
 async def test_filter_keeps_the_object_or_takes_the_next() -> None:
     app = TableApp(30)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.press("down", "down", "down")
         app.table.set_filter("ns:ns-0")
         await pilot.pause()
@@ -157,7 +157,7 @@ async def test_filter_keeps_the_object_or_takes_the_next() -> None:
 
 async def test_sorting_keys_show_their_sign() -> None:
     app = TableApp(5)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         assert "NAME▲" in app.line(0)
         await pilot.press("s")
         assert "RX/s▼" in app.line(0) and "veth4" in app.line(1)
@@ -169,7 +169,7 @@ async def test_sorting_keys_show_their_sign() -> None:
 
 async def test_marks_choose_several() -> None:
     app = TableApp(5)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.press("m", "m")
         assert app.table.chosen_keys == ["k0", "k1"] and "●" in app.line(1)
         await pilot.press("M")
@@ -179,7 +179,7 @@ async def test_marks_choose_several() -> None:
 @pytest.mark.parametrize("width", [80, 50, 34, 20, 8])
 async def test_narrow_terminals_drop_columns_by_priority(width: int) -> None:
     app = TableApp(10)
-    async with app.run_test(size=(width, 24)) as pilot:
+    async with under_pilot(app, (width, 24)) as pilot:
         await pilot.pause()
         header = app.line(0)
         assert ("NAMESPACE" in header, "LAST MIN" in header) == (width >= 80, width >= 50)
@@ -189,7 +189,7 @@ async def test_narrow_terminals_drop_columns_by_priority(width: int) -> None:
 
 async def test_colour_is_never_alone_and_ascii_is_enough() -> None:
     app = TableApp(4, glyphs=ASCII)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         app.model.put("k1", {"state": "down"})
         await _changed(app, pilot)
         text = "".join(app.line(y) for y in range(24))
@@ -198,7 +198,7 @@ async def test_colour_is_never_alone_and_ascii_is_enough() -> None:
 
 async def test_hostile_names_are_shown_not_obeyed() -> None:
     app = TableApp(1)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         app.model.put("k0", {"name": "[red]\x1b[2J\u202ex", "state": "\x1b]0;"})
         await _changed(app, pilot)
         line = app.line(1)
@@ -217,7 +217,7 @@ async def test_of_ten_thousand_rows_only_what_is_seen_is_formatted() -> None:
     app.model = TableModel(columns, clock=app.clock)
     for row in range(10_000):
         app.model.put(str(row), {"name": f"veth{row}", "rx": row})
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.pause()
         assert len(formatted) <= 80
         formatted.clear()
@@ -235,7 +235,7 @@ async def test_of_ten_thousand_rows_only_what_is_seen_is_formatted() -> None:
 
 async def test_only_changed_cells_are_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
     app = TableApp(100)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.pause()
         regions: list[Region] = []
         refresh = app.table.refresh
@@ -254,7 +254,7 @@ async def test_only_changed_cells_are_refreshed(monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_click_moves_and_opens_and_sorts() -> None:
     app = TableApp(10)
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.click(LiveTable, offset=(5, 4))
         assert app.table.cursor_key == "k3"
         await pilot.click(LiveTable, offset=(5, 4))
@@ -268,7 +268,7 @@ async def test_the_scroll_bar_hides_no_cell_and_what_is_cut_says_so() -> None:
     app = TableApp(100)
     for row in range(100):
         app.model.put(f"k{row}", {"ns": f"namespace-{row:03d}-with-a-name-that-is-cut"})
-    async with app.run_test(size=(80, 24)) as pilot:
+    async with under_pilot(app) as pilot:
         await pilot.pause()
         assert app.table.show_vertical_scrollbar
         inside = 80 - app.table.scrollbar_size_vertical

@@ -20,8 +20,8 @@ print("done")
 
 def test_it_appears_after_a_second_and_goes_away() -> None:
     with PtySession([sys.executable, "-c", SCRIPT, "1.7"]) as session:
-        assert session.pump(10, lambda: session.shows("network create web: 2/7 link \\x1b[31mbr (1 s)"))
-        assert session.pump(10, lambda: session.shows("done"))
+        assert session.pump(60, lambda: session.shows("network create web: 2/7 link \\x1b[31mbr (1 s)"))
+        assert session.pump(60, lambda: session.shows("done"))
         assert not session.shows("network create")
         assert session.wait_exit() == 0
 

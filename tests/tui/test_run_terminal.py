@@ -6,7 +6,6 @@ import signal
 import subprocess
 import termios
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -29,15 +28,6 @@ def piped(lab: Lab, *arguments: str) -> subprocess.Popen[bytes]:
                             stderr=subprocess.PIPE, env=environment())
 
 
-def wait_for(held: Callable[[], bool], seconds: float = 10.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if held():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def names(lab: Lab, *options: str) -> list[str]:
     return [row["name"] for row in lab.ask("ps", "--format", "json", *options)]
 
@@ -46,34 +36,34 @@ def names(lab: Lab, *options: str) -> list[str]:
 def test_a_terminal_over_the_wire(module_lab: Lab) -> None:
     with shell(module_lab, "--rm") as session:
         before = termios.tcgetattr(session.fd)
-        assert session.pump(20, lambda: session.shows(PROMPT))
+        assert session.pump(60, lambda: session.shows(PROMPT))
         session.send(b"tty && stty size\r")
-        assert session.pump(10, lambda: session.shows("30 100"))
+        assert session.pump(60, lambda: session.shows("30 100"))
         assert session.shows("/dev/pts/")
         session.resize(71, 17)
         session.send(b"sleep 0.3; stty size\r")
-        assert session.pump(10, lambda: session.shows("17 71"))
+        assert session.pump(60, lambda: session.shows("17 71"))
         session.send(b"sleep 100\r")
         session.pump(0.5)
         session.send(b"\x03")
         session.send(b"echo back-$?\r")
-        assert session.pump(10, lambda: session.shows("back-130"))
+        assert session.pump(60, lambda: session.shows("back-130"))
         session.send(b"exit 5\r")
-        assert session.wait_exit(10) == 5 << 8
+        assert session.wait_exit() == 5 << 8
         assert termios.tcgetattr(session.fd) == before
 
 
 def test_the_detach_keys_leave_it_running(module_lab: Lab) -> None:
     with shell(module_lab, "--name", "left-alone") as session:
         before = termios.tcgetattr(session.fd)
-        assert session.pump(20, lambda: session.shows(PROMPT))
+        assert session.pump(60, lambda: session.shows(PROMPT))
         session.send(b"\x10\x11")
-        assert session.wait_exit(10) == 0
+        assert session.wait_exit() == 0
         assert termios.tcgetattr(session.fd) == before
     assert "left-alone" in names(module_lab)
     script = "stty size; echo $WHAT; exit 4"
     with at_terminal(module_lab, "exec", "-it", "-e", "WHAT=variable", "left-alone", "sh", "-c", script) as session:
-        assert session.wait_exit(15) == 4 << 8
+        assert session.wait_exit() == 4 << 8
         assert session.shows("30 100") and session.shows("variable")
     module_lab.netdeck("rm", "-f", "left-alone")
 
@@ -81,10 +71,10 @@ def test_the_detach_keys_leave_it_running(module_lab: Lab) -> None:
 def test_the_terminal_comes_back_when_the_helper_is_lost(lab: Lab) -> None:
     with shell(lab) as session:
         before = termios.tcgetattr(session.fd)
-        assert session.pump(20, lambda: session.shows(PROMPT))
+        assert session.pump(60, lambda: session.shows(PROMPT))
         assert termios.tcgetattr(session.fd) != before
         lab.run(f"kill -KILL {lab.ask('helper', '--status', '--format', 'json')['pid']}")
-        assert session.wait_exit(40) == 125 << 8
+        assert session.wait_exit() == 125 << 8
         assert termios.tcgetattr(session.fd) == before
         assert session.shows("netdeck: ")
 

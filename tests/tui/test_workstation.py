@@ -222,7 +222,7 @@ async def test_command_line_completes_runs_and_remembers() -> None:
         await pilot.press("colon", "up")
         assert app.prompt.input.value == "interfaces ns:shop"
         await pilot.press("escape", "colon", *"networs", "enter")
-        await pilot.pause()
+        await until(pilot, lambda: "did you mean" in screen_text(app))
         assert "no command 'networs' (did you mean 'networks'?)" in screen_text(app) and app.prompt.is_open
         for line, said in (("network connect web netns:a", "netdeck network connect is a command of the shell: :attach does it here"),
                            ("docker ps", ":containers does it here"), ("netdeck network rm web", ":go does it here, then D removes"),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
 
 from tests.running_helper import RunningHelper
 from tests.running_lab import NETDECK, Lab
 from tests.simulated_host import SimulatedHost
-from tests.tui.opened_workstation import line_with, screen_text
+from tests.tui.opened_workstation import line_with, screen_text, until
 from tests.tui.pty_session import PtySession
+from tests.tui.settled_pilot import under_pilot
 from tui.workstation import Workstation
 
 pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6")]
@@ -28,17 +28,10 @@ def helper(host: SimulatedHost, tmp_path: Path) -> Iterator[RunningHelper]:
         running.close()
 
 
-async def until(pilot: Pilot[int], condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await pilot.pause(0.05)
-    await pilot.pause()
-
-
 @pytest.mark.req("W2", "W4", "W5", "X10")
 async def test_what_the_kernel_does_is_seen_and_a_killed_helper_is_survived(helper: RunningHelper) -> None:
     app = Workstation(helper.socket)
-    async with app.run_test(size=(160, 40), notifications=True) as pilot:
+    async with under_pilot(app, (160, 40), notifications=True) as pilot:
         await until(pilot, lambda: "172.17.0.0/16" in screen_text(app) and "● live" in screen_text(app))
         await asyncio.to_thread(helper.call, "network.create", name="web", subnets=[{"subnet": "10.20.0.0/24"}])
         await until(pilot, lambda: "10.20.0.0/24" in screen_text(app))
@@ -71,21 +64,21 @@ async def test_what_the_kernel_does_is_seen_and_a_killed_helper_is_survived(help
 def test_it_opens_in_a_terminal(lab: Lab) -> None:
     argv = lab._inside(NETDECK, "")
     with PtySession(argv, columns=80, lines=24, env={"NETDECK_LINK": "lan"}) as session:
-        assert session.pump(20, until=lambda: session.shows("1 Networks")), session.screen.display
+        assert session.pump(60, until=lambda: session.shows("1 Networks")), session.screen.display
 
         def ready() -> bool:
             return session.shows("● live") and session.shows("172.17.0.0/16")
 
-        assert ready() or session.pump(10, until=ready), session.screen.display
+        assert ready() or session.pump(60, until=ready), session.screen.display
         session.send(b"3")
-        assert session.pump(5, until=lambda: session.shows("Interfaces") and session.shows("netns:outside")), session.screen.display
+        assert session.pump(60, until=lambda: session.shows("Interfaces") and session.shows("netns:outside")), session.screen.display
         session.send(b"q")
         assert session.wait_exit() == 0
 
 
 def test_no_color_is_no_colour_and_the_cursor_is_seen_all_the_same(lab: Lab) -> None:
     with PtySession(lab._inside(NETDECK, ""), columns=80, lines=24, env={"NO_COLOR": "1"}) as session:
-        assert session.pump(10, until=lambda: session.shows("172.17.0.0/16")), session.screen.display
+        assert session.pump(60, until=lambda: session.shows("172.17.0.0/16")), session.screen.display
         session.settle(3)
         cells = session.cells()
         assert {cell[1] for line in cells for cell in line} <= {"", "default"}

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
-from textual.pilot import Pilot
 
 from tests.tui.opened_workstation import opened, screen_text, until
 from tests.tui.played_helper import DATABASE, HOST, WEB
+from tests.tui.settled_pilot import SettledPilot
 from tui.keys import VIEWS
 from tui.workstation import Workstation
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.req("W1"), pytest.mark.req("W6"), pytest.mark.usefixtu
 SIZES = [(80, 24), (120, 40), (200, 50)]
 
 
-async def looks(app: Workstation, pilot: Pilot[int], name: str, snapshot: Callable[[str, str], None]) -> None:
+async def looks(app: Workstation, pilot: SettledPilot[int], name: str, snapshot: Callable[[str, str], None]) -> None:
     """The screen is as stored, now or within a while: what a key leads to may take more than one turn of a busy machine."""
     for _ in range(100):
         with contextlib.suppress(AssertionError):

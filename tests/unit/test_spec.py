@@ -22,8 +22,9 @@ from protocol.errors import NotFound
 from protocol.messages import Progress, Result
 from protocol.requests import OPERATIONS
 from tests.spec_operations import BEGIN, END, SPEC, table
+from tests.waiting import comes
 from tests.wire.raw_client import RawClient
-from tests.wire.small_core import SmallCore, running_core, until
+from tests.wire.small_core import SmallCore, running_core
 
 pytestmark = pytest.mark.req("W8")
 
@@ -69,7 +70,7 @@ class SpecCore(SmallCore):
             case "the network db is removed":
                 await self.change(("networks", "del", "n2", None))
             case "a packet passes":
-                await until(lambda: self.counters_free)
+                await comes(lambda: self.counters_free)
                 self.count(1)
             case _:
                 raise AssertionError(f"unknown event in SPEC.md: {what}")

@@ -9,6 +9,8 @@ from typing import Any, Self
 import msgpack
 import zmq
 
+from tests.waiting import LONGEST_SECONDS
+
 
 class RawClient:
     """A DEALER that sends maps and receives maps; `send_bytes` sends anything."""
@@ -47,11 +49,11 @@ class RawClient:
             return None
         return msgpack.unpackb(self.socket.recv())
 
-    async def receive(self, timeout: float = 5.0) -> Any:
+    async def receive(self, timeout: float = LONGEST_SECONDS) -> Any:
         """The next message; None where none comes."""
         return await asyncio.to_thread(self.receive_now, timeout)
 
-    async def receive_type(self, kind: str, timeout: float = 5.0) -> Any:
+    async def receive_type(self, kind: str, timeout: float = LONGEST_SECONDS) -> Any:
         """The next message of a type, dropping others."""
         while True:
             message = await self.receive(timeout)

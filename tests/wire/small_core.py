@@ -179,10 +179,3 @@ async def running_core(
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def until(condition: Any, seconds: float = 10.0) -> None:
-    """Wait until `condition()` holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError("it did not come true in time")
-        await asyncio.sleep(0.01)

@@ -16,8 +16,9 @@ from helperd.listener import open_listener
 from helperd.roles import Role, Roles
 from helperd.zap import IPC_DOMAIN, TCP_DOMAIN, Peer, parse_address, zap_answer
 from protocol.errors import Conflict, InvalidValue
+from tests.waiting import comes
 from tests.wire.raw_client import RawClient
-from tests.wire.small_core import SmallCore, running_core, until
+from tests.wire.small_core import SmallCore, running_core
 
 pytestmark = pytest.mark.req("W8")
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,9 +135,9 @@ async def test_the_core_hears_when_a_client_is_gone(core: SmallCore) -> None:
     with RawClient(core.path) as raw:
         raw.send({"type": "call", "id": 1, "op": "hang"})
         raw.send({"type": "subscribe", "id": 2, "topics": ["links"]})
-        await until(lambda: core.subscriptions)
+        await comes(lambda: core.subscriptions)
         number = next(iter(core.callers))
-    await until(lambda: number in core.gone, 2.0)
+    await comes(lambda: number in core.gone)
     assert not core.subscriptions
 
 

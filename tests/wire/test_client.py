@@ -16,7 +16,8 @@ from protocol.client import Client
 from protocol.errors import Cancelled, InvalidValue, NotFound, TooMuch, Unavailable
 from protocol.messages import Progress
 from protocol.requests import NetworkRemove
-from tests.wire.small_core import SmallCore, until
+from tests.waiting import LONGEST_SECONDS, comes
+from tests.wire.small_core import SmallCore
 
 pytestmark = pytest.mark.req("W8")
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,11 +44,11 @@ async def test_many_calls_at_once(core: SmallCore, client: Client) -> None:
 
 async def test_giving_up(core: SmallCore, client: Client) -> None:
     task = asyncio.create_task(client.call("hang"))
-    await until(lambda: core.seen)
+    await comes(lambda: core.seen)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: any(type(frame).__name__ == "CancelFrame" for frame in core.seen))
+    await comes(lambda: any(type(frame).__name__ == "CancelFrame" for frame in core.seen))
     assert (await core.front.stats())["calls"] == 0
 
 
@@ -118,7 +119,7 @@ async def test_output_waits_for_its_reader(core: SmallCore, client: Client) -> N
 async def test_leaving_a_stream_cancels_it(core: SmallCore, client: Client) -> None:
     async with client.stream("cat"):
         pass
-    await until(lambda: any(type(frame).__name__ == "CancelFrame" for frame in core.seen))
+    await comes(lambda: any(type(frame).__name__ == "CancelFrame" for frame in core.seen))
     assert await client.call("echo", {}) == {}
 
 
@@ -127,7 +128,7 @@ async def test_closing_ends_what_waits(core: SmallCore) -> None:
     await client.connect()
     subscription = client.subscribe(("log",))
     call = asyncio.create_task(client.call("hang"))
-    await until(lambda: core.seen)
+    await comes(lambda: core.seen)
     await client.close()
     with pytest.raises(Unavailable):
         await call
@@ -165,9 +166,9 @@ async def test_the_blocking_client_lives_over_a_new_front(core: SmallCore) -> No
 
     started = threading.Event()
     task = asyncio.create_task(asyncio.to_thread(use, started))
-    await until(lambda: any(type(frame).__name__ == "CallFrame" for frame in core.seen))
+    await comes(lambda: any(type(frame).__name__ == "CallFrame" for frame in core.seen))
     os.kill(core.front.pid, 9)
-    assert await asyncio.wait_for(task, 20) == ({"a": 1}, True)
+    assert await asyncio.wait_for(task, LONGEST_SECONDS) == ({"a": 1}, True)
 
 
 async def test_a_call_that_reaches_a_new_front_first_is_done_there(core: SmallCore) -> None:
@@ -186,14 +187,14 @@ async def test_a_call_that_reaches_a_new_front_first_is_done_there(core: SmallCo
     greeted, replaced = threading.Event(), threading.Event()
     task = asyncio.create_task(asyncio.to_thread(use, greeted, replaced))
     for _ in range(3):
-        await until(greeted.is_set)
+        await comes(greeted.is_set)
         greeted.clear()
         starts = core.front.starts
         os.kill(core.front.pid, 9)
-        await until(lambda: core.front.starts > starts and core.front.ready.is_set())  # noqa: B023 - waited for here
+        await comes(lambda: core.front.starts > starts and core.front.ready.is_set())  # noqa: B023 - waited for here
         await asyncio.sleep(0.2)  # libzmq connects again meanwhile
         replaced.set()
-    assert await asyncio.wait_for(task, 20) == [[{"n": 1}, {"a": 1}]] * 3
+    assert await asyncio.wait_for(task, LONGEST_SECONDS) == [[{"n": 1}, {"a": 1}]] * 3
 
 
 @pytest.mark.req("W9")
@@ -239,7 +240,7 @@ print(before - len(__import__("os").listdir("/proc/self/fd")) > 5)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", text, core.path, cwd=ROOT, stdout=subprocess.PIPE,
                                                    stderr=subprocess.PIPE)
     try:
-        said, errors = await asyncio.wait_for(process.communicate(), 30)
+        said, errors = await asyncio.wait_for(process.communicate(), LONGEST_SECONDS)
     finally:
         if process.returncode is None:
             process.kill()

@@ -13,7 +13,8 @@ from helperd.frames import FromFront
 from helperd.front_config import FrontConfig, Limits
 from protocol.client import Client
 from protocol.errors import NotFound
-from tests.wire.small_core import SmallCore, running_core, until
+from tests.waiting import comes
+from tests.wire.small_core import SmallCore, running_core
 from tests.wire.zmtp import PING, command, frame, greeted
 
 pytestmark = pytest.mark.req("W2", "W8")
@@ -71,7 +72,7 @@ async def test_a_client_that_ends_the_front_takes_nobody_along(socket_directory:
                 await asyncio.to_thread(send_and_leave, core.path, frame(b"\xc1") * (70 + number) + command(PING) + frame(b"\xc1"))
             if core.front.starts > starts:
                 break
-        await until(lambda: client.connected, 30)
+        await comes(lambda: client.connected)
         assert await client.call("info", {"a": 1}) == {"a": 1}
 
 

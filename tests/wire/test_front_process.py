@@ -21,7 +21,8 @@ from helperd.frames import MAX_TO_CORE, Caller, CallFrame, FrameError, GoneFrame
 from protocol.client import Client, ConnectionState
 from protocol.errors import Unavailable
 from protocol.messages import Call, Event, Snapshot
-from tests.wire.small_core import SmallCore, running_core, until
+from tests.waiting import comes
+from tests.wire.small_core import SmallCore, running_core
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,7 +125,7 @@ async def test_killed_it_is_replaced_and_clients_come_back(core: SmallCore) -> N
         assert isinstance(await anext(subscription), Snapshot)
         lost = asyncio.create_task(client.call("hang"))
         kept = asyncio.create_task(client.call("hang", key="k1"))
-        await until(lambda: sum(isinstance(frame, CallFrame) for frame in core.seen) == 2)
+        await comes(lambda: sum(isinstance(frame, CallFrame) for frame in core.seen) == 2)
         pid, numbers = core.front.pid, set(core.callers)
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(Unavailable) as raised:
@@ -147,7 +148,7 @@ async def test_killed_it_is_replaced_and_clients_come_back(core: SmallCore) -> N
 async def test_many_deaths(core: SmallCore, client: Client) -> None:
     for number in range(3):
         os.kill(core.front.pid, signal.SIGKILL)
-        await until(lambda: not client.connected)
+        await comes(lambda: not client.connected)
         assert await client.call("info", {"n": number}) == {"n": number}
     assert core.front.starts == 4
 
@@ -156,8 +157,8 @@ async def test_one_that_hangs_is_replaced(core: SmallCore, client: Client, monke
     monkeypatch.setattr(front_process, "HUNG_SECONDS", 1.0)
     pid = core.front.pid
     os.kill(pid, signal.SIGSTOP)
-    await until(lambda: core.front.pid not in (0, pid), 15)
-    await until(lambda: client.connected)
+    await comes(lambda: core.front.pid not in (0, pid))
+    await comes(lambda: client.connected)
     assert await client.call("info", {}) == {}
     assert not lives(pid)
 
@@ -182,10 +183,10 @@ asyncio.run(main())
     async with Client(str(socket_directory / "helper.sock")) as client:
         process.kill()
         await process.wait()
-        await until(lambda: not lives(front), 5.0)
-        await until(lambda: not client.connected, 5.0)
+        await comes(lambda: not lives(front))
+        await comes(lambda: not client.connected)
         async with running_core(socket_directory):  # the next helper takes the place over
-            await until(lambda: client.connected, 10.0)
+            await comes(lambda: client.connected)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 from helperd.front_config import FrontConfig, Limits
 from protocol.client import Client
 from protocol.messages import MAX_MESSAGE
+from tests.waiting import comes
 from tests.wire.raw_client import RawClient
-from tests.wire.small_core import SmallCore, running_core, until
+from tests.wire.small_core import SmallCore, running_core
 from tests.wire.zmtp import frame, greeted
 
 MESSAGES = 100_000
@@ -100,7 +101,7 @@ async def test_memory_is_bounded_when_a_message_never_ends(socket_directory: Pat
     async with running_core(socket_directory, config) as core, Client(core.path) as client:
         most = await asyncio.to_thread(send_without_end, core.path, core.front.pid, 8_000)
         assert 100_000_000 < most < limit + 60_000_000
-        await until(lambda: client.connected, 30)
+        await comes(lambda: client.connected)
         assert await client.call("info", {"a": 1}) == {"a": 1}
 
 

@@ -10,8 +10,9 @@ import pytest
 from protocol.client import Client, unpack_counters
 from protocol.messages import Counters, Event, Snapshot
 from protocol.model import Network
+from tests.waiting import comes
 from tests.wire.raw_client import RawClient
-from tests.wire.small_core import SmallCore, until
+from tests.wire.small_core import SmallCore
 
 pytestmark = pytest.mark.req("W4")
 
@@ -83,13 +84,13 @@ async def test_a_slow_reader_begins_anew_and_others_notice_nothing(core: SmallCo
                         got.extend(int(row[2]) for row in item.changes)
 
         reader = asyncio.create_task(read())
-        await until(lambda: len(core.subscriptions) == 2)
+        await comes(lambda: len(core.subscriptions) == 2)
         for number in range(2_000):
             await core.change(("log", "put", str(number), {"text": "x" * 200}))
             if number % 20 == 0:
                 # On a busy machine the reader that keeps up is given the time to.
-                await until(lambda: len(got) > number - 100, 30)  # noqa: B023 - waited for here
-        await until(lambda: len(got) == 2_000, 30)
+                await comes(lambda: len(got) > number - 100)  # noqa: B023 - waited for here
+        await comes(lambda: len(got) == 2_000)
         assert got == list(range(2_000))
         assert (await core.front.stats())["resyncs"] == 1
         kinds = []
@@ -112,7 +113,7 @@ async def test_a_reader_that_stops_does_not_hold_up_calls(core: SmallCore, clien
             await core.change(("log", "put", "k", {"text": "x" * 30_000}))
             if number % 100 == 0:
                 assert await client.call("echo", {"n": number}) == {"n": number}
-        await until(lambda: not core.subscriptions)
+        await comes(lambda: not core.subscriptions)
         assert (await core.front.stats())["waiting_bytes"] < 1_000
         last = None
         while (message := await stopped.receive(0.5)) is not None:
@@ -147,17 +148,17 @@ async def test_counters_are_never_queued(core: SmallCore, client: Client) -> Non
         raw.send({"type": "subscribe", "id": 1, "topics": ["counters"], "credit": 2, "period": 0.1})
         await raw.receive_type("snapshot")
         for number in range(2):
-            await until(lambda: core.counters_free)
+            await comes(lambda: core.counters_free)
             core.count(number)
             assert (await raw.receive_type("counters"))["id"] == 1
-        await until(lambda: core.counters_free)
+        await comes(lambda: core.counters_free)
         core.count(2)
         assert await raw.receive(0.3) is None
         assert not core.counters_free
         raw.send({"type": "credit", "id": 1, "n": 1})
         message = await raw.receive_type("counters")
         assert message["columns"] == b"".join((2 + column).to_bytes(8, "little") for column in range(8))
-        await until(lambda: core.counters_free)
+        await comes(lambda: core.counters_free)
 
 
 async def test_counters_unpack(core: SmallCore, client: Client) -> None:
@@ -168,7 +169,7 @@ async def test_counters_unpack(core: SmallCore, client: Client) -> None:
         item: Any = await anext(subscription)
         assert isinstance(item, Counters)
         assert list(unpack_counters(item)) == [(7, 3, tuple(range(100, 108)))]
-        await until(lambda: any(type(frame).__name__ == "WatchFrame" for frame in core.seen))
+        await comes(lambda: any(type(frame).__name__ == "WatchFrame" for frame in core.seen))
 
 
 async def test_changes_while_the_snapshot_loads_come_after_it(core: SmallCore) -> None:

@@ -23,7 +23,8 @@ from helperd.showing import credentials, show
 from helperd.witness import Witness, file_of, peer_of, place
 from helperd.zap import Peer
 from protocol.client import Client
-from tests.wire.small_core import SmallCore, running_core, until
+from tests.waiting import comes
+from tests.wire.small_core import SmallCore, running_core
 
 pytestmark = [pytest.mark.req("W2", "W3"), pytest.mark.root]
 HOSTILE = Path(__file__).with_name("hostile_front.py")
@@ -63,7 +64,7 @@ async def test_it_can_not_be_root(socket_directory: Path, what: str, monkeypatch
     os.chmod(socket_directory, 0o755)
     with caplog.at_level(logging.WARNING, "netdeck.front"):
         async with hostile(socket_directory, what) as (core, _):
-            await until(lambda: core.front.starts > 1, 30)
+            await comes(lambda: core.front.starts > 1)
             assert not [frame for frame in core.seen if isinstance(frame, CallFrame)]
     told = "one of user 4242" if what == "own" else "no connection of it"
     assert f"the front says that client 7 is user 0, and showed {told}" in caplog.text
@@ -74,7 +75,7 @@ async def test_it_can_speak_for_who_has_connected(socket_directory: Path) -> Non
     async with hostile(socket_directory, "theirs") as (core, listener):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(listener.path))
-            await until(lambda: core.callers, 30)
+            await comes(lambda: core.callers)
             assert core.callers[7] == Caller(7, 0, 0, os.getpid())
 
 

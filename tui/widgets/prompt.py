@@ -112,18 +112,19 @@ class PromptBar(Vertical):
     def is_open(self) -> bool:
         return self.has_class("-open")
 
-    def open(self, sign: str, text: str = "", completer: Completer | None = None) -> None:
-        """Show the field with `text` in it, and put the cursor at its end."""
+    def open(self, sign: str, text: str = "", completer: Completer | None = None, wrong: str = "") -> None:
+        """Show the field with `text` in it, and what is wrong with that, and put the cursor at its end."""
         self.sign, self._before, self._completer = sign, text, completer
         self._place = len(self._histories.setdefault(sign, []))
         self._sign.update(sign)
-        self.say("")
+        self.say(wrong, error=bool(wrong))
         self.add_class("-open")
         with self.input.prevent(Input.Changed):
             self.input.value = text
         self.input.cursor_position = len(text)
         self.input.focus()
-        self.post_message(self.Changed(sign, text))
+        if not wrong:
+            self.post_message(self.Changed(sign, text))
         self.call_after_refresh(self.on_resize)  # one that is closed and opened at once has not changed its size
 
     def close(self) -> None:
