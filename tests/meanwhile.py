@@ -1,7 +1,8 @@
-"""Runs the tests of the pure rooms meanwhile: ``-p tests.meanwhile``, as ./test does for the whole.
+"""Runs the tests of the pure rooms and of the workstation meanwhile: ``-p tests.meanwhile``, as ./test does for the whole.
 
-They need no root, no kernel and no time that is measured, so that a second pytest runs them from the start, at a low priority: it takes
-what the others leave of the processors. What it reported is handed on behind all others, as if it had run here.
+They measure no time, and what they have to do with the kernel happens in labs of their own, so that a second pytest runs them from the
+start, at a lower priority: it takes what the others leave of the processors. What it reported is handed on behind all others, as if it
+had run here.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from tests.reports_elsewhere import REPORTS, TESTS, ReportsElsewhere, hand_on, p
 
 FOLDER = "NETDECK_TEST_MEANWHILE"
 WANTED = "wanted"
-ROOMS = ("tests/unit/", "tests/fuzz/")
-STAY = ("root", "engines", "timed", "vm")
+ROOMS = ("tests/unit/", "tests/fuzz/", "tests/tui/")
+STAY = ("engines", "timed", "vm")
 """Marks of tests that stay."""
 SECOND = pytest.StashKey["Second"]()
 
@@ -38,7 +39,7 @@ class Second(ReportsElsewhere):
         self.waited = 0.0
         (self.out / WANTED).write_text(json.dumps(sorted(self.theirs)))
         plugins = [f"-p{name}" for name in (*config.option.plugins, "tests.report_writer", "no:cacheprovider")]
-        command = ["nice", "-n", "10", sys.executable, "-m", "pytest", "-q", *plugins, "-otimeout=1200", f"-c{config.inipath}",
+        command = ["nice", "-n", "5", sys.executable, "-m", "pytest", "-q", *plugins, "-otimeout=1200", f"-c{config.inipath}",
                    f"--rootdir={config.rootpath}", f"@{self.out / TESTS}"]
         self._start(command, {**os.environ, FOLDER: str(self.out), PLACE: str(self.out / REPORTS)})
 

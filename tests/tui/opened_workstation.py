@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.tui.played_helper import PlayedHelper
 from tests.tui.settled_pilot import SettledPilot, under_pilot
+from tests.waiting import LONGEST_SECONDS, comes
 from tui.widgets.live_table import LiveTable
 from tui.workstation import Workstation
 
@@ -28,11 +28,9 @@ async def opened(
         yield app, helper, pilot
 
 
-async def until(pilot: SettledPilot[int], condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await pilot.pause(0.01)
-    await pilot.pause()
+async def until(pilot: SettledPilot[int], condition: Callable[[], bool], seconds: float = LONGEST_SECONDS) -> None:
+    await comes(condition, seconds=seconds)
+    await pilot.settled()
 
 
 def screen_text(app: Workstation) -> str:

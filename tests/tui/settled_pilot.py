@@ -55,12 +55,14 @@ class SettledPilot(Pilot[Result]):
         """Until no widget has a message to answer and nothing is to be laid out or painted."""
         end = time.monotonic() + LONGEST_SECONDS
         while True:
-            await self._wait_for_screen()
+            while self.app._running and not self._rests():
+                assert time.monotonic() < end, "the program does not come to rest"
+                self.app.screen._on_timer_update()
+                await asyncio.sleep(0)
+            await self._wait_for_screen()  # some may still be at what they have taken
             await self.app.animator.wait_until_complete()
             if not self.app._running or self._rests():
                 return
-            assert time.monotonic() < end, "the program does not come to rest"
-            self.app.screen._on_timer_update()
 
     def _rests(self) -> bool:
         screen = self.app.screen

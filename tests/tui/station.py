@@ -65,8 +65,8 @@ class Station:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"still not so after {seconds} s: {what}\nsaid: {self.said}\n{self.text()}"
-            await asyncio.sleep(0.02)
-            await self.pilot.pause()
+            await asyncio.sleep(0.01)
+        await self.pilot.settled()
 
     def text(self) -> str:
         """What is on the screen."""
