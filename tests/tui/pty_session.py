@@ -79,6 +79,8 @@ class PtySession:
         self.status: int | None = None
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)  # a run in the background ignores them, and a terminal's programs would inherit that
             environment = {
                 **os.environ,
                 "TERM": "xterm-256color",
