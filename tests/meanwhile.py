@@ -1,8 +1,8 @@
-"""Runs the tests of the pure rooms and of the workstation meanwhile: ``-p tests.meanwhile``, as ./test does for the whole.
+"""Runs half of the tests meanwhile: ``-p tests.meanwhile``, as ./test does for the whole.
 
-They measure no time, and what they have to do with the kernel happens in labs of their own, so that a second pytest runs them from the
-start, at a lower priority: it takes what the others leave of the processors. What it reported is handed on behind all others, as if it
-had run here.
+They measure no time, and what they have to do with the kernel happens in labs and hosts of their own, so that a second pytest runs them
+from the start, at a lower priority: it takes what the others leave of the processors. What it reported is handed on behind all others, as
+if it had run here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from tests.reports_elsewhere import REPORTS, TESTS, ReportsElsewhere, hand_on, p
 
 FOLDER = "NETDECK_TEST_MEANWHILE"
 WANTED = "wanted"
-ROOMS = ("tests/unit/", "tests/fuzz/", "tests/tui/")
+PLACES = ("tests/unit/", "tests/fuzz/", "tests/tui/",
+          *(f"tests/kernel/test_{name}.py" for name in ("dry_run", "faults", "keys_and_deadlines", "survival")))
+"""Of files, so that both take as long."""
 STAY = ("engines", "timed", "vm")
 """Marks of tests that stay."""
 SECOND = pytest.StashKey["Second"]()
@@ -49,7 +51,7 @@ class Second(ReportsElsewhere):
 
 
 def _bears(item: pytest.Item) -> bool:
-    return item.nodeid.startswith(ROOMS) and not any(item.get_closest_marker(mark) for mark in STAY)
+    return item.nodeid.startswith(PLACES) and not any(item.get_closest_marker(mark) for mark in STAY)
 
 
 @pytest.hookimpl(trylast=True)
