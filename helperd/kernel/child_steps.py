@@ -43,7 +43,8 @@ def create_child(places: OpenPlaces, step: Step) -> None:
         if not state.marked(item.alias) or not _hangs(places, sock, state, item):
             whose = f"with the alias {display_text(state.alias)!r}" if state.alias else "without netdeck's mark"
             who = "the host" if item.place == HOST else "the container"
-            raise in_the_way(step, f"{who} has a {state.kind or 'device'} {state.name} {whose}", state.name)
+            raise in_the_way(step, f"{who} has a {state.kind or 'device'} {state.name} {whose}, which is never changed or deleted. "
+                             "Delete it or give it another name yourself, then try again", state.name)
         if same_mode(state, item):
             _settle(sock, step, state, item)
             return
