@@ -194,6 +194,10 @@ def _container_summary(context: Context, key: str, container: Container) -> list
     page.field("runtime", container.runtime)
     _state(page, context, containers.status_word(container))
     page.field("networks", containers.networks_text(container) or "none of ours")
+    for endpoint in feed.endpoints_of(container=container.id):
+        if endpoint.state in ("missing", "down") and endpoint.network in feed.networks:
+            gone = "gone" if endpoint.state == "missing" else "down"
+            page.field("cut off", f"from {feed.networks[endpoint.network].name}: its link is {gone}", "bad")
     page.field("pid", str(container.pid or ""))
     page.field("user", str(container.uid) if container.pid else "")
     page.field("hostname", container.hostname)

@@ -10,7 +10,7 @@ import pytest
 
 from protocol.model import Endpoint, Lease, Network
 from tests.running_lab import Lab
-from tests.tui.opened_workstation import opened, until
+from tests.tui.opened_workstation import opened, screen_text, until
 from tests.tui.played_helper import MOMENT, PlayedHelper, base_rows
 from tests.tui.station import station
 from tests.tui.test_forms import go_into, open_create, planned
@@ -71,8 +71,8 @@ async def test_vlans_are_asked_for_where_the_network_has_them() -> None:
         await until(pilot, lambda: "--vlan 20,30-40 --untagged 10 trunk" in form.plan.command, 10)
 
 
-@pytest.mark.req("X7", "W5")
-async def test_a_lost_lease_stands_with_the_addresses() -> None:
+@pytest.mark.req("X7", "W5", "I15")
+async def test_a_lost_lease_and_a_lost_link_stand_with_the_addresses() -> None:
     lease = Lease("192.0.2.9/24", "192.0.2.1", "02:00:00:00:00:01", MOMENT, 600, 300, 525, lost="no server renewed it")
     rows = [*base_rows(), ("networks", "n-office", Network("n-office", "office", "macvlan", MOMENT, ipam="dhcp", link="eth0")),
             ("endpoints", "e-9", Endpoint("e-9", "n-office", "c-shop", "eth1", order=3, lease=lease))]
@@ -85,3 +85,8 @@ async def test_a_lost_lease_stands_with_the_addresses() -> None:
         played.change(("endpoints", "put", "e-9", has))
         await until(pilot, lambda: "192.0.2.9/24" in str(app.view.model.value("c-shop", "addresses")))
         assert "lease" not in str(app.view.model.value("c-shop", "addresses"))
+        for state in ("down", "missing"):
+            played.change(("endpoints", "put", "e-9", msgspec.structs.replace(has, state=state)))
+            await until(pilot, lambda: "! cut off from office" in str(app.view.model.value("c-shop", "addresses")))
+        await pilot.press(*"/shop", "enter", "d")
+        await until(pilot, lambda: "from office: its link is gone" in screen_text(app))

@@ -11,7 +11,7 @@ from tui.rows.words import SPARKLINE_WIDTH, rate_tone
 from tui.widgets.table_columns import Column, Kind
 
 _LOOPBACK = 0x8  # IFF_LOOPBACK, linux/if.h
-_LOST = "! no lease on "
+_CUT_OFF = {"no lease": "! no lease on", "missing": "! cut off from", "down": "! cut off from"}  # by the state of an endpoint
 
 
 def columns() -> tuple[Column, ...]:
@@ -34,7 +34,7 @@ def columns() -> tuple[Column, ...]:
 
 
 def _lost_tone(cell: object) -> str:
-    return "bad" if str(cell).startswith(_LOST) else ""
+    return "bad" if str(cell).startswith(tuple(_CUT_OFF.values())) else ""
 
 
 def status_word(container: Container) -> str:
@@ -51,12 +51,16 @@ def networks_text(container: Container) -> str:
 
 def addresses_text(feed: Feed, container: Container) -> str:
     """Its addresses: those that networks of ours gave it, else what its namespace has; before them, where a DHCP server gives it none
-    any more."""
+    any more, or nothing leaves by the link that a network hangs on."""
     endpoints = feed.endpoints_of(container=container.id)
     given = [address for endpoint in endpoints for address in endpoint.addresses]
-    lost = [feed.networks[item.network].name for item in endpoints if item.lease and item.lease.lost and item.network in feed.networks]
+    lost: dict[str, list[str]] = {}
+    for endpoint in endpoints:
+        words = _CUT_OFF.get("no lease" if endpoint.lease and endpoint.lease.lost else endpoint.state)
+        if words and endpoint.network in feed.networks:
+            lost.setdefault(words, []).append(feed.networks[endpoint.network].name)
     if lost:
-        return " ".join((_LOST + ", ".join(lost), *given))
+        return " ".join((*(f"{words} {', '.join(names)}" for words, names in lost.items()), *given))
     if given or not container.inode or container.inode == feed.host_inode:
         return " ".join(given)
     found = [
