@@ -211,8 +211,7 @@ def _bridge(action: str, item: Bridge, before: AnyObject | None, places: _Places
     mac = ["address", item.mac] if item.mac else []
     filtering = ["vlan_filtering", "1"] if item.vlan_filtering else []
     return [
-        [*ip, "link", "add", "name", item.name, *mac, "group", str(LINK_GROUP), "type", "bridge", *filtering],
-        # An MTU that a bridge is given at creation is lost with its last port.
+        [*ip, "link", "add", "name", item.name, *mac, "mtu", str(item.first_mtu), "group", str(LINK_GROUP), "type", "bridge", *filtering],
         [*ip, "link", "set", "dev", item.name, "mtu", str(item.mtu), "alias", item.alias],
     ]
 

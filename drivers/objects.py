@@ -64,6 +64,12 @@ class Bridge(Object, frozen=True, tag="bridge"):
     rank: ClassVar[int] = 10
 
     @property
+    def first_mtu(self) -> int:
+        """What it is made with. One that is set later, to a value that it has not, stays; else the bridge takes the smallest of its
+        ports (net/bridge/br_if.c, br_mtu_auto_adjust), which an uplink may have larger."""
+        return self.mtu ^ 1
+
+    @property
     def key(self) -> Key:
         return ("link", self.place, self.name)
 

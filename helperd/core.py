@@ -140,7 +140,7 @@ class Core:
         self.publisher = Publisher(self.changes, self.live.world, self.known, self.health)
         self.runs = Runs(self.changes, self.networks, self.endpoints, self.ports, self.known, self.facts, settings.run_dir)
         self.logs = Logs(self.records, self.runs.directory)
-        self.parents = ParentWatch(self.records, self.live.world)
+        self.parents = ParentWatch(self.changes, self.live.world)
         self.parents.mend = self.changes.needs_repair.set
         self.parents.shown = self.publisher.states_changed
         self.states = NetworkStates(self.changes, self.live.world, self.parents)
@@ -227,7 +227,7 @@ class Core:
     async def run(self) -> None:
         """Serve until cancelled."""
         jobs = (self.front, self.subscriptions, self.watcher, self.repair, self.health, self.neighbours, self.rule_counts,
-                self.ports, self.names, self.leases, self.probes, self.states)
+                self.ports, self.names, self.leases, self.probes, self.parents, self.states)
         tasks = [asyncio.create_task(job.run()) for job in jobs]
         try:
             await asyncio.gather(*tasks)

@@ -3,12 +3,15 @@ back."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from drivers.bridge_uplink import uplink
 from drivers.driver import find
 from drivers.parents import parent_names
+from helperd.changes import Changes
 from helperd.kernel_news import link_is_up
+from helperd.network_health import SETTLE
 from helperd.records import Records
 from helperd.site_addresses import wire_of
 from helperd.world import Change as WorldChange
@@ -26,11 +29,13 @@ _TOLD = {
 class ParentWatch:
     """`mend` is called when what hangs on a parent may have to be made again, `shown` with the networks whose state is another now."""
 
-    def __init__(self, records: Records, world: World) -> None:
-        self._records, self._world = records, world
+    def __init__(self, changes: Changes, world: World) -> None:
+        self._changes, self._records, self._world = changes, changes.records, world
         self._states: dict[str, tuple[str, int]] = {}  # network id → state, index of the link
         self._watched: dict[str, frozenset[str]] = {}  # network id → names
         self._keys: set[str] = set()  # of the links that were seen under those names
+        self._told: dict[str, str] = {}  # network id → the state that the log told last
+        self._wake = asyncio.Event()
         self.mend: Callable[[], None] = lambda: None
         self.shown: Callable[[Iterable[Network]], None] = lambda networks: None
         world.subscribe(self._heard)
@@ -79,19 +84,33 @@ class ParentWatch:
                 continue
             if known is None or known[0] != now[0]:
                 other.append(network)
-                self._tell(network, now[0])
             base = parent_names(wire_of(network))[-1]
             made_again = now[0] == MISSING and network.made_link and not uplink(network) and (network.internal or base in links)
             mend |= made_again or (known is not None and known != now and now[0] != MISSING)
         if other:
             self.shown(other)
+            self._wake.set()
         if mend:
             self.mend()
 
-    def _tell(self, network: Network, state: str) -> None:
-        action, text, level = _TOLD[state]
-        told = text.format(link=wire_of(network), whom=whom(self._records, network))
-        self._world.log("network", action, network.name, text=told, level=level)
+    async def run(self) -> None:
+        """Tell the log of states that last."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(SETTLE)
+            self._wake.clear()
+            async with self._changes.lock:  # one under way switches an uplink on, or off before it gives it back
+                self._tell()
+
+    def _tell(self) -> None:
+        for ident, (state, _) in self._states.items():
+            network = self._records.networks.get(ident)
+            if network is None or state == self._told.get(ident, READY):
+                continue
+            action, text, level = _TOLD[state]
+            told = text.format(link=wire_of(network), whom=whom(self._records, network))
+            self._world.log("network", action, network.name, text=told, level=level)
+        self._told = {ident: state for ident, (state, _) in self._states.items()}
 
 
 def whom(records: Records, network: Network) -> str:

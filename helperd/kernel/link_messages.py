@@ -77,9 +77,8 @@ def _text(kind: int, text: str) -> bytes:
 
 
 def new_bridge(item: Bridge) -> bytes:
-    """Make the bridge, down, without its alias, and with another MTU. One that is set later, to a value that it has not, stays; else the
-    bridge takes the smallest of its ports (net/bridge/br_if.c, br_mtu_auto_adjust), which an uplink may have larger."""
-    attrs: list[tuple[str, object]] = [("IFLA_IFNAME", item.name), ("IFLA_GROUP", LINK_GROUP), ("IFLA_MTU", item.mtu ^ 1)]
+    """Make the bridge, down, without its alias and MTU."""
+    attrs: list[tuple[str, object]] = [("IFLA_IFNAME", item.name), ("IFLA_GROUP", LINK_GROUP), ("IFLA_MTU", item.first_mtu)]
     if item.mac:
         attrs.append(("IFLA_ADDRESS", item.mac))
     data = attribute(_BR_VLAN_FILTERING, b"\1") if item.vlan_filtering else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ def eth1(helper: RunningHelper) -> dict[str, Any]:
     return {"master": row.get("master"), "up": "UP" in row["flags"], "mtu": row["mtu"], "mac": row["address"], "group": row["group"]}
 
 
+def parent_news(lan: RunningHelper) -> list[str]:
+    return [row["action"] for row in lan.call("event.list") if row["action"].startswith("parent")]
+
+
 @pytest.mark.req("X7", "B7")
 def test_leases_through_a_bridge_and_the_link_given_back(lan: RunningHelper, tmp_path: Path) -> None:
     lan.host.run("ip link set eth1 down && ip -n outside addr flush dev up0 && ip -n outside addr add 192.168.1.1/24 dev up1")
@@ -42,6 +47,7 @@ def test_leases_through_a_bridge_and_the_link_given_back(lan: RunningHelper, tmp
     assert {first["addresses"][0][:-3], second["addresses"][0][:-3]} == set(server.leases().values())
     assert reaches(lan, "c1", "10.99.0.1") and reaches(lan, "c1", second["addresses"][0][:-3])
     assert reaches(lan, "outside", first["addresses"][0][:-3]), "from the site, without a published port"
+    assert parent_news(lan) == [], "it was down before it became a port, which is no news"
     until(lambda: server.said(f"DHCPACK(up1) {first['addresses'][0][:-3]}") >= 2, "it is renewed")
     # It is a port again after a restart, and when it was away.
     lan.kill()
@@ -59,13 +65,20 @@ def test_leases_through_a_bridge_and_the_link_given_back(lan: RunningHelper, tmp
     for name in ("c1", "c2"):
         lan.call("network.disconnect", network="site", container=f"netns:{name}")
     until(lambda: not server.leases(), "both are released")
+    news = parent_news(lan)
     lan.call("network.remove", name="site")
+    time.sleep(1)
+    assert parent_news(lan) == news, "it is switched off as it was, which is no news either"
     assert {**eth1(lan), "mac": ""} == {**before, "mac": ""}, "given back, and down as it was"
 
 
 @pytest.mark.req("B7")
 def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
     lan.host.run("ip -n outside addr add 10.5.0.1/24 dev up1; ip link set eth1 mtu 9000; ip -n outside link set up1 mtu 9000")
+    dry = lan.call("network.create", name="site", subnets=[{"subnet": "10.5.0.0/24"}], options={"uplink": "eth1"}, dry_run=True)
+    words = [line for line in dry["plan"]["commands"] if line.startswith(("ip link add name br-", "ip link set dev"))]
+    bridge = words[0].split()[4]
+    assert lan.host.run(" && ".join([*words, f"cat /sys/class/net/{bridge}/mtu", f"ip link del {bridge}"])) == "1500\n", words
     network = create(lan, subnets=[{"subnet": "10.5.0.0/24"}])
     assert network["subnets"][0]["gateway"] == "10.5.0.1", "the site's router"
     attach(lan, "site", "c1")

@@ -55,7 +55,7 @@ def test_a_plan_shows_objects_words_and_commands() -> None:
         "route 0.0.0.0/0 via 10.0.0.1 by eth0 in netns:web, metric 7",
     ]
     assert plan.commands == (
-        "ip link add name br0 group 28260 type bridge",
+        "ip link add name br0 mtu 1501 group 28260 type bridge",
         "ip link set dev br0 mtu 1500 alias netdeck:1:0a1b2c3d:network:n",
         "nft 'add chain inet netdeck to-br0'",
         'nft \'add rule inet netdeck to-br0 iifname "br0" counter accept comment "it\'"\'"\'s ours"\'',
