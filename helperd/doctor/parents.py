@@ -47,8 +47,10 @@ def _cut_off(situation: Situation, network: Network, link: Link | None) -> Findi
         below = name.rpartition(".")[0] if network.made_link and not uplink(network) else name
         return Finding(
             f"parent.{network.name}", "error", f"the link {name} that network {network.name} hangs on is gone",
-            f"It was deleted, moved or renamed: {count} cut off.",
-            f"Bring {below} back: {'the rest is' if below != name else 'what hangs on it is'} made again then.",
+            f"Where it was deleted or moved, {count} cut off. Where it only has another name, what hangs on it works, and nothing can "
+            "join.",
+            f"Bring {below} back, or give it that name again: {'the rest is' if below != name else 'what hangs on it is'} made again then, "
+            "where it is lost.",
             networks=(network.name,))
     off = next((item for item in (link, _card(situation, link)) if not item.flags & _UP), None)
     below = "" if off is None or off is link else f", for {display_text(off.name)} below it is switched off"

@@ -146,6 +146,15 @@ def test_what_is_wrong_with_a_parent(card: int, tagged: int, what: str, commands
     assert what in finding.what and finding.commands == commands and "its 2 containers are cut off" in finding.why
 
 
+@pytest.mark.req("I8")
+def test_a_parent_that_is_gone_may_only_have_another_name() -> None:
+    theirs = msgspec.structs.replace(SITE, link="lan7", made_link=False, options={"macvlan_mode": "bridge", "parent": "lan7"})
+    finding = on_site(theirs)["parent.site"]
+    assert finding.severity == "error" and "lan7" in finding.what and "its 2 containers are cut off" in finding.why
+    assert "Where it only has another name, what hangs on it works" in finding.why
+    assert finding.remedy.startswith("Bring lan7 back, or give it that name")
+
+
 def test_what_is_behind_a_link_is_read_from_sysfs(tmp_path: Path) -> None:
     for name, driver, files in (("wlan0", "iwlwifi", ("phy80211",)), ("eth0", "igb", ()), ("br0", "", ())):
         folder = tmp_path / "class/net" / name
