@@ -132,7 +132,7 @@ class BridgeDriver:
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
         """`network` with its bridge and effective MTU, or InvalidValue or Conflict."""
         _check_options(network)
-        network = vlans.check_options(with_uplink(network, host, others))
+        network = vlans.check_uplink(vlans.check_options(with_uplink(network, host, others)), host)
         link = _link_of(network)
         for other in others:
             if other.id != network.id and other.link == link:

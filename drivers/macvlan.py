@@ -14,7 +14,17 @@ from drivers.bridge import derived_mac
 from drivers.driver import HostView
 from drivers.host_access import host_link, network_part, ways_to
 from drivers.objects import HOST, Address, AnyObject, Macvlan, Up, mark
-from drivers.parents import NO_SLAAC, OPTIONS, check_families, gateway_routes, inner_settings, on_parent, parent_objects, sharers
+from drivers.parents import (
+    NO_SLAAC,
+    OPTIONS,
+    check_families,
+    check_vlan,
+    gateway_routes,
+    inner_settings,
+    on_parent,
+    parent_objects,
+    sharers,
+)
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import link_name, mac_address
@@ -63,6 +73,7 @@ class MacvlanDriver:
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
         """`network` with its parent, or NotFound, InvalidValue or Conflict."""
         network = on_parent(network, host, DUMMY)
+        check_vlan(network, host, others)
         require_room(network, host.links.get(network.link))
         link_name(network.options.get("container_iface_prefix", "eth") + "0", "option container_iface_prefix, with a number,")
         for other in sharers(network, others):

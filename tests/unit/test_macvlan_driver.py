@@ -7,6 +7,7 @@ import shlex
 import msgspec
 import pytest
 
+from drivers.bridge import BridgeDriver
 from drivers.commands import commands, describe
 from drivers.driver import HostLink, HostView, parse_options
 from drivers.macvlan import DRIVER
@@ -53,6 +54,25 @@ def checked(made: Network, *others: Network) -> Network:
 def endpoint(made: Network, mac: str = "") -> Endpoint:
     raw = Endpoint(id="e" * 64, network=made.id, container="c" * 64, ifname="eth0", mac=mac, addresses=("192.168.1.2/24",))
     return DRIVER.check_endpoint(made, raw, ())
+
+
+@pytest.mark.req("X20", "I7")
+@pytest.mark.parametrize(("parent", "vlan", "wrong"), [("port.20", 20, True), ("port.30", 30, True), ("port.31", 31, False),
+                                                       ("port9", 25, True), ("port9", 9, False)])
+def test_a_vlan_has_one_owner_the_parent_or_the_bridge_whose_uplink_carries_it(parent: str, vlan: int, wrong: bool) -> None:
+    options = {"uplink": "port", "vlan_filtering": "1", "uplink_vlans": "10,20-30"}
+    trunk = Network(id="b" * 64, name="trunk", driver="bridge", created=0.0, options=parse_options(BridgeDriver.info, options))
+    made = HostLink(parent, "vlan", mac="02:00:00:00:00:05", lower="port", vlan=vlan)
+    view = HostView(INSTANCE, {**LINKS, parent: made} if "." not in parent else LINKS)
+    after = HostView(INSTANCE, {parent: made, "port": HostLink("port", mac="02:00:00:00:00:05")})
+    if not wrong:
+        assert DRIVER.check(network(parent=parent), view, [trunk]).link == parent
+        assert BridgeDriver().check(trunk, after, []).uplink == "port"
+        return
+    with pytest.raises(Conflict, match=rf"would take the frames of VLAN {vlan} from network trunk, whose uplink port .*--vlan {vlan}"):
+        DRIVER.check(network(parent=parent), view, [trunk])
+    with pytest.raises(Conflict, match=rf"port can't carry VLAN {vlan} for network trunk: {parent} takes its frames.*uplink_vlans"):
+        BridgeDriver().check(trunk, after, [])
 
 
 @pytest.mark.req("I8")
