@@ -163,7 +163,8 @@ def vlan_id(text: str) -> int | None:
 def _base_and_vid(parent: str, host: HostView) -> tuple[str, int]:
     base, _, text = parent.rpartition(".")
     if not base or "." in base:
-        known = ", ".join(sorted(display_text(name) for name, link in host.links.items() if not link.loopback)[:16]) or "none"
+        theirs = sorted(display_text(link.name) for link in host.links.values() if not (link.loopback or link.ours))
+        known = ", ".join(theirs[:16]) or "none"
         dots = "it has two dots, so it is not made; LINK.VLAN" if "." in base else "one called LINK.VLAN"
         raise NotFound(f"there is no link {parent} on this host{suggestion(parent, host.links)}: known are {known}; {dots} such as "
                        "eth0.20 would be made", field="parent", name=parent)

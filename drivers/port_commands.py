@@ -32,7 +32,7 @@ def vlan_words(action: str, item: PortVlans, before: Object | None, bridge: list
 
 
 def vlan_text(item: PortVlans) -> str:
-    """The VLANs of a port in words."""
-    tagged = f"tagged {', '.join(item.tagged)}" if item.tagged else ""
-    untagged = f"untagged {item.untagged}" if item.untagged else "" if tagged else "none"
-    return ", ".join(filter(None, (untagged, tagged)))
+    """The VLANs of a port in words: ``10 untagged, 20,30-40 tagged``."""
+    untagged = f"{item.untagged} untagged" if item.untagged else ""
+    tagged = f"{','.join(item.tagged)} tagged" if item.tagged else ""
+    return ", ".join(filter(None, (untagged, tagged))) or "none"

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from drivers.driver import HostView
-from drivers.objects import HOST, AnyObject, PortVlans
+from drivers.objects import HOST, PortVlans
+from drivers.port_commands import vlan_text
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DHCP, Endpoint, Network, OptionInfo
 from protocol.names import display_text
@@ -117,7 +118,7 @@ def site_vlan(network: Network, endpoint: Endpoint) -> int | None:
     return 0 if own and own == native else own if own in numbers(ranges) else None
 
 
-def uplink_port(network: Network) -> tuple[AnyObject, ...]:
+def uplink_port(network: Network) -> tuple[PortVlans, ...]:
     """The VLANs of the uplink, where the bridge is aware of them."""
     name = network.options.get("uplink")
     if not name or not filters(network):
@@ -125,7 +126,7 @@ def uplink_port(network: Network) -> tuple[AnyObject, ...]:
     return (PortVlans(HOST, name, *_uplink_vlans(network)),)
 
 
-def endpoint_port(endpoint: Endpoint) -> tuple[AnyObject, ...]:
+def endpoint_port(endpoint: Endpoint) -> tuple[PortVlans, ...]:
     """The VLANs of a container's port, where it was given any."""
     if not endpoint.vlans and not endpoint.untagged:
         return ()
@@ -136,10 +137,7 @@ def words(network: Network, endpoint: Endpoint) -> str:
     """The VLANs of a container as people read them; "" where its network knows none."""
     if not filters(network):
         return ""
-    if not endpoint.vlans and not endpoint.untagged:
-        return f"{NATIVE} untagged"
-    parts = [f"{endpoint.untagged} untagged"] if endpoint.untagged else []
-    return ", ".join([*parts, *([f"{','.join(endpoint.vlans)} tagged"] if endpoint.vlans else [])])
+    return "".join(vlan_text(port) for port in endpoint_port(endpoint)) or f"{NATIVE} untagged"
 
 
 def unchosen(network: Network, endpoint: Endpoint, container: str) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from drivers.port_commands import vlan_text
-from drivers.port_objects import PortVlans
 from drivers.vlans import filters, uplink_port, words
 from helperd.address_conflicts import AddressConflicts
 from helperd.changes import CallContext
@@ -73,9 +72,7 @@ class Views:
         found = {item.host_link: words(records.networks[item.network], item) for item in records.endpoints.values()
                  if item.host_link and item.network in records.networks and filters(records.networks[item.network])}
         for network in records.networks.values():
-            for port in uplink_port(network):
-                if isinstance(port, PortVlans):
-                    found[port.link] = vlan_text(port)
+            found |= {port.link: vlan_text(port) for port in uplink_port(network)}
         return found
 
     async def events(self, request: EventList, call: CallContext, stream: Stream) -> Any:

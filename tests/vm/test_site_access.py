@@ -134,6 +134,8 @@ def test_ports_of_a_bridge_have_vlans(trunk: Site) -> None:
     made = site.call("network.create", name="n", subnets=[{"subnet": "10.9.0.0/24", "gateway": "10.9.0.254"}],
                      options={"uplink": "trunk0", "vlan_filtering": "1", "uplink_vlans": "20,10"})["network"]
     assert ports(site)["trunk0"] == "1up 10 20" and made["options"]["uplink_vlans"] == "10,20"
+    with pytest.raises(Conflict, match="take the frames of VLAN 10 from network n, whose uplink trunk0 carries it"):
+        site.call("network.create", name="m", driver="macvlan", options={"parent": "trunk0.10"})
     site.sh("ip netns add c9 && ip netns add c8")
     for vlans, untagged, words in ((["0"], None, "no VLAN id"), (["4095"], None, "no VLAN id"), (["x"], None, "no VLAN id"),
                                    (["30-20"], None, "ends before"), (["10-20"], 15, "both tagged")):
