@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import logging
 import secrets
-import shutil
 import signal as signals
 import socket
 import time
@@ -20,7 +19,8 @@ import msgspec
 
 from helperd.changes import CALL, CallContext, Changes
 from helperd.container_user import account, environment, inside_user
-from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, kill_all, signal_number
+from helperd.containers.endings import discard, kill_all
+from helperd.containers.sandbox import ExitStatus, Sandbox, SandboxError, SandboxGone, signal_number
 from helperd.containers.spec import ExecTarget, Join, SandboxSpec, Terminal
 from helperd.containers_known import NEW, KnownContainers
 from helperd.endpoints import Endpoints, Wish
@@ -257,7 +257,7 @@ class Runs:
                 return
             if container.auto_remove or container.status == "created":
                 await self._changes.carry_out(self._removal(ident, container.uid))
-                shutil.rmtree(self.directory(ident), ignore_errors=True)
+                discard(self.directory(ident))
                 return
             code = status.shell_code if status is not None else None
             exited = msgspec.structs.replace(container, status="exited", exit_code=code, pid=0, inode=0, starttime=0, attached=False,
@@ -287,7 +287,7 @@ class Runs:
             if container.id in self._records.containers:
                 with contextlib.suppress(NetdeckError):
                     await self._changes.carry_out(self._removal(container.id, call.uid))
-        shutil.rmtree(self.directory(container.id), ignore_errors=True)
+        discard(self.directory(container.id))
 
     # -- exec, stop, remove --------------------------------------------------------------------------------------------------
 
@@ -379,7 +379,7 @@ class Runs:
         async with self._changes.lock:
             if container.id in self._records.containers:
                 await self._changes.carry_out(self._removal(container.id, call.uid))
-        shutil.rmtree(self.directory(container.id), ignore_errors=True)
+        discard(self.directory(container.id))
         return {"container": container}
 
     # -- after a restart -----------------------------------------------------------------------------------------------------
@@ -402,7 +402,7 @@ class Runs:
         for path in self._run_dir.iterdir():
             if path.name not in known:
                 await kill_all(str(path))
-                shutil.rmtree(path, ignore_errors=True)
+                discard(path)
 
     async def close(self) -> None:
         """Leave: the containers run on."""

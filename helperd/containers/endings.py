@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,15 @@ def _recorded_processes(run_dir: str) -> list[tuple[int, int, float]]:
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def discard(directory: Path) -> None:
+    """Take a run directory away for good. It is renamed first: a shim that was given up while it started, or that ends just now, still
+    writes into it, by its path."""
+    gone = directory.with_name(f"{directory.name}.gone")
+    with contextlib.suppress(OSError):
+        directory.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 async def kill_all(run_dir: str) -> bool:
