@@ -127,11 +127,11 @@ def test_a_name_of_docker_is_not_to_be_had_by_a_control_group(tmp_path: Path) ->
 def test_a_table_of_somebody_elses_is_left(prepared: RunningHelper) -> None:
     prepared.host.run("nft 'add table inet netdeck; add chain inet netdeck mine { type filter hook input priority 0; }; "
                       "add rule inet netdeck mine tcp dport 9 drop'")
-    before = prepared.host.run("nft list ruleset")
+    before = prepared.host.run("nft -s list ruleset")
     with pytest.raises(HostError, match="a firewall table inet netdeck that netdeck did not make"):
         prepared.start()
     prepared.close()
-    assert prepared.host.run("nft list ruleset") == before
+    assert prepared.host.run("nft -s list ruleset") == before
 
 
 @pytest.mark.req("X9")

@@ -54,7 +54,7 @@ ip -n c1 link add eth5 group {LINK_GROUP} type bridge && ip -n c1 link set eth5 
 ip -n c1 route add 203.0.116.0/24 via 198.51.102.9
 ip netns exec c1 nft add table inet netdeck && ip netns exec c1 nft add chain inet netdeck mine
 """
-MORE = "ip rule; ip -6 rule; ip route show table 99; ip neigh show nud permanent; ip netns exec c1 nft list ruleset; ip netns list"
+MORE = "ip rule; ip -6 rule; ip route show table 99; ip neigh show nud permanent; ip netns exec c1 nft -s list ruleset; ip netns list"
 
 
 def without_ours(found: dict[str, Any]) -> dict[str, Any]:

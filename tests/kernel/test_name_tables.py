@@ -92,7 +92,7 @@ def test_a_table_of_that_name_that_is_somebody_elses_stays(names: NamesHost, mad
     names.host.run(["nft", STRANGE[made]], netns="c1")
     if made == "rules":
         add_rule_that_ends_libnftables(names.host, "c1")
-    look = "nft list ruleset; ip link; ss -Hlnut"
+    look = "nft -s list ruleset; ip link; ss -Hlnut"
     before = names.host.run(look, netns="c1")
     with pytest.raises(NetdeckError, match="netdeck-names that this netdeck did not make"):
         names.attach("web", "c1")
@@ -111,11 +111,11 @@ def test_a_container_that_replaces_or_changes_our_table_is_shown(names: NamesHos
     assert "netdeck-names" in findings(names)
     names.host.run(["nft", STRANGE["no rules"]], netns="c1")
     assert "netdeck-names" in findings(names)
-    before = names.host.run("nft list ruleset", netns="c1")
+    before = names.host.run("nft -s list ruleset", netns="c1")
     names.helper.restart()
     assert "netdeck-names" in findings(names)
     names.helper.call("network.disconnect", network="web", container="netns:c1")
-    assert names.host.run("nft list ruleset", netns="c1") == before
+    assert names.host.run("nft -s list ruleset", netns="c1") == before
 
 
 @pytest.mark.req("B4")

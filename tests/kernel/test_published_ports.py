@@ -219,7 +219,7 @@ def test_bad_input_is_one_clear_line_and_changes_nothing(helper: RunningHelper) 
                           "time.sleep(300)"])
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     published(helper, "first", "8080:80")
-    before = host.run("nft list table inet netdeck; ss -Hltnu"), helper.call("port.list")
+    before = host.run("nft -s list table inet netdeck; ss -Hltnu"), helper.call("port.list")
     cases: list[tuple[str, list[str], type[NetdeckError], str]] = [
         ("netns:web", ["7070:80"], Conflict, "port 7070/tcp is taken on this host by python"),
         ("netns:web", ["81:81", "5353:80/udp"], Conflict, "port 5353/udp is taken on this host by python3 (pid "),
@@ -244,7 +244,7 @@ def test_bad_input_is_one_clear_line_and_changes_nothing(helper: RunningHelper) 
             helper.call("container.run", command=["true"], networks=networks, publish=["9000:80"], detach=True)
     with pytest.raises(Conflict, match="taken on this host"):
         helper.call("container.run", command=["true"], networks=["a"], publish=["7070:80"], detach=True)
-    assert (host.run("nft list table inet netdeck; ss -Hltnu"), helper.call("port.list")) == before
+    assert (host.run("nft -s list table inet netdeck; ss -Hltnu"), helper.call("port.list")) == before
     assert helper.call("container.list", all=True, foreign=False)[0]["ref"].startswith("netns:")
 
 
