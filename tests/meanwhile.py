@@ -41,7 +41,7 @@ class Second(ReportsElsewhere):
         self.waited = 0.0
         (self.out / WANTED).write_text(json.dumps(sorted(self.theirs)))
         plugins = [f"-p{name}" for name in (*config.option.plugins, "tests.report_writer", "no:cacheprovider")]
-        command = ["nice", "-n", "5", sys.executable, "-m", "pytest", "-q", *plugins, "-otimeout=1200", f"-c{config.inipath}",
+        command = ["nice", "-n", "2", sys.executable, "-m", "pytest", "-q", *plugins, "-otimeout=1200", f"-c{config.inipath}",
                    f"--rootdir={config.rootpath}", f"@{self.out / TESTS}"]
         self._start(command, {**os.environ, FOLDER: str(self.out), PLACE: str(self.out / REPORTS)})
 

@@ -138,11 +138,12 @@ def test_without_a_shell_that_could_continue_it_ctrl_z_does_not_hang() -> None:
 @pytest.mark.timed  # it is waited for a second, and no longer
 def test_an_answer_under_way_is_waited_for_before_the_terminal_is_left(shell: PtySession) -> None:
     """On a long link the answer to the last question comes when the shell already reads the keys."""
-    shell.answers = Answers(delay=0.2)
+    shell.answers = Answers(delay=0.3)
     run(shell, sample("live", 50, tick=0.1))
     assert shell.pump(60, lambda: shell.shows("veth000003") and shell.questions > 4), shell.screen.display
     for leave, sign in ((b"\x1a", "Stopped"), (b"q", PROMPT.strip())):
-        shell.pump(1.05)
+        asked = shell.questions
+        assert shell.pump(60, lambda asked=asked: shell.questions > asked)  # type: ignore[misc]
         shell.send(leave)
         assert shell.pump(60, lambda sign=sign: shell.shows(sign)), shell.screen.display  # type: ignore[misc]
         shell.settle(5)
