@@ -16,7 +16,7 @@ import msgspec
 from drivers import bridge_links, vlans
 from drivers.bridge_firewall import firewall_objects
 from drivers.bridge_ports import port_objects
-from drivers.bridge_uplink import UPLINK, uplink, uplink_objects, with_uplink
+from drivers.bridge_uplink import UPLINK, uplink_objects, with_uplink
 from drivers.driver import HostView, families
 from drivers.ipv6 import IPV6_MIN_MTU, settings6
 from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Up, Veth, mark
@@ -182,7 +182,7 @@ class BridgeDriver:
                 )
             )
             # All of them without IPv6 too: so the family can come and go later by one setting.
-            settings = {"accept_ra": "0", "disable_ipv6": "0" if network.ipv6 and not uplink(network) else "1", "forwarding": "1"}
+            settings = {"accept_ra": "0", "disable_ipv6": "0" if network.ipv6 and not network.uplink else "1", "forwarding": "1"}
             objects += settings6(HOST, network.link, _mtu(network), settings)
             objects.append(Up(HOST, network.link))
         objects += (Address(HOST, network.link, prefix) for prefix in _gateway_prefixes(network))
@@ -395,7 +395,7 @@ def _gateway_prefixes(network: Network) -> list[str]:
     prefixes = []
     for subnet in network.subnets:
         net = network_of(subnet.subnet)
-        inhibited = uplink(network) or (net.version == 4 and network.options.get("inhibit_ipv4") == "true")
+        inhibited = network.uplink or (net.version == 4 and network.options.get("inhibit_ipv4") == "true")
         prefix = f"{subnet.gateway}/{net.prefixlen}"
         if subnet.gateway is not None and not inhibited and prefix not in kept:
             prefixes.append(prefix)

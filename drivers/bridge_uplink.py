@@ -26,21 +26,16 @@ UPLINK = OptionInfo(
         "containers and the site.", NO_SLAAC))
 
 
-def uplink(network: Network) -> str:
-    """The host's link that is a port of the network's bridge, "" where there is none."""
-    return network.uplink
-
-
 def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> Network:
     """`network`, which knows now how its uplink was before. Raises NotFound, InvalidValue, Conflict where that can't be one."""
-    name = uplink(network)
+    name = network.uplink
     if not name:
         return network
     if network.internal:
         raise InvalidValue(f"an internal network leads nowhere, so option uplink={name} has no effect: leave out one of them",
                            field="uplink", value=name)
     for other in others:
-        if other.id != network.id and name in (uplink(other), other.link):
+        if other.id != network.id and name in (other.uplink, other.link):
             raise Conflict(f"{name} can't be the uplink of network {network.name}: network {other.name} has it", field="uplink", value=name,
                            with_=other.name)
     link = host.links.get(name)
@@ -72,7 +67,7 @@ def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> 
 
 def uplink_objects(network: Network) -> tuple[AnyObject, ...]:
     """The host's link as a port."""
-    name = uplink(network)
+    name = network.uplink
     return (Uplink(HOST, name, network.link, network.uplink_was_up),) if name else ()
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 import msgspec
 
-from drivers.bridge_uplink import uplink
 from drivers.host_access import host_link
 from helperd.ipam import pool_of, usage
 from helperd.prefixes import edges
@@ -177,7 +176,7 @@ def _conflicts(network: Network, facts: Facts, meant: Meant, lost: Mapping[str, 
     members = {facts.containers[item.container].inode for item in facts.endpoints if item.container in facts.containers}
     for seen in facts.seen:
         address = lease_address(seen.prefix)
-        if address in gateways and uplink(network) and seen.inode not in members and seen.inode != facts.host:
+        if address in gateways and network.uplink and seen.inode not in members and seen.inode != facts.host:
             continue  # the site's router, which is seen where it is in a namespace of this host
         if not seen.marked and address not in kept and not _accounted(meant, seen):
             yield AddressUse(address, "conflict", seen.where, "not given by netdeck" + _beside(address, fine, gateways, facts))

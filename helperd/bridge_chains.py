@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from drivers.bridge_uplink import uplink
 from drivers.parsed import family_of
 from helperd.forward_chains import ForeignBase, Probe, Stop, stop_of
 from protocol.model import Endpoint, Network
@@ -47,7 +46,7 @@ def frames(network: Network, endpoints: Sequence[Endpoint]) -> Iterator[Frame]:
             base = Probe(family, one.host_link, "", source=_address(network, one, family), in_bridge=network.link, source_mac=one.mac)
             if other is not one and network.options.get("icc") != "false":
                 yield Frame(BETWEEN, BRIDGED, _towards(base, network, other))
-            site = uplink(network)
+            site = network.uplink
             if site:
                 yield Frame(TO_SITE, BRIDGED, msgspec.structs.replace(base, oif=site, out_bridge=network.link))
                 yield Frame(FROM_SITE, BRIDGED, _towards(Probe(family, site, "", in_bridge=network.link), network, one))

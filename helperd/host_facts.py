@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from drivers.bridge_uplink import uplink
 from drivers.driver import HostLink, HostView, Hung
 from drivers.objects import parse_mark
 from helperd.hung import hung, strangers
@@ -165,7 +164,7 @@ class HostFacts:
 
     def warnings(self, network: Network) -> list[str]:
         """What of the host stops traffic of `network`, each with its remedy."""
-        port = uplink(network)
+        port = network.uplink
         way = port or (network.link if network.options.get("parent") and not network.made_link else "")
         up, carrier = carries(way) if way else (True, True)
         told = []

@@ -7,7 +7,6 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable
 
-from drivers.bridge_uplink import uplink
 from helperd.changes import Changes
 from helperd.kernel.host_links import look_up
 from helperd.network_health import SETTLE
@@ -40,7 +39,7 @@ class NetworkStates:
     def _heard(self, changes: list[WorldChange]) -> None:
         host = f"{self._world.host}/"
         names = {value.name for topic, _, key, value in changes if topic == "links" and key.startswith(host) and isinstance(value, Link)}
-        if names and any(uplink(item) in names for item in self._records.networks.values()):
+        if names and any(item.uplink in names for item in self._records.networks.values()):
             self._wake.set()
 
     async def run(self) -> None:
@@ -63,7 +62,7 @@ class NetworkStates:
             self.shown(differing)
 
     def _tell(self, network: Network) -> None:
-        link, members = uplink(network), whom(self._records, network)
+        link, members = network.uplink, whom(self._records, network)
         if network.id in self._detached:
             self._world.log("network", "uplink detached", network.name, level="error", text=(
                 f"{link} is no port of {network.link} any more: {members} cut off until it is one again, "
@@ -76,7 +75,7 @@ class NetworkStates:
 def _is_detached(network: Network) -> bool:
     """Whether its uplink and its bridge are there, and the one is no port of the other."""
     try:
-        port = look_up(uplink(network)) if uplink(network) else None
+        port = look_up(network.uplink) if network.uplink else None
         return port is not None and port.master != socket.if_nametoindex(network.link)
     except OSError:
         return False

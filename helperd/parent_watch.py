@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from drivers.bridge_uplink import uplink
 from drivers.driver import find
 from drivers.parents import parent_names
 from helperd.changes import Changes
@@ -52,7 +51,7 @@ class ParentWatch:
         self._look(item for ident, item in hanging.items() if ident not in self._states)
 
     def _hangs(self, network: Network) -> bool:
-        return find(self._records.drivers, network.driver).info.parents or bool(uplink(network))
+        return find(self._records.drivers, network.driver).info.parents or bool(network.uplink)
 
     def _heard(self, changes: list[WorldChange]) -> None:
         if not self._watched:
@@ -85,7 +84,7 @@ class ParentWatch:
             if known is None or known[0] != now[0]:
                 other.append(network)
             base = parent_names(wire_of(network))[-1]
-            made_again = now[0] == MISSING and network.made_link and not uplink(network) and (network.internal or base in links)
+            made_again = now[0] == MISSING and network.made_link and not network.uplink and (network.internal or base in links)
             mend |= made_again or (known is not None and known != now and now[0] != MISSING)
         if other:
             self.shown(other)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-from drivers.bridge_uplink import uplink
 from helperd.kernel.host_links import carries
 from protocol.errors import Unavailable
 from protocol.model import Container, Network
@@ -20,7 +19,7 @@ async def require_carrier(network: Network, link: str, container: Container) -> 
         up, carrier = carries(link)
         if up and carrier:
             return
-        if not uplink(network) or not up or not 0 <= time.time() - network.created < SETTLING:
+        if not network.uplink or not up or not 0 <= time.time() - network.created < SETTLING:
             why, remedy = ("has no carrier", "See to what is at its other end") if up else (
                 "is switched off", f"Switch it on with `ip link set {link} up`")
             raise Unavailable(f"no address for {container.ref} on network {network.name}: {link} {why}, so no DHCP server can answer. "

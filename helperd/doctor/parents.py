@@ -10,7 +10,6 @@ import ipaddress
 import shlex
 from collections.abc import Iterator
 
-from drivers.bridge_uplink import uplink
 from drivers.host_access import GivesHostAccess
 from helperd.doctor.situation import Situation
 from helperd.kernel_news import link_is_up
@@ -30,7 +29,7 @@ def parents(situation: Situation) -> Iterator[Finding]:
     """What is wrong, or good to know, of each network with containers that hangs on a link of the host, or has an uplink."""
     for network in situation.networks:
         hangs = network.driver in situation.parent_drivers
-        if not (hangs or uplink(network)) or network.internal or not situation.used(network):
+        if not (hangs or network.uplink) or network.internal or not situation.used(network):
             continue
         link = situation.links.get(wire_of(network))
         if link is None or not link_is_up(link):
@@ -44,7 +43,7 @@ def parents(situation: Situation) -> Iterator[Finding]:
 def _cut_off(situation: Situation, network: Network, link: Link | None) -> Finding:
     name, count = display_text(wire_of(network)), _containers(situation, network)
     if link is None:
-        below = name.rpartition(".")[0] if network.made_link and not uplink(network) else name
+        below = name.rpartition(".")[0] if network.made_link and not network.uplink else name
         return Finding(
             f"parent.{network.name}", "error", f"the link {name} that network {network.name} hangs on is gone",
             f"Where it was deleted or moved, {count} cut off. Where it only has another name, what hangs on it works, and nothing can "
@@ -64,7 +63,7 @@ def _cut_off(situation: Situation, network: Network, link: Link | None) -> Findi
 
 def _foreign_addresses(situation: Situation, network: Network, link: Link) -> Iterator[Finding]:
     """Cards and switches that pass only frames with the card's own MAC address: containers with addresses of their own."""
-    if not uplink(network) and (network.driver != "macvlan" or network.options.get("macvlan_mode") == "passthru"):
+    if not network.uplink and (network.driver != "macvlan" or network.options.get("macvlan_mode") == "passthru"):
         return
     card = _card(situation, link)
     behind = situation.adapter(card.name)

@@ -17,6 +17,8 @@ from textual.dom import DOMNode
 from textual.events import Key
 from textual.pilot import Pilot
 
+from tests.waiting import LONGEST_SECONDS
+
 Result = TypeVar("Result")
 
 NAMES = {
@@ -25,8 +27,6 @@ NAMES = {
     "!": "exclamation_mark", ">": "greater_than_sign", "<": "less_than_sign", "{": "left_curly_bracket", "}": "right_curly_bracket",
 }
 CHARACTERS = {name: char for char, name in NAMES.items()} | {"tab": "\t", "enter": "\r"}
-LONGEST_SECONDS = 10.0
-"""A stream of news may keep the program at work for ever."""
 
 
 class SettledPilot(Pilot[Result]):
