@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from typing import Any
 
 import msgspec
@@ -33,9 +32,8 @@ def links(helper: RunningHelper, netns: str = "") -> dict[str, dict[str, Any]]:
 def test_containers_are_on_the_site_s_network_and_not_on_the_host_s(lan: RunningHelper) -> None:
     network = create(lan, subnets=[LAN])
     assert network["subnets"][0]["gateway"] == "192.168.1.1" and network["link"] == "eth0" and not network["made_link"]
-    heard = lan.host.popen(["timeout", "15", "tcpdump", "-lnei", "up0", "-c", "2", "arp and src host 192.168.1.2 or icmp6"],
-                           netns="outside")
-    time.sleep(0.5)
+    heard = lan.host.popen(["timeout", "60", "tcpdump", "-lnei", "up0", "-c", "1", "arp and src host 192.168.1.2"], netns="outside")
+    assert heard.stdout is not None and any("listening on" in line for line in iter(heard.stdout.readline, ""))
     first, second = attach(lan, "pub", "c1"), attach(lan, "pub", "c2")
     assert [item["addresses"] for item in (first, second)] == [["192.168.1.2/24"], ["192.168.1.3/24"]]
     inside = links(lan, "c1")["eth0"]
@@ -45,7 +43,7 @@ def test_containers_are_on_the_site_s_network_and_not_on_the_host_s(lan: Running
     assert silent(lan, "c1", "192.168.1.250"), "the kernel keeps the host's own addresses apart"
     notes = " ".join(lan.call("network.inspect", names=["pub"])[0]["Netdeck"]["Notes"])
     assert "host and the containers can't reach each other" in notes
-    assert "192.168.1.2" in heard.communicate(timeout=20)[0]
+    assert "192.168.1.2" in heard.communicate(timeout=60)[0]
 
 
 @pytest.mark.req("M4")
