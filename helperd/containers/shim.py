@@ -151,7 +151,9 @@ class Shim:
             if self.stdio.blocked:
                 self.ended = now  # what a reader holds up is no silence
             elif now - max(self.ended, self.stdio.last_output) > SILENCE:
-                self.stdio.end_all()
+                self.stdio.catch_up()  # a reader may have made room since they were polled
+                if self.stdio.last_output < now:
+                    self.stdio.end_all()
         elif not self.clients and self.listener is None:
             # A command executed for a connection that is gone: hang up, then kill.
             if not self.deadline:

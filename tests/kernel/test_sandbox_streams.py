@@ -9,13 +9,14 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from helperd.containers import frames
 from helperd.containers.sandbox import ExitStatus, Sandbox
 from helperd.containers.spec import ExecTarget, Terminal
 from tests.kernel.sandbox_runs import NOBODY, Place, a_place, gone, read_until, started
-from tests.waiting import LONGEST_SECONDS
+from tests.waiting import LONGEST_SECONDS, comes
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ async def test_who_does_not_read_makes_the_container_wait(place: Place) -> None:
         sandbox.signal("STOP")
         sandbox.signal("CONT")
         total = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(LONGEST_SECONDS):
             async for chunk in output:
                 total += len(chunk.data)
                 if total > 4 << 20:
@@ -82,8 +83,7 @@ async def test_who_does_not_read_makes_the_container_wait(place: Place) -> None:
         # Who detaches holds nothing up any more.
         output.close()
         before = _bytes_written(sandbox.pid)
-        await asyncio.sleep(0.2)
-        assert _bytes_written(sandbox.pid) > before
+        await comes(lambda: _bytes_written(sandbox.pid) > before)
         assert await sandbox.stop(0) == ExitStatus(None, signal.SIGKILL)
 
 
@@ -104,11 +104,25 @@ async def test_the_end_is_told_while_output_is_still_unread(place: Place) -> Non
         assert await gone(sandbox.shim_pid)
 
 
+async def test_a_processor_that_is_away_for_a_while_takes_no_output_along(place: Place) -> None:
+    async with started(place.spec("sh", "-c", "head -c 300000 /dev/zero; exit 4")) as sandbox:
+        output = sandbox.attach()
+        await sandbox.go()
+        assert await asyncio.wait_for(sandbox.wait(), LONGEST_SECONDS) == ExitStatus(4)
+        shim = psutil.Process(sandbox.shim_pid)
+        shim.suspend()  # the rest is in the pipe: nobody has read of what came first
+        first = len((await anext(output)).data) + len((await anext(output)).data)
+        await asyncio.sleep(0.5)
+        shim.resume()
+        assert first + sum([len(chunk.data) async for chunk in output]) == 300000
+
+
 async def test_output_of_the_past_is_kept_to_a_limit(place: Place) -> None:
     script = "seq 1 50000; echo last; read x"
     async with started(place.spec("sh", "-c", script, interactive=True)) as sandbox:
         await sandbox.go()
-        await asyncio.sleep(0.5)
+        await comes(lambda: _bytes_written(sandbox.pid) >= sum(len(f"{number}\n") for number in range(1, 50001)) + len("last\n"))
+        await asyncio.sleep(0.5)  # what is in the pipe still is read
         second = await Sandbox.reconnect(sandbox.run_dir)
         text = await read_until(second.attach(frames.KEPT), "last\n")
         assert frames.RING - 100 < len(text) <= frames.RING
@@ -161,8 +175,7 @@ async def test_keys_of_a_terminal(place: Place) -> None:
         await sandbox.go()
         await read_until(output, "ready> ")
         await sandbox.write_stdin(b"sleep 60\n")
-        await read_until(output, "sleep 60")
-        await asyncio.sleep(0.3)
+        await comes(lambda: any(child.name() == "sleep" for child in psutil.Process(sandbox.pid).children()))
         await sandbox.write_stdin(b"\x03")
         await read_until(output, "ready> ")
         await sandbox.write_stdin(b"echo code=$?\n")
