@@ -91,7 +91,7 @@ async def started(spec: SandboxSpec) -> AsyncIterator[Sandbox]:
 async def read_until(output: AsyncIterator[Chunk], text: str) -> str:
     """Read output until `text` is in it; return all that was read."""
     seen = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONGEST_SECONDS):
         async for chunk in output:
             seen += chunk.data
             if text.encode() in seen:

@@ -15,6 +15,7 @@ from helperd.kernel.announce import Announcer
 from helperd.kernel.namespaces import NamespaceRef, identify, identify_process, in_namespace
 from protocol.errors import InvalidValue
 from tests.simulated_host import SimulatedHost
+from tests.waiting import LONGEST_SECONDS, comes
 
 Announce = Callable[..., Coroutine[None, None, int]]
 MAC = "02:00:00:00:00:07"
@@ -33,7 +34,7 @@ def ears(host: SimulatedHost) -> Iterator[tuple[NamespaceRef, socket.socket]]:
     def listen() -> socket.socket:
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL
         sock.bind(("br0", 3))
-        sock.settimeout(2)
+        sock.settimeout(LONGEST_SECONDS)
         return sock
 
     with in_namespace(identify_process(host.pid), listen) as sock:
@@ -77,7 +78,7 @@ async def test_three_rounds_for_both_families(announce: Announce, ears: tuple[Na
     assert await announce(place, "eth0", MAC.upper(), ADDRESSES, interval=0.2) == 3
     frames = await heard
     for number, (moment, _) in enumerate(frames):
-        assert moment - start == pytest.approx(0.2 * (number // 2), abs=0.12)
+        assert moment - start >= 0.2 * (number // 2) - 0.12, "no sooner, but for what puts several together"
     arp, advertisement = frames[0][1], frames[1][1]
     mac = bytes.fromhex(MAC.replace(":", ""))
     assert arp[:6] == b"\xff" * 6
@@ -113,13 +114,10 @@ async def test_tcpdump_finds_the_frames_right(
 ) -> None:
     place, _ = ears
     capture = host.popen("exec tcpdump -i br0 -c 2 -Z root -U -w /run/frames arp or icmp6")
-    for _ in range(200):
-        if "frames" in host.run("ls /run"):
-            break
-        await asyncio.sleep(0.02)
+    await comes(lambda: "frames" in host.run("ls /run"))
     await asyncio.sleep(0.2)
     assert await announce(place, "eth0", MAC, ADDRESSES, count=1) == 1
-    await asyncio.to_thread(capture.wait, 10)
+    await asyncio.to_thread(capture.wait, LONGEST_SECONDS)
     shown = host.run("tcpdump -nn -e -vv -r /run/frames 2>/dev/null")
     assert (
         "Request who-has 10.0.0.2 (ff:ff:ff:ff:ff:ff) tell 10.0.0.2" in shown
@@ -155,15 +153,11 @@ async def test_it_stops_when_cancelled_or_when_the_container_is_gone(
     assert await announce(place, "nosuch", MAC, ADDRESSES) == 0
     assert await announce(place, "eth0", MAC, ADDRESSES, count=0) == 0
     assert await announce(place, "eth0", MAC, ()) == 0
-    task = asyncio.create_task(announce(place, "eth0", MAC, ADDRESSES, interval=0.3))
-    await asyncio.sleep(0.1)
+    task = asyncio.create_task(announce(place, "eth0", MAC, ADDRESSES, interval=2.0))
+    await asyncio.to_thread(hear, sock, 2)
     host.run("ip netns del c1")
     assert await task == 1
-    for _ in range(200):
-        if "v0" not in host.run("ip -br link"):
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("something holds the namespace")
+    await comes(lambda: "v0" not in host.run("ip -br link"), "something holds the namespace")
 
 
 async def test_limits(announce: Announce) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from helperd.lab_host import Forbidder, forbidden_because
 from tests.running_lab import Lab, environment, running_lab
 from tests.tui.pty_session import PtySession
+from tests.waiting import LONGEST_SECONDS, until
 
 LAB = (sys.executable, "-P", "-m", "helperd.lab")
 AS_ANYBODY = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--")
@@ -61,7 +61,7 @@ def test_outside_serves(module_lab: Lab) -> None:
     assert server.stdout is not None and server.stdout.readline() == "up\n"
     code = "import socket; print(socket.create_connection(('203.0.113.1', 80), 5).recv(9))"
     assert module_lab.python(code) == "b'hello'\n"
-    assert server.wait(10) == 0
+    assert server.wait(LONGEST_SECONDS) == 0
 
 
 def test_the_lab_sees_only_itself(module_lab: Lab) -> None:
@@ -115,13 +115,9 @@ def test_a_signal_to_the_lab_ends_it(sent: signal.Signals, code: int) -> None:
     assert process.stdout is not None and process.stdout.readline()
     init = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
     process.send_signal(sent)
-    assert process.wait(20) == code
+    assert process.wait(LONGEST_SECONDS) == code
     process.stdout.close()
-    for _ in range(200):
-        if not Path(f"/proc/{init}").exists():
-            return
-        time.sleep(0.02)
-    pytest.fail("the lab's first process lives on")
+    until(lambda: not Path(f"/proc/{init}").exists(), "the lab's first process lives on")
 
 
 def test_a_key_at_the_terminal_reaches_the_command_only() -> None:

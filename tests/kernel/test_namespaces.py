@@ -25,6 +25,7 @@ from helperd.kernel.namespaces import (
 from helperd.kernel.netlink import dump
 from tests.kernel.live_host import anonymous, end, inode, sh
 from tests.simulated_host import SimulatedHost
+from tests.waiting import LONGEST_SECONDS
 
 
 def _here() -> int:
@@ -65,7 +66,7 @@ def test_only_the_kernel_speaks_to_our_netlink_sockets(host: SimulatedHost) -> N
             # What the kernel answers and tells still comes.
             assert dump(ours, 18, b"\0" * 16)
             sh("ip -n web link set lo up")
-            heard.settimeout(5)
+            heard.settimeout(LONGEST_SECONDS)
             assert heard.recvfrom(1 << 16)[1][0] == 0
 
     host.call(scenario)

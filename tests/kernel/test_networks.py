@@ -9,6 +9,7 @@ import pytest
 
 from protocol.errors import Conflict, InUse, InvalidValue, NetdeckError, NotFound
 from tests.running_helper import RunningHelper
+from tests.waiting import until
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 
@@ -143,10 +144,12 @@ def test_addresses_are_not_reused_at_once_but_can_be_asked_for(helper: RunningHe
 @pytest.mark.req("X13")
 def test_three_gratuitous_arps_after_an_attach(helper: RunningHelper) -> None:
     helper.call("network.create", name="a", options={"name": "br9"})
-    capture = helper.host.popen("timeout 6 tcpdump -lni br9 -c 3 arp and 'arp[6:2] = 1' 2>/dev/null")
-    helper.host.run("sleep 1")
+    capture = helper.host.popen("exec tcpdump -lni br9 -c 3 arp and 'arp[6:2] = 1' 2>&1")
+    assert capture.stdout is not None
+    while "listening on" not in (line := capture.stdout.readline()):
+        assert line, "it does not listen"
     found = address(attach(helper, "a", "c1"))
-    out, _ = capture.communicate(timeout=15)
+    out, _ = capture.communicate(timeout=60)
     assert out.count(f"who-has {found}") == 3, out
 
 
@@ -155,11 +158,7 @@ def test_a_container_that_dies_gives_everything_back(helper: RunningHelper) -> N
     helper.call("network.create", name="a")
     endpoint = attach(helper, "a", "c1")
     helper.host.run("ip netns del c1")
-    for _ in range(100):
-        if not helper.call("network.inspect", names=["a"])[0]["Containers"]:
-            break
-        helper.host.run("sleep 0.1")
-    assert helper.call("network.inspect", names=["a"])[0]["Containers"] == {}
+    until(lambda: helper.call("network.inspect", names=["a"])[0]["Containers"] == {})
     assert endpoint["host_link"] not in helper.host.run("ip -br link")
     assert address(attach(helper, "a", "c2", ip=address(endpoint))) == address(endpoint)
 

@@ -77,7 +77,7 @@ def test_signals_reach_the_process_itself(host: SimulatedHost) -> None:
         time.sleep(0.01)  # between fork and exec it still has its parent's name
     assert comm.read_text() == "sleep\n"
     process.kill()
-    assert process.wait(5) == -signal.SIGKILL
+    assert process.wait(LONGEST_SECONDS) == -signal.SIGKILL
 
 
 def test_nothing_outlives_the_host() -> None:

@@ -36,6 +36,7 @@ from tests.kernel.core_in_host import STREAM, core_in, do
 from tests.kernel.test_networks import attach
 from tests.running_helper import ROOT, RunningHelper
 from tests.simulated_host import HostError, SimulatedHost
+from tests.waiting import LONGEST_SECONDS
 
 pytest_plugins = ("tests.kernel.helper_fixtures",)
 KILLS = 200
@@ -120,10 +121,10 @@ def test_it_works_from_a_directory_that_only_root_may_enter(host: SimulatedHost,
 async def check(core: Core) -> None:
     """Kernel against store, both ways."""
     desired = set(core.records.desired())
-    observed: set[AnyObject] = set()
-    for _ in range(100):
-        observed = set(await core.observer.observe(Repair(core.changes, core.firewall, core.live.world).places(), desired))
-        if observed == desired:
+    end = time.monotonic() + LONGEST_SECONDS
+    while True:
+        observed: set[AnyObject] = set(await core.observer.observe(Repair(core.changes, core.firewall, core.live.world).places(), desired))
+        if observed == desired or time.monotonic() > end:
             break
         if observed < desired and all(isinstance(item, PortSocket) for item in desired - observed):
             # The relay of the helper that was killed had a port a moment longer: `Ports.run`, which nobody runs here, sees to that.

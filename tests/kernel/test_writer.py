@@ -16,6 +16,7 @@ from helperd.plan import Step, plan, undo
 from protocol.errors import Cancelled, Conflict, Gone, Internal, InvalidValue, KernelRefused, NotFound, Unavailable
 from tests.kernel.written_objects import INSTANCE, Written, creates, deletes, endpoint, network, written
 from tests.simulated_host import SimulatedHost
+from tests.waiting import LONGEST_SECONDS, comes
 
 ALL: list[AnyObject] = [*network(), *endpoint("c1", 0, isolated=True), *endpoint("c1", 1), *endpoint("c2", 0)]
 
@@ -291,10 +292,7 @@ async def test_a_namespace_that_is_gone(rig: Written) -> None:
     objects = [*network(), *endpoint("c1", 0), *endpoint("c2", 0)]
     await rig.apply(creates(objects))
     rig.host.run("ip netns del c2")
-    for _ in range(200):
-        if "vc20" not in links(rig):
-            break
-        await asyncio.sleep(0.02)
+    await comes(lambda: "vc20" not in links(rig))
     left = [item for item in objects if "c2" not in str(item)]
     assert await rig.observe(objects) == frozenset(left)
     for item in endpoint("c2", 0):
@@ -317,11 +315,11 @@ async def test_being_cancelled_stops_at_a_step(rig: Written) -> None:
     def fault(index: int, step: Step) -> None:
         if index == 3:
             reached.set()
-            go_on.wait(10)
+            go_on.wait(LONGEST_SECONDS)
 
     rig.writer.fault = fault
     task = asyncio.create_task(rig.apply(steps))
-    await asyncio.to_thread(reached.wait, 10)
+    await asyncio.to_thread(reached.wait, LONGEST_SECONDS)
     task.cancel()
     await asyncio.sleep(0)
     go_on.set()

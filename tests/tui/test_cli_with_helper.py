@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import time
 
@@ -123,13 +124,15 @@ def test_events_are_listed_and_followed(module_lab: Lab) -> None:
     module_lab.netdeck("network", "create", "--subnet", "10.65.0.0/24", "eventful")
     listed = module_lab.netdeck("events", "--since", "1m", "--no-follow").stdout
     assert any("network created eventful" in line for line in listed.splitlines())
-    follower = module_lab.popen([*NETDECK, "events", "--format", "json", "--since", "1m", "--until", str(time.time() + 6)],
-                                env=environment(), stderr=subprocess.PIPE)
-    time.sleep(1.5)
+    follower = module_lab.popen([*NETDECK, "events", "--format", "json", "--since", "1m"], env=environment(), stderr=subprocess.PIPE)
+    assert follower.stdout is not None
+    entries = [json.loads(follower.stdout.readline())]  # it is there, and follows
     module_lab.netdeck("network", "rm", "eventful")
-    out, err = follower.communicate(timeout=30)
-    assert follower.returncode == 0 and err == ""
-    entries = [json.loads(line) for line in out.splitlines()]
+    while (entries[-1]["action"], entries[-1]["subject"]) != ("removed", "eventful"):
+        entries.append(json.loads(follower.stdout.readline()))
+    follower.send_signal(signal.SIGINT)
+    assert follower.communicate(timeout=60)[1] == "" and follower.returncode == 130
+    assert "eventful" in module_lab.netdeck("events", "--since", "1m", "--until", str(time.time() + 1)).stdout  # it ends by itself
     ours = [(entry["action"], entry["time"]) for entry in entries if entry["kind"] == "network" and entry["subject"] == "eventful"]
     assert [action for action, _ in ours] == ["created", "removed"]
     assert sorted(entry["seq"] for entry in entries) == [entry["seq"] for entry in entries]

@@ -11,6 +11,7 @@ import pytest
 
 from tests.running_lab import NETDECK, Lab, environment
 from tests.tui.pty_session import PtySession
+from tests.waiting import LONGEST_SECONDS
 
 PROMPT = "ready>"
 
@@ -121,7 +122,7 @@ def test_a_reader_that_stops_stops_the_command(module_lab: Lab) -> None:
     time.sleep(1.0)
     assert "talker" in names(module_lab)
     process.kill()
-    process.wait(10)
+    process.wait(LONGEST_SECONDS)
     for stream in (process.stdin, process.stdout, process.stderr):
         stream.close()
     module_lab.netdeck("rm", "-f", "talker", code=None)
@@ -134,7 +135,7 @@ def test_signals_are_passed_on(module_lab: Lab, sent: signal.Signals) -> None:
     process = module_lab.popen([*NETDECK, "run", "--rm", "sh", "-c", script], env=environment())
     assert process.stdout is not None and process.stdout.readline() == "up\n"
     process.send_signal(sent)
-    assert process.wait(20) == 9
+    assert process.wait(LONGEST_SECONDS) == 9
     assert f"caught {name}\n" in process.stdout.read()
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LONGEST_SECONDS
+
 pytestmark = pytest.mark.timed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -259,7 +261,7 @@ def test_two_first_starts_set_up_once(checkout: Checkout) -> None:
 def test_the_lock_is_not_kept_by_the_program(checkout: Checkout) -> None:
     checkout.executable("stand-in-python", PYTHON.replace('echo "started $*"', "exec /bin/sleep 30"))
     running = subprocess.Popen([checkout.folder / "netdeck"], env=checkout.environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LONGEST_SECONDS
     while not (checkout.folder / ".venv/netdeck.stamp").exists() or "-P -m tui" not in checkout.notes.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
