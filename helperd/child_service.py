@@ -8,7 +8,6 @@ import contextlib
 import logging
 import os
 import socket
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -41,7 +40,7 @@ class ChildService:
         self._limits, self._users, self._patience = limits or Limits(), tuple(users), patience or Patience()
         self._pair: socket.socket | None = None
         self._out: deque[tuple[bytes, tuple[int, ...]]] = deque()
-        self._heard = 0.0
+        self._silent = 0.0  # seconds that questions are unanswered; below 0 while it begins
         self._fault: asyncio.Future[str] | None = None
         self._closed = asyncio.Event()
         self.ready = asyncio.Event()
@@ -66,7 +65,7 @@ class ChildService:
         finally:
             theirs.close()
         self._fault, self._closed = loop.create_future(), asyncio.Event()
-        self._pair, self.pid, self._heard = ours, process.pid, time.monotonic() + self._patience.ready
+        self._pair, self.pid, self._silent = ours, process.pid, -self._patience.ready
         watch = asyncio.create_task(self._watch())
         ended = asyncio.create_task(process.wait())
         try:
@@ -93,13 +92,14 @@ class ChildService:
             await asyncio.gather(watch, ended, return_exceptions=True)
 
     async def _watch(self) -> str:
-        """Ask for a sign of life now and then."""
-        while time.monotonic() - self._heard < self._patience.hung:
+        """Ask for a sign of life now and then. Counted by questions: a core that was stopped meanwhile has not listened."""
+        while self._silent < self._patience.hung:
+            self._silent += self._patience.check
+            self.post(Ping())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), self._patience.check)
                 await asyncio.sleep(1.0)  # its exit status would tell more
                 return "it closed its end"
-            self.post(Ping())
         return "it hangs"
 
     def _failed(self, why: str) -> None:
@@ -126,7 +126,7 @@ class ChildService:
             except PacketError as error:
                 self._failed(str(error))
                 return
-            self._heard = time.monotonic()
+            self._silent = 0.0
             if isinstance(frame, Ready):
                 self.ready.set()
             elif isinstance(frame, Alive):

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import socket
 import struct
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -60,7 +59,7 @@ class FrontProcess:
         self._place = place(listener.socket)
         self._witness: Witness | None = None
         self._clients: set[int] = set()
-        self._heard = 0.0
+        self._silent = 0.0  # seconds that questions are unanswered; below 0 while it begins
         self._counted = Counted()
         self._fault = asyncio.Event()
         self.ready = asyncio.Event()
@@ -96,7 +95,7 @@ class FrontProcess:
             ours.setblocking(False)
             channel = await FrontChannel.open(ours)
             self._channel = channel
-            self.pid, self._heard = process.pid, time.monotonic() + READY_SECONDS
+            self.pid, self._silent = process.pid, -READY_SECONDS
             for work in (self._read(channel), self._watch(), self._faulty(), self._wait(process)):
                 tasks.append(asyncio.create_task(work))
             done, _pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -140,10 +139,10 @@ class FrontProcess:
     async def _take(self, frame: FromFront) -> None:
         match frame:
             case ReadyFrame():
-                self._heard = time.monotonic()
+                self._silent = 0.0
                 self.ready.set()
             case StatsFrame(values=values):
-                self._heard = time.monotonic()
+                self._silent = 0.0
                 self._counted.answer(values)
             case GoneFrame(client=client):
                 self._clients.discard(client)
@@ -167,10 +166,11 @@ class FrontProcess:
             await self._witness.check(caller)
 
     async def _watch(self) -> str:
-        """Ask the front for a sign of life now and then."""
-        while time.monotonic() - self._heard < HUNG_SECONDS:
-            await asyncio.sleep(CHECK_SECONDS)
+        """Ask the front for a sign of life now and then. Counted by questions: a core that was stopped meanwhile has not listened."""
+        while self._silent < HUNG_SECONDS:
+            self._silent += CHECK_SECONDS
             self.post(QueryFrame())
+            await asyncio.sleep(CHECK_SECONDS)
         return "it hangs"
 
     async def _faulty(self) -> str:

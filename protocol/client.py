@@ -41,7 +41,7 @@ __all__ = ["CallStream", "Client", "ConnectionState", "Subscription", "unpack_co
 
 OUTSTANDING = 60  # calls at once; the helper refuses more than 64
 PING_SECONDS = 10.0
-SILENCE_SECONDS = 25.0
+SILENCE_SECONDS = 20.0  # without an answer, counted by pings: a program that was stopped meanwhile has not listened
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 DEADLINE_GRACE = 5.0
@@ -82,7 +82,7 @@ class Client:
         self._lost: asyncio.Future[NetdeckError] | None = None
         self._task: asyncio.Task[None] | None = None
         self._up = asyncio.Event()
-        self._heard = 0.0
+        self._silent = 0.0  # seconds that pings are unanswered
         self._wait_seconds = 5.0
 
     # Connection
@@ -137,8 +137,8 @@ class Client:
 
     def _came_up(self, welcome: Welcome) -> None:
         self.welcome = welcome
-        self._heard = time.monotonic()
-        self._set_state(ConnectionState(True, self._heard, "", welcome))
+        self._silent = 0.0
+        self._set_state(ConnectionState(True, time.monotonic(), "", welcome))
         self._up.set()
         for pending in list(self._calls.values()):
             self.send_message(pending.call)
@@ -171,8 +171,9 @@ class Client:
             await asyncio.wait((lost,), timeout=PING_SECONDS)
             if lost.done():
                 break
-            if time.monotonic() - self._heard > SILENCE_SECONDS:
+            if self._silent >= SILENCE_SECONDS:
                 return Unavailable(f"the helper at {self.path} has gone silent", path=self.path)
+            self._silent += PING_SECONDS
             with contextlib.suppress(NetdeckError):
                 self.send_message(Ping())
         return lost.result()
@@ -313,7 +314,7 @@ class Client:
     # What comes
 
     def _received(self, body: bytes) -> None:
-        self._heard = time.monotonic()
+        self._silent = 0.0
         try:
             message = _DECODER.decode(body)
         except DECODE_ERRORS as error:

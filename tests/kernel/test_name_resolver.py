@@ -109,7 +109,7 @@ async def test_what_hangs_or_sends_rubbish_is_replaced() -> None:
         process.post(NetworkPut("n", "web", ("10.0.0.0/24",)))
 
     process = ChildService("helperd.names", "resolver", from_resolver, begin, told.append,
-                           patience=Patience(ready=30.0, check=0.1, hung=2.0))
+                           patience=Patience(ready=30.0, check=0.1, hung=3.0))
     task = asyncio.create_task(process.run())
     try:
         async with asyncio.timeout(60):

@@ -10,12 +10,14 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import helperd.child_process as child_process
 import helperd.front_process as front_process
+import protocol.client
 from helperd.channel import FrontChannel
 from helperd.frames import MAX_TO_CORE, Caller, CallFrame, FrameError, GoneFrame, ReadyFrame, pack
 from protocol.client import Client, ConnectionState
@@ -161,6 +163,19 @@ async def test_one_that_hangs_is_replaced(core: SmallCore, client: Client, monke
     await comes(lambda: client.connected)
     assert await client.call("info", {}) == {}
     assert not lives(pid)
+
+
+async def test_who_was_stopped_meanwhile_takes_nobody_for_hung(socket_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core and its client share a loop here: neither has heard anything, since neither listened."""
+    for module, name, seconds in ((front_process, "CHECK_SECONDS", 0.5), (front_process, "HUNG_SECONDS", 2.0),
+                                  (protocol.client, "PING_SECONDS", 0.5), (protocol.client, "SILENCE_SECONDS", 2.0)):
+        monkeypatch.setattr(module, name, seconds)
+    async with running_core(socket_directory) as core, Client(core.path) as client:
+        since = client.state.since
+        await asyncio.sleep(0.7)
+        time.sleep(3.0)  # noqa: ASYNC251 - as SIGSTOP does
+        await asyncio.sleep(0.7)
+        assert core.front.starts == 1 and client.state.since == since
 
 
 async def test_it_ends_with_the_core(socket_directory: Path) -> None:
