@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import shlex
 from collections.abc import Sequence
 
 import msgspec
@@ -16,12 +17,13 @@ import msgspec
 from drivers import bridge_links, vlans
 from drivers.bridge_firewall import firewall_objects
 from drivers.bridge_ports import port_objects
-from drivers.bridge_uplink import UPLINK, uplink_objects, with_uplink
+from drivers.bridge_uplink import UPLINK, check_mtu, uplink_objects, with_uplink
 from drivers.driver import HostView, families
 from drivers.ipv6 import IPV6_MIN_MTU, settings6
 from drivers.objects import HOST, Address, AnyObject, Bridge, Route, Up, Veth, mark
 from drivers.parents import PROBE, gateway_routes
 from drivers.parsed import family_of, lies_in, network_of
+from drivers.vlan_owners import check_uplink
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DHCP, DriverInfo, Endpoint, Network, OptionInfo, Subnet
 from protocol.names import link_name, mac_address
@@ -132,7 +134,7 @@ class BridgeDriver:
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
         """`network` with its bridge and effective MTU, or InvalidValue or Conflict."""
         _check_options(network)
-        network = vlans.check_uplink(vlans.check_options(with_uplink(network, host, others)), host)
+        network = check_uplink(vlans.check_options(with_uplink(network, host, others)), host, others)
         link = _link_of(network)
         for other in others:
             if other.id != network.id and other.link == link:
@@ -161,6 +163,10 @@ class BridgeDriver:
                 value=link,
                 with_=link,
             )
+        if vlans.filters(network) and not found.filters:
+            raise Conflict(f"the bridge {link} is not netdeck's and does not keep VLANs apart: switch that on with `ip link set "
+                           f"{shlex.quote(link)} type bridge vlan_filtering 1`, or leave vlan_filtering out", field="vlan_filtering",
+                           value=link, with_=link)
         return _adopt(network, link, found.mtu, found.addresses)
 
     def check_update(self, before: Network, after: Network, host: HostView, others: Sequence[Network]) -> Network:
@@ -169,6 +175,11 @@ class BridgeDriver:
         found = host.links.get(after.link)
         if not after.made_link and found is not None and _mtu(after) > found.mtu:
             raise _too_large(after, after.link, found.mtu)
+        if _mtu(after) != _mtu(before):
+            check_mtu(after, host)
+        if after.uplink and after.internal and not before.internal:
+            raise InvalidValue(f"network {after.name} can't become internal: its uplink {after.uplink} leads its containers to the site. "
+                               "Create another network with --internal", field="internal", value="true")
         return after
 
     def network_objects(self, network: Network, instance: str) -> tuple[AnyObject, ...]:
@@ -189,7 +200,7 @@ class BridgeDriver:
         return (*objects, *uplink_objects(network), *vlans.uplink_port(network), *firewall_objects(network))
 
     def check_endpoint(self, network: Network, endpoint: Endpoint, others: Sequence[Endpoint]) -> Endpoint:
-        """`endpoint` with its host link and MAC address, or InvalidValue or Conflict.
+        """`endpoint` with its host link and MAC address, or InvalidValue.
 
         The host link has 11 digits of the endpoint's id, not Docker's 7: no two meet among thousands, nor one of
         Docker's.
@@ -203,14 +214,6 @@ class BridgeDriver:
                 value=", ".join(endpoint.addresses),
             )
         mac = mac_address(endpoint.mac) if endpoint.mac else derived_mac(endpoint.id)
-        for other in others:
-            if other.id != endpoint.id and other.mac == mac:
-                raise Conflict(
-                    f"MAC address {mac} is in use on network {network.name} by container {other.container[:12]}",
-                    field="mac_address",
-                    value=mac,
-                    with_=other.container,
-                )
         return msgspec.structs.replace(endpoint, host_link="veth" + endpoint.id[:11], mac=mac)
 
     def endpoint_objects(self, network: Network, endpoint: Endpoint, instance: str) -> tuple[AnyObject, ...]:

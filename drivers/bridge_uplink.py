@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from drivers.beside import FAMILY
+from drivers.beside import FAMILY, told
 from drivers.driver import HostView
 from drivers.objects import HOST, AnyObject, Uplink
 from drivers.parents import NO_SLAAC, vlan_id
@@ -44,14 +44,15 @@ def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> 
         what = _by_hand(name, host) or f"{suggestion(name, host.links)}: known are {known}"
         raise NotFound(f"there is no link {name} on this host{what}", field="uplink", name=name)
     addresses = [item for item in link.addresses if not item.startswith("fe80:")]
-    on_top = sorted(item.name for item in host.links.values() if item.lower == name and item.kind in FAMILY)
+    on_top = sorted(display_text(item.name) for item in host.links.values() if item.lower == name and item.kind in FAMILY)
+    on_top += [told(item) + "," for item in link.hung if item.kind in FAMILY and item.where != "host"]
     for there, why, remedy in (
             (link.loopback, "it is a loopback link", "name the link that leads to the site's network"),
             (not link.mac, "it is not an Ethernet link", "name one that has a MAC address"),
             (link.ours, "netdeck made it for another network", "name a link of the host"),
             (bool(link.master), f"it is a port of {link.master}", f"take it out first, or use that bridge with -o name={link.master}"),
             (link.kind == "bridge", "it is a bridge", f"use it as the network's own with -o name={name}"),
-            (bool(on_top), f"{', '.join(map(display_text, on_top))} hangs on it", "remove that first, or name another link"),
+            (bool(on_top), f"{' '.join(on_top)} hangs on it", "remove that first, or name another link"),
             (bool(addresses), f"the host has {', '.join(addresses)} on it, where it could not be reached any more",
              f"use macvlan with -o parent={name}, which leaves the host its link, or name a link without addresses"),
             (link.routed, "the host has routes by it, which would lead nowhere any more",
@@ -59,10 +60,16 @@ def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> 
         if there:
             raise Conflict(f"{name} can't be the uplink of network {network.name}: {why}. Instead, {remedy}", field="uplink", value=name,
                            with_=link.master or name)
-    if int(network.options.get("mtu", "1500")) > link.mtu:
-        raise InvalidValue(f"option mtu={network.options['mtu']} is more than {name} has: expected at most {link.mtu}", field="mtu",
-                           value=network.options["mtu"], expected=str(link.mtu))
+    check_mtu(network, host)
     return msgspec.structs.replace(network, uplink_was_up=link.up)
+
+
+def check_mtu(network: Network, host: HostView) -> None:
+    """Raises InvalidValue where the network's packets are larger than its uplink takes: a bridge drops them without a word."""
+    link = host.links.get(network.uplink)
+    if link is not None and int(network.options.get("mtu", "1500")) > link.mtu:
+        raise InvalidValue(f"option mtu={network.options['mtu']} is more than {network.uplink} has: expected at most {link.mtu}",
+                           field="mtu", value=network.options["mtu"], expected=str(link.mtu))
 
 
 def uplink_objects(network: Network) -> tuple[AnyObject, ...]:

@@ -31,6 +31,7 @@ class Hung(msgspec.Struct, frozen=True):
     kind: str
     mode: str  # of a macvlan or ipvlan; with its flag, where that is not "bridge": ``l3 private``
     where: str
+    vlan: int = 0  # 802.1Q id of a sub-interface
 
 
 class HostLink(msgspec.Struct, frozen=True):
@@ -48,6 +49,7 @@ class HostLink(msgspec.Struct, frozen=True):
     lower: str = ""  # name of the link that it is made on, in the same namespace
     routed: bool = False  # the host has routes by it
     vlan: int = 0  # 802.1Q id of a sub-interface
+    filters: bool = False  # of a bridge: it keeps 802.1Q VLANs apart
     hung: tuple[Hung, ...] = ()  # links of others that hang on it, in every namespace that is seen
 
 

@@ -19,13 +19,13 @@ from drivers.parents import (
     NO_SLAAC,
     OPTIONS,
     check_families,
-    check_vlan,
     gateway_routes,
     inner_settings,
     on_parent,
     parent_objects,
     sharers,
 )
+from drivers.vlan_owners import check_vlan
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DHCP, DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import link_name
@@ -81,7 +81,7 @@ class IpvlanDriver:
             network = msgspec.structs.replace(
                 network, subnets=tuple(msgspec.structs.replace(item, gateway=None) for item in network.subnets))
         network = on_parent(network, host, DUMMY)
-        check_vlan(network, host, others)
+        check_vlan(network, network.link, host, others)
         require_room(network, host.links.get(network.link))
         link_name(network.options.get("container_iface_prefix", "eth") + "0", "option container_iface_prefix, with a number,")
         if routed and network.link in host.links:

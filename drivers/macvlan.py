@@ -18,13 +18,13 @@ from drivers.parents import (
     NO_SLAAC,
     OPTIONS,
     check_families,
-    check_vlan,
     gateway_routes,
     inner_settings,
     on_parent,
     parent_objects,
     sharers,
 )
+from drivers.vlan_owners import check_vlan
 from protocol.errors import Conflict, InvalidValue
 from protocol.model import DriverInfo, Endpoint, Network, OptionInfo
 from protocol.names import link_name, mac_address
@@ -73,7 +73,7 @@ class MacvlanDriver:
     def check(self, network: Network, host: HostView, others: Sequence[Network]) -> Network:
         """`network` with its parent, or NotFound, InvalidValue or Conflict."""
         network = on_parent(network, host, DUMMY)
-        check_vlan(network, host, others)
+        check_vlan(network, network.link, host, others)
         require_room(network, host.links.get(network.link))
         link_name(network.options.get("container_iface_prefix", "eth") + "0", "option container_iface_prefix, with a number,")
         for other in sharers(network, others):

@@ -16,7 +16,6 @@ from drivers.beside import FAMILY
 from drivers.driver import HostLink, HostView
 from drivers.ipv6 import IPV6_MIN_MTU, settings6
 from drivers.objects import HOST, AnyObject, Dummy, Route, Up, Vlan, mark
-from drivers.vlans import carries
 from protocol.errors import Conflict, InvalidValue, NotFound
 from protocol.model import DHCP, Endpoint, Network, OptionInfo, Subnet
 from protocol.names import display_text, suggestion
@@ -61,18 +60,6 @@ def parent_names(parent: str) -> tuple[str, ...]:
     """The links of the host that a parent's name speaks of: itself, and what it would be a VLAN of."""
     base, dot, _ = parent.rpartition(".")
     return (parent, base) if dot and base else (parent,) if parent else ()
-
-
-def check_vlan(network: Network, host: HostView, others: Sequence[Network]) -> None:
-    """Raises Conflict where the parent is a VLAN link that would take from a bridge what its uplink carries (`vlans.check_uplink`)."""
-    link = host.links.get(network.link)
-    base, _, text = network.link.rpartition(".")
-    lower, vid = (link.lower, link.vlan) if link is not None else (base, vlan_id(text) or 0)
-    for other in others:
-        if vid and other.uplink == lower and carries(other, vid):
-            raise Conflict(f"network {network.name} can't hang on {network.link}: it would take the frames of VLAN {vid} from network "
-                           f"{other.name}, whose uplink {lower} carries it. Connect the containers to {other.name} with --vlan {vid}, or "
-                           "name another VLAN", field="parent", value=network.link, with_=other.name)
 
 
 def sharers(network: Network, others: Sequence[Network]) -> tuple[Network, ...]:
@@ -183,6 +170,9 @@ def _base_and_vid(parent: str, host: HostView) -> tuple[str, int]:
 def _check_base(parent: str, base: HostLink, host: HostView) -> None:
     """Whether a VLAN can be made on `base`. Unlike a parent it may be a port of a bridge: tags are looked at before that."""
     vid = int(parent.rpartition(".")[2])
+    if base.ours:
+        raise Conflict(f"{parent} can't be made: netdeck made {base.name} for another network, and it would go with that. Name a link "
+                       "of the host", field="parent", value=parent, with_=base.name)
     if base.loopback:
         raise InvalidValue(f"{parent} can't be made: {base.name} is a loopback link, which has no VLANs", field="parent", value=parent)
     if base.master and getattr(host.links.get(base.master), "kind", "") != "bridge":

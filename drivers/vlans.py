@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from drivers.driver import HostView
 from drivers.objects import HOST, PortVlans
 from drivers.port_commands import vlan_text
-from protocol.errors import Conflict, InvalidValue
+from protocol.errors import InvalidValue
 from protocol.model import DHCP, Endpoint, Network, OptionInfo
 from protocol.names import display_text
 
@@ -96,17 +95,6 @@ def check_options(network: Network) -> Network:
 def carries(network: Network, vid: int) -> bool:
     """Whether the uplink of the network's bridge carries this VLAN tagged."""
     return bool(network.uplink) and filters(network) and vid in numbers(_uplink_vlans(network)[0])
-
-
-def check_uplink(network: Network, host: HostView) -> Network:
-    """`network`. Raises Conflict where a VLAN link of the uplink takes from the bridge what the uplink is to carry: the kernel looks at
-    tags before it gives a frame to a bridge (net/core/dev.c, __netif_receive_skb_core)."""
-    for link in host.links.values():
-        if link.kind == "vlan" and link.lower == network.uplink and carries(network, link.vlan):
-            raise Conflict(f"{network.uplink} can't carry VLAN {link.vlan} for network {network.name}: {display_text(link.name)} takes its "
-                           "frames. Say with -o uplink_vlans which VLANs it carries, without that one, or remove that link first",
-                           field="uplink_vlans", value=str(link.vlan), with_=link.name)
-    return network
 
 
 def site_vlan(network: Network, endpoint: Endpoint) -> int | None:

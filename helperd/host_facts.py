@@ -13,6 +13,7 @@ from drivers.driver import HostLink, HostView, Hung
 from drivers.objects import parse_mark
 from helperd.hung import hung, strangers
 from helperd.kernel.host_links import carries, look_up
+from helperd.kernel.rtnetlink import VLAN_AWARE
 from helperd.subnets import HostAddress, HostRanges, HostRoute
 from helperd.world import World
 from protocol.model import Address, Link, Network, Route
@@ -58,6 +59,7 @@ class HostFacts:
                                         ours=mark is not None and mark[0] == instance, master=master.name if master else "",
                                         addresses=tuple(by_link.get(link.ifindex, ())), up=bool(link.flags & _IFF_UP),
                                         loopback=bool(link.flags & _IFF_LOOPBACK), mac=link.mac, vlan=link.vlan,
+                                        filters=VLAN_AWARE in link.detail.split(),
                                         routed=link.name in routed, lower=links[link.lower].name if link.lower in links else "",
                                         hung=self._hung(link.ifindex, instance))
         for name in names:
@@ -69,7 +71,8 @@ class HostFacts:
                 ours = now.ours and (mark is None or mark[0] == instance)
                 found[name] = HostLink(name=name, kind=now.kind, mtu=now.mtu, ours=ours, master=_link_name(now.master),
                                        addresses=now.addresses, up=now.up, loopback=now.loopback, mac=now.mac, vlan=now.vlan,
-                                       routed=name in routed, lower=_link_name(now.lower), hung=self._hung(now.index, instance))
+                                       filters=now.filters, routed=name in routed, lower=_link_name(now.lower),
+                                       hung=self._hung(now.index, instance))
         return HostView(instance=instance, links=found)
 
     def _hung(self, ifindex: int, instance: str) -> tuple[Hung, ...]:

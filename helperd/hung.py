@@ -41,4 +41,4 @@ def is_strange(link: Link, instance: str) -> bool:
 
 def hung(world: World, links: Iterable[Link]) -> tuple[Hung, ...]:
     """The same as drivers look at them."""
-    return tuple(Hung(display_text(link.name), link.kind, world.mode(link), world.place(link.inode)) for link in links)
+    return tuple(Hung(display_text(link.name), link.kind, world.mode(link), world.place(link.inode), link.vlan) for link in links)

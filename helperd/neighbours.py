@@ -61,7 +61,7 @@ def probes(network: Network, uplinks: dict[int, tuple[str, ...]], within: dict[i
         subnet = next((item.subnet for item in network.subnets if (":" in item.subnet) == (family == 6)), "")
         if not subnet:
             continue
-        if not network.internal:
+        if not network.internal and not network.uplink:  # by an uplink of its own nothing is routed
             for uplink in uplinks.get(family, ())[:_UPLINKS]:
                 yield f"{OUT} by {display_text(uplink)}", Probe(family, network.link, uplink, source=subnet)
                 yield f"{BACK} by {display_text(uplink)}", Probe(family, uplink, network.link, destination=subnet, state="established")
@@ -242,7 +242,7 @@ class Neighbours:
                 if network.driver != "bridge" or not (network.ipv4 if family == 4 else network.ipv6):
                     continue
                 link = network.link
-                ways = [(link, link)] if network.internal else \
+                ways = [(link, link)] if network.internal or network.uplink else \
                     [("", link), *((link, uplink) for uplink in self._facts.uplinks(family)[:_UPLINKS])]
                 found += [Accept(name, iif, oif, f"{self._mark}accept:{iif or 'any'}:{oif}") for iif, oif in ways]
         return tuple(found)

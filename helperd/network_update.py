@@ -60,7 +60,8 @@ class NetworkUpdates:
         families = {6 if ":" in item.subnet else 4 for item in wanted}
         return check_subnets(network.name, wanted, ipv4=4 in families, ipv6=6 in families, networks=records.networks.values(),
                              host=self._facts.ranges(ours), pools=self._networks.pools,
-                             own_link="" if network.made_link else network.link, automatic_gateway=automatic)
+                             own_link="" if network.made_link else network.link, automatic_gateway=automatic,
+                             outside=bool(network.uplink))
 
     def _refuse_ports(self, before: Network, after: Network) -> None:
         """Ports that are published through a network would lead nowhere once it is internal."""

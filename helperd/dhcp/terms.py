@@ -27,7 +27,7 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     t2: Seconds
     gateway: Ip = ""
     dns: Annotated[tuple[Ip, ...], msgspec.Meta(max_length=3)] = ()
-    domain: Annotated[str, msgspec.Meta(max_length=253)] = ""
+    domain: Annotated[str, msgspec.Meta(max_length=253, pattern=r"\A[A-Za-z0-9_.-]*\Z")] = ""
     note: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from helperd.doctor.situation import Situation
 from helperd.doctor.sysctl_fix import Setting
 from protocol.findings import Finding
+from protocol.model import Network
 from protocol.names import display_text
 
 _FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
@@ -21,7 +22,7 @@ Mendable = tuple[Finding, tuple[Setting, ...]]
 def forwarding(situation: Situation) -> Iterator[Mendable]:
     """Forwarding that is off: for a family as a whole, or on one link that packets pass."""
     for family, name in _FORWARDING.items():
-        networks = [item for item in situation.bridges() if not item.internal and (item.ipv4 if family == 4 else item.ipv6)]
+        networks = [item for item in _routed(situation) if (item.ipv4 if family == 4 else item.ipv6)]
         if not networks:
             continue
         names = tuple(item.name for item in networks)
@@ -43,6 +44,11 @@ def forwarding(situation: Situation) -> Iterator[Mendable]:
                 "Switch it on for this link.", automatic=True, networks=names), (Setting(_OF_LINK[family], link, "0", "1"),)
 
 
+def _routed(situation: Situation) -> list[Network]:
+    """The bridges by which the host routes: nothing of an internal one is, and one with an uplink has the site's router."""
+    return [item for item in situation.bridges() if not item.internal and not item.uplink]
+
+
 def _keep_advertised(situation: Situation, family: int) -> Iterator[Setting]:
     """A host that forwards takes no router advertisements, unless told so by 2: it would lose its own default route."""
     if family == 6:
@@ -59,7 +65,7 @@ def reverse_path(situation: Situation) -> Iterator[Mendable]:
     def strict(link: str) -> bool:
         return max(everywhere, int(situation.sysctl("net.ipv4.conf.*.rp_filter", link) or 0)) == 1
 
-    bridges = [item for item in situation.bridges() if item.ipv4 and not item.internal]
+    bridges = [item for item in _routed(situation) if item.ipv4]
     for link in situation.uplinks.get(4, ())[1:]:
         if bridges and strict(link):
             before = situation.sysctl("net.ipv4.conf.*.rp_filter", link) or "0"

@@ -21,6 +21,8 @@ _FEW = 3  # free subnets of the default pools; the look goes no further
 def overlaps(situation: Situation) -> Iterator[Finding]:
     """Networks whose subnet is, by now, also somewhere else: a VPN that came up, say. All routes are looked at."""
     for network in situation.networks:
+        if network.driver in situation.parent_drivers or network.uplink:
+            continue  # the host has no part in them, and may be on the site's subnet by another link
         own = network.link if not network.made_link else ""
         for subnet in network.subnets:
             request = SubnetRequest(subnet=subnet.subnet)

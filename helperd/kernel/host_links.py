@@ -29,6 +29,7 @@ class HostLinkNow:
     lower: int
     loopback: bool
     vlan: int
+    filters: bool
     addresses: tuple[str, ...]
 
 
@@ -41,7 +42,7 @@ def look_up(name: str) -> HostLinkNow | None:
         addresses = tuple(item.prefix for item in all_addresses(sock, state.index) if item.index == state.index)
     lower = state.peer if state.peer_nsid is None else 0
     return HostLinkNow(state.index, state.kind, state.up, state.mtu, state.mac, state.alias, state.ours, state.master, lower,
-                       state.loopback, state.vlan, addresses)
+                       state.loopback, state.vlan, state.filters, addresses)
 
 
 def hanging(name: str) -> dict[str, HostLinkNow]:

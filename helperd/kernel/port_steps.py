@@ -30,7 +30,8 @@ def take_uplink(places: OpenPlaces, step: Step) -> None:
     if state.master == master and state.up:
         return
     if state.master and state.master != master:
-        raise in_the_way(step, f"{item.link} is a port of something else", item.link)
+        raise in_the_way(step, f"{item.link} is a port of something else by now: take it out of that first, with ip link set {item.link} "
+                         "nomaster", item.link)
     index = state.index
     own = [found.prefix for found in all_addresses(sock, index) if found.index == index and not found.prefix.startswith("fe80:")]
     if own:

@@ -90,6 +90,12 @@ def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
     until(lambda: disagree() == ["netdeck network update -o mtu=9000 site"], "the uplink takes more than the network's default")
     lan.command(*disagree()[0].split()[1:])
     until(lambda: disagree() == [], "that is enough")
+    for change, wrong in (({"options": {"mtu": "9001"}}, "more than eth1 has"), ({"internal": True}, "can't become internal: its uplink")):
+        with pytest.raises(InvalidValue, match=wrong):
+            lan.call("network.update", name="site", **change)
+    more = lan.call("network.update", name="site", subnets=["192.168.1.0/24"], dry_run=True)
+    assert more["changes"], "the host may be on the site's subnet by another link"
+
     def said() -> tuple[str, str]:
         return lan.command("network", "ls", "--filter", "name=site", "--format", "{{.Traits}}").strip(), " ".join(
             f"{row['action']}: {row['text']}" for row in lan.call("event.list") if row["action"].startswith("uplink"))
@@ -115,6 +121,7 @@ BAD: list[tuple[dict[str, str], type[NetdeckError], str]] = [
     ({"uplink": "br0"}, Conflict, "it is a bridge.*-o name=br0"),
     ({"uplink": "netdeck0"}, Conflict, "network bridge has it"),
     ({"uplink": "base"}, Conflict, "theirs hangs on it"),
+    ({"uplink": "far"}, Conflict, "the macvlan link moved in netns:c2, in mode bridge, hangs on it"),
     ({"uplink": "way"}, Conflict, "routes by it"),
     ({"uplink": "eth1", "mtu": "9000"}, InvalidValue, "at most 1500"),
 ]
@@ -122,9 +129,13 @@ BAD: list[tuple[dict[str, str], type[NetdeckError], str]] = [
 
 @pytest.mark.req("B7")
 def test_links_that_the_host_lives_by_are_refused(lan: RunningHelper) -> None:
+    lan.host.add_namespace("c2")
     lan.host.run(
-        "ip link add br0 type bridge && for n in port base way; do ip link add $n type veth peer name ${n}p && ip link set $n up; done && "
-        "ip link set port master br0 && ip link add link base name theirs type macvlan mode bridge && ip route add 10.66.0.0/16 dev way")
+        "ip link add br0 type bridge && for n in port base way far; do ip link add $n type veth peer name ${n}p && ip link set $n up; done "
+        "&& ip link set port master br0 && ip link add link base name theirs type macvlan mode bridge && ip route add 10.66.0.0/16 dev way "
+        "&& ip link add link far name moved netns c2 type macvlan mode bridge")
+    until(lambda: any("moved in netns:c2" in row["why"] for row in lan.call("driver.parents", driver="bridge")), "it is seen there")
+
     def state() -> str:
         return lan.host.run("ip -o addr; ip route; bridge link")
     before = steady(state)

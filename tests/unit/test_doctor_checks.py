@@ -15,7 +15,7 @@ from helperd.doctor import drift, forwarding, parents, paths, ranges
 from helperd.doctor.doctor import by_hand
 from helperd.doctor.situation import Situation
 from helperd.kernel.adapters import Adapter, adapter
-from helperd.subnets import Cut, HostRanges
+from helperd.subnets import Cut, HostAddress, HostRanges, HostRoute
 from protocol.findings import Finding
 from protocol.model import Endpoint, Link, Network, Plan, Subnet
 
@@ -100,12 +100,23 @@ def test_names_of_links_are_data() -> None:
 
 
 @pytest.mark.req("B11")
-@pytest.mark.parametrize(("used", "internal", "severity"), [(True, False, "error"), (False, False, "warning"), (True, True, None)])
-def test_how_bad_it_is_without_forwarding(used: bool, internal: bool, severity: str | None) -> None:
-    network = msgspec.structs.replace(NETWORK, internal=internal)
+@pytest.mark.parametrize(("used", "change", "severity"), [
+    (True, {}, "error"), (False, {}, "warning"), (True, {"internal": True}, None), (True, {"options": {"uplink": "eth1"}}, None)])
+def test_how_bad_it_is_without_forwarding(used: bool, change: dict[str, Any], severity: str | None) -> None:
+    network = msgspec.structs.replace(NETWORK, **change)
     endpoints = {"n1": [object()]} if used else {}
     found = list(forwarding.forwarding(situation(networks=[network], endpoints=endpoints, sysctl=lambda name, link: "0")))
     assert [finding.severity for finding, _ in found] == ([severity] if severity else [])
+
+
+@pytest.mark.req("X8")
+def test_a_network_of_the_site_may_be_where_the_host_is_too() -> None:
+    here = HostRanges(routes=(HostRoute("10.1.0.0/24", "eth0"),), addresses=(HostAddress("10.1.0.9/24", "eth0"),))
+    drivers = {name: driver for name, driver in builtin().items() if driver.info.parents}
+    for change, wrong in (({}, True), ({"options": {"uplink": "eth1"}}, False), ({"driver": "macvlan", "link": "eth1"}, False)):
+        network = msgspec.structs.replace(NETWORK, made_link="link" not in change, **change)
+        found = list(ranges.overlaps(situation(networks=[network], ranges=here, parent_drivers=drivers)))
+        assert [item.id for item in found] == ["overlap.web.10.1.0.0/24"] * wrong
 
 
 SITE = Network("n2", "site", "macvlan", 1.0, (Subnet("192.0.2.0/24", "192.0.2.1"),), {"macvlan_mode": "bridge"}, link="eth0.20")

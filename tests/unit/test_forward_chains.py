@@ -254,6 +254,13 @@ def test_what_netdeck_drops_itself_is_not_blamed_on_others(icc: str, linked: boo
     assert {way for way, _ in probes(network, {}, {4: True}, linked=linked)} == ways
 
 
+@pytest.mark.parametrize("uplink", ["", "eth1"])
+def test_nothing_is_routed_to_a_network_with_an_uplink(uplink: str) -> None:
+    network = Network(id="n", name="web", driver="bridge", created=0.0, link="br-n", options={"uplink": uplink},
+                      subnets=(Subnet("10.61.0.0/24"),))
+    assert any("eth0" in way for way, _ in probes(network, {4: ("eth0",)}, {4: True}, frozenset({4}))) != bool(uplink)
+
+
 def ether(field: str, right: Any, op: str = "==") -> dict[str, Any]:
     return match({"payload": {"protocol": "ether", "field": field}}, right, op)
 

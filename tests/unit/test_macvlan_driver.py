@@ -9,7 +9,7 @@ import pytest
 
 from drivers.bridge import BridgeDriver
 from drivers.commands import commands, describe
-from drivers.driver import HostLink, HostView, parse_options
+from drivers.driver import HostLink, HostView, Hung, parse_options
 from drivers.macvlan import DRIVER
 from drivers.objects import HOST, Address, AnyObject, Dummy, Macvlan, Route, Sysctl, Up, Vlan, mark
 from drivers.vlans import parsed
@@ -73,6 +73,27 @@ def test_a_vlan_has_one_owner_the_parent_or_the_bridge_whose_uplink_carries_it(p
         DRIVER.check(network(parent=parent), view, [trunk])
     with pytest.raises(Conflict, match=rf"port can't carry VLAN {vlan} for network trunk: {parent} takes its frames.*uplink_vlans"):
         BridgeDriver().check(trunk, after, [])
+
+
+@pytest.mark.req("X20", "I7")
+def test_the_owner_of_a_vlan_is_known_though_its_link_is_not_seen_here() -> None:
+    def bridge(name: str, **given: str) -> Network:
+        return Network(id="b" * 64, name=name, driver="bridge", created=0.0, options=parse_options(BridgeDriver.info, given))
+
+    plain = HostLink("port", mac="02:00:00:00:00:05")
+    trunk = bridge("trunk", uplink="port", vlan_filtering="1", uplink_vlans="20-30")
+    away = HostLink("port", mac="02:00:00:00:00:05", hung=(Hung("moved", "vlan", "", "netns:box", 25), Hung("one", "vlan", "", "host", 9)))
+    pub, lower = network("pub", parent="port.20"), bridge("lower", uplink="port.30")
+    beside = network("beside", parent="port.31")
+    for port, others, words in ((plain, [pub], "VLAN 20 for network trunk: network pub, by port.20, takes its frames.*or remove pub first"),
+                                (plain, [lower], "VLAN 30 for network trunk: network lower, by port.30, takes its frames"),
+                                (away, [], "VLAN 25 for network trunk: the vlan link moved in netns:box takes its frames.*that link")):
+        with pytest.raises(Conflict, match=f"port can't carry {words}"):
+            BridgeDriver().check(trunk, HostView(INSTANCE, {"port": port}), others)
+    assert BridgeDriver().check(trunk, HostView(INSTANCE, {"port": plain}), [beside, bridge("other")]).uplink == "port"
+    tagged = HostLink("port.30", "vlan", mac="02:00:00:00:00:05", lower="port", vlan=30)
+    with pytest.raises(Conflict, match=r"port\.30 can't be the uplink of network lower: it would take .* VLAN 30 from network trunk"):
+        BridgeDriver().check(lower, HostView(INSTANCE, {"port": plain, "port.30": tagged}), [trunk])
 
 
 @pytest.mark.req("I8")
@@ -182,6 +203,7 @@ def test_passthru_takes_the_parent_s_mac_address() -> None:
     (network(parent="tun0.4"), InvalidValue, "not an Ethernet link"),
     (network(parent="small.4"), InvalidValue, "small has MTU 1000, .* ip link add link small name small.4 type vlan id 4"),
     (network(parent="br-1"), Conflict, "another network"),
+    (network(parent="br-1.20"), Conflict, "netdeck made br-1 for another network, and it would go with that. Name a link of the host"),
     (network(parent="ren0"), Conflict, "ren0 can't be the parent.*netdeck made it.*another name since.*name back"),
     (network(parent="old0.52"), Conflict, "another name since"),
     (network(parent="eth0", internal=True), InvalidValue, "leave out one"),
