@@ -39,7 +39,7 @@ def port_vlans(data: bytes, start: int, end: int, inode: int) -> PortVlans | Non
         return None
     vlans: list[VlanRange] = []
     first = 0
-    for flags, vid in _infos(found.get(_IFLA_AF_SPEC, b"")):
+    for flags, vid in infos(found.get(_IFLA_AF_SPEC, b"")):
         if flags & _BEGIN:
             first = vid
             continue
@@ -48,7 +48,7 @@ def port_vlans(data: bytes, start: int, end: int, inode: int) -> PortVlans | Non
     return PortVlans(inode, index, int(_U32.unpack_from(found[_IFLA_MASTER])[0]), tuple(vlans[:MOST]), max(0, len(vlans) - MOST))
 
 
-def _infos(spec: bytes) -> Iterator[tuple[int, int]]:
+def infos(spec: bytes) -> Iterator[tuple[int, int]]:
     """Flags and id of each IFLA_BRIDGE_VLAN_INFO, of which there are many under one number."""
     start, end = 0, len(spec)
     while end - start >= 4:

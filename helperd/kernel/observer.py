@@ -256,10 +256,16 @@ def _uplinks(host: _Seen, wanted: _Wanted) -> set[AnyObject]:
 
 
 def _vlans(host: _Seen, wanted: _Wanted, ports: Mapping[int, State]) -> set[AnyObject]:
-    """The VLANs of the ports that are asked for: the wanted ones, or those in their place."""
+    """The VLANs of the ports that are asked for: the wanted ones, or those in their place. None where those can't be told from them."""
     names = {link.name: ports[link.index] for link in host.links.values() if link.index in ports}
-    return {item if names[item.link] == spans_of(item) else as_object(item.place, item.link, names[item.link])
-            for item in wanted.vlans if item.link in names}
+    found: set[AnyObject] = set()
+    for item in (item for item in wanted.vlans if item.link in names):
+        there = as_object(item.place, item.link, names[item.link])
+        if names[item.link] == spans_of(item):
+            found.add(item)
+        elif there != item:
+            found.add(there)
+    return found
 
 
 def _host_links(names: tuple[str, ...]) -> dict[str, LinkState]:

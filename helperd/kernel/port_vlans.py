@@ -6,12 +6,15 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from drivers.port_objects import PortVlans
+from drivers.vlans import numbers
+from helperd.kernel.bridge_vlans import infos
 from helperd.kernel.link_state import index_of
-from helperd.kernel.netlink import attribute, dump, integer
+from helperd.kernel.netlink import attribute, attributes, dump, integer
 from helperd.kernel.netlink_batch import Refusal, encode, one
 from helperd.kernel.open_places import OpenPlaces
 from helperd.kernel.step_errors import refused
@@ -25,7 +28,14 @@ _IFINFOMSG = struct.Struct("=BxHiII")
 _INFO = struct.Struct("=HH")
 _NATIVE = 1  # what the kernel gives a port
 
-State = tuple[frozenset[int], int]  # tagged VLANs, the untagged one (0: none)
+
+class State(NamedTuple):
+    """The VLANs of a port, as the kernel has them: those that leave it with a tag and without; `native` is that of frames which come
+    without one, 0 where those are dropped."""
+
+    tagged: frozenset[int] = frozenset()
+    untagged: frozenset[int] = frozenset()
+    native: int = 0
 
 
 def read_ports(sock: socket.socket) -> dict[int, State]:
@@ -59,7 +69,7 @@ def give_back(places: OpenPlaces, step: Step) -> None:
     index = index_of(sock, item.link)
     try:
         if index and index in read_ports(sock):
-            _settle(sock, index, (frozenset(), _NATIVE))
+            _settle(sock, index, State(untagged=frozenset({_NATIVE}), native=_NATIVE))
     except Refusal as refusal:
         if refusal.number not in (errno.ENODEV, errno.EOPNOTSUPP):
             raise refused(step, refusal) from refusal
@@ -67,26 +77,25 @@ def give_back(places: OpenPlaces, step: Step) -> None:
 
 def spans_of(item: PortVlans) -> State:
     """An object as `read_ports` tells of a port."""
-    found: set[int] = set()
-    for text in item.tagged:
-        low, _, high = text.partition("-")
-        found.update(range(int(low), int(high or low) + 1))
-    return frozenset(found), item.untagged
+    return State(numbers(item.tagged), frozenset({item.untagged} - {0}), item.untagged)
 
 
 def as_object(place: str, link: str, state: State) -> PortVlans:
-    """What was read of a port, as the object that would make it."""
-    return PortVlans(place, link, tuple(str(low) if low == high else f"{low}-{high}" for low, high in _spans(state[0])), state[1])
+    """What was read of a port, as the object that comes next to it: VLANs that leave without a tag, but for that of frames which come
+    without one, can't be said."""
+    native = state.native if state.native in state.untagged else 0
+    rest = (state.tagged | state.untagged) - {native}
+    return PortVlans(place, link, tuple(str(low) if low == high else f"{low}-{high}" for low, high in _spans(rest)), native)
 
 
 def _settle(sock: socket.socket, index: int, wanted: State) -> None:
-    tagged, native = read_ports(sock).get(index, (frozenset(), 0))
-    for low, high in _spans((tagged - wanted[0]) | ({native} if native not in (0, wanted[1]) else set())):
+    state = read_ports(sock).get(index, State())
+    for low, high in _spans((state.tagged | state.untagged) - (wanted.tagged | wanted.untagged)):
         one(sock, _request(_RTM_DELLINK, index, low, high, 0))
-    for low, high in _spans(wanted[0] - tagged):
+    for low, high in _spans(wanted.tagged - state.tagged):  # one that is there takes the flags that it is given now
         one(sock, _request(_RTM_SETLINK, index, low, high, 0))
-    if wanted[1] and wanted[1] != native:
-        one(sock, _request(_RTM_SETLINK, index, wanted[1], wanted[1], _PVID | _UNTAGGED))
+    if wanted.native and (wanted.native != state.native or wanted.native not in state.untagged):
+        one(sock, _request(_RTM_SETLINK, index, wanted.native, wanted.native, _PVID | _UNTAGGED))
 
 
 def _request(kind: int, index: int, low: int, high: int, flags: int) -> bytes:
@@ -108,34 +117,16 @@ def _spans(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _state(body: bytes) -> tuple[int, State] | None:
-    """(index, VLANs) of one answer. Attributes of one kind are many here: each is looked at."""
-    index = int(_IFINFOMSG.unpack_from(body)[2])
+    """(index, VLANs) of one answer."""
     tagged: set[int] = set()
+    untagged: set[int] = set()
     native = begin = 0
     seen = False
-    for kind, value in _attributes(body[16:]):
-        if kind != _AF_SPEC:
+    for flags, vid in infos(attributes(body, _IFINFOMSG.size, len(body)).get(_AF_SPEC, b"")):
+        seen = True
+        if flags & _BEGIN:
+            begin = vid
             continue
-        for inner, raw in _attributes(value):
-            if inner != _VLAN_INFO or len(raw) < 4:
-                continue
-            seen = True
-            flags, vid = _INFO.unpack_from(raw)
-            if flags & _BEGIN:
-                begin = vid
-                continue
-            if flags & _PVID:
-                native = vid
-            if not flags & _UNTAGGED:
-                tagged.update(range(begin if flags & _END else vid, vid + 1))
-    return (index, (frozenset(tagged), native)) if seen else None
-
-
-def _attributes(data: bytes) -> Iterable[tuple[int, bytes]]:
-    at = 0
-    while len(data) - at >= 4:
-        length, kind = struct.unpack_from("=HH", data, at)
-        if not 4 <= length <= len(data) - at:
-            return
-        yield kind & 0x3FFF, data[at + 4:at + length]
-        at += (length + 3) & ~3
+        native = vid if flags & _PVID else native
+        (untagged if flags & _UNTAGGED else tagged).update(range(begin if flags & _END else vid, vid + 1))
+    return (int(_IFINFOMSG.unpack_from(body)[2]), State(frozenset(tagged), frozenset(untagged), native)) if seen else None

@@ -164,5 +164,10 @@ def test_ports_of_a_bridge_have_vlans(trunk: Site) -> None:
     # What is shown; somebody's change is put right at the next start's plan, which is that of doctor's drift.
     member = next(item for item in site.inspect("n")["Containers"].values() if item["Name"] == "netns:c9")
     assert member["VLANs"] == "10 untagged, 20,30-40 tagged" and "10 untagged, 20,30-40 tagged" in site.netdeck("interfaces")
-    site.sh(f"bridge vlan del vid 20 dev {tagged['host_link']}")
+    port = tagged["host_link"]
+    site.sh(f"bridge vlan del vid 20 dev {port} && bridge vlan add vid 10 dev {port} pvid && bridge vlan add vid 31 dev {port} untagged && "
+            f"bridge vlan add vid 50 dev {port} untagged")
+    assert ports(site)[port] == "10p 30 31u 32-40 50u"
     assert any("VLANs of" in detail for finding in site.call("doctor.list") for detail in (*finding["details"], finding["what"]))
+    site.call("doctor.fix", id="changed")
+    assert ports(site)[port] == "10up 20 30-40"
