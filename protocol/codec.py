@@ -5,8 +5,6 @@ What a *client* sent is decoded by `protocol.strict`, with more care and by the 
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from protocol.errors import BadRequest, Internal
@@ -14,7 +12,6 @@ from protocol.messages import FromClient, FromHelper
 
 _ENCODER = msgspec.msgpack.Encoder()
 _FROM_HELPER = msgspec.msgpack.Decoder(FromHelper)
-_ANYTHING = msgspec.msgpack.Decoder()
 
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -34,11 +31,3 @@ def decode_from_helper(body: bytes) -> FromHelper:
     except DECODE_ERRORS as error:
         raise BadRequest(f"not a message of the helper: {error}") from error
     return message
-
-
-def decode_value(raw: bytes) -> Any:
-    """One msgpack value as plain Python. Raises BadRequest."""
-    try:
-        return _ANYTHING.decode(raw)
-    except DECODE_ERRORS as error:
-        raise BadRequest(f"not msgpack: {error}") from error

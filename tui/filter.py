@@ -116,7 +116,6 @@ class AnyOf:
 
 Node: TypeAlias = "Everything | Contains | Matches | FieldText | FieldMatches | FieldNumber | Not | All | AnyOf"
 
-_OPERATORS: Final = ("!=", "<=", ">=", ":", "=", "<", ">")
 _FIELD: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_.\-]*)(!=|<=|>=|:|=|<|>)")
 _NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:([kKMGT])(i?))?(bit|B)?(?:/s)?\Z")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f]{1,4}:[0-9A-Fa-f:./]*(?=[\s|]|\Z)")

@@ -47,11 +47,6 @@ def list_table() -> Command:
     return {"list": {"table": {"family": FAMILY, "name": TABLE}}}
 
 
-def list_chains() -> Command:
-    """List the chains of all inet tables, without their rules."""
-    return {"list": {"chains": {"family": FAMILY}}}
-
-
 def add_chain(item: Chain) -> list[Command]:
     """Make a chain with its rules."""
     chain = {"add": {"chain": {**_IN_TABLE, "name": chain_name(item.name)}}}

@@ -84,12 +84,6 @@ def key_of(parent: ParentId, vid: int) -> str:
     return f"{parent[0]}/{parent[1]}/{vid}"
 
 
-def parent_of(key: str) -> ParentId:
-    """The parent that the row of a key belongs to."""
-    inode, ifindex, _ = key.split("/")
-    return int(inode), int(ifindex)
-
-
 # What belongs together
 
 

@@ -187,17 +187,6 @@ class LiveTable(ScrollView, can_focus=True):
             self._painted.pop(_HEADER, None)
             self.refresh(Region(0, _HEADER, self.size.width, 1))
 
-    def set_glyphs(self, glyphs: Glyphs) -> None:
-        self.glyphs = self._faces.glyphs = self._strips.glyphs = glyphs
-        self._faces.clear()
-        self.restyle()
-
-    def set_sparklines(self, rows: str) -> None:
-        """Which rows show a sparkline: "all", "cursor" or "none"."""
-        self._faces.sparklines = rows
-        self._faces.clear()
-        self.paint_changes()
-
     def restyle(self) -> None:
         """Paint everything anew."""
         self._strips.clear()
