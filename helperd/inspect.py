@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from drivers.host_access import host_link
+from drivers.parsed import lies_in
 from drivers.vlans import filters
 from drivers.vlans import words as vlan_words
 from protocol.model import Container, Endpoint, Lease, Network, Port
@@ -26,6 +27,14 @@ def _address(endpoint: Endpoint, version: int) -> str:
         if ipaddress.ip_interface(prefix).version == version:
             return prefix
     return ""
+
+
+def _gateway(network: Network, endpoint: Endpoint, version: int) -> str:
+    """That of the subnet which its address is in: a network may have several."""
+    own = _address(endpoint, version)
+    if endpoint.lease is not None and version == 4:
+        return endpoint.lease.gateway if own else ""
+    return next((item.gateway or "" for item in network.subnets if own and lies_in(own, item.subnet)), "")
 
 
 def network_document(network: Network, endpoints: Sequence[Endpoint], containers: Mapping[str, Container],
@@ -127,9 +136,8 @@ def container_document(container: Container, pairs: Sequence[tuple[Network, Endp
             "IPPrefixLen": int(_address(endpoint, 4).partition("/")[2] or 0),
             "GlobalIPv6Address": _address(endpoint, 6).partition("/")[0],
             "GlobalIPv6PrefixLen": int(_address(endpoint, 6).partition("/")[2] or 0),
-            "Gateway": endpoint.lease.gateway if endpoint.lease is not None and not endpoint.lease.lost else
-            next((s.gateway for s in network.subnets if s.gateway and ":" not in s.gateway), "") or "",
-            "IPv6Gateway": next((s.gateway for s in network.subnets if s.gateway and ":" in s.gateway), "") or "",
+            "Gateway": _gateway(network, endpoint, 4),
+            "IPv6Gateway": _gateway(network, endpoint, 6),
             "Interface": endpoint.ifname,
             "HostInterface": endpoint.host_link,
             **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
