@@ -239,7 +239,7 @@ class BridgeDriver:
             # ask.
             *settings6(HOST, endpoint.host_link, _mtu(network), {"disable_ipv6": "1"}),
         ]
-        objects += vlans.endpoint_port(endpoint)
+        objects += vlans.endpoint_port(network, endpoint)
         settings = {"disable_ipv6": "0", "accept_ra": "0"} if six else {"disable_ipv6": "1"}
         if six and network.predefined:  # two that are linked reach each other by the host, whatever it says of a shorter way
             settings["accept_redirects"] = "0"

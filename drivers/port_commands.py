@@ -17,8 +17,8 @@ def uplink_words(action: str, item: Uplink, ip: list[str]) -> Words:
 
 def vlan_words(action: str, item: PortVlans, before: Object | None, bridge: list[str]) -> Words:
     """`bridge` begins a `bridge` command where the object is."""
-    old = before if isinstance(before, PortVlans) else PortVlans(item.place, item.link, untagged=1)
-    new = PortVlans(item.place, item.link, untagged=1) if action == "delete" else item
+    old = before if isinstance(before, PortVlans) else PortVlans(item.place, item.link, item.master, untagged=1)
+    new = PortVlans(item.place, item.link, item.master, untagged=1) if action == "delete" else item
     old = item if action == "delete" else old
 
     def line(verb: str, vid: str, *flags: str) -> list[str]:

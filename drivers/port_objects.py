@@ -26,10 +26,12 @@ class Uplink(Object, frozen=True, tag="uplink"):
 
 
 class PortVlans(Object, frozen=True, tag="port_vlans"):
-    """The 802.1Q VLANs of a port of a bridge that filters by them: `tagged` as ``10`` and ``20-30``, in order; `untagged` is the one of
-    frames without a tag, both ways, 0 for none. A port without such an object has what the kernel gives it, VLAN 1 untagged."""
+    """The 802.1Q VLANs of a port of the bridge `master`, which filters by them: `tagged` as ``10`` and ``20-30``, in order; `untagged` is
+    the one of frames without a tag, both ways, 0 for none. A port without such an object has what the kernel gives it, VLAN 1 untagged;
+    so has one that came from another bridge."""
 
     link: str
+    master: str
     tagged: tuple[str, ...] = ()
     untagged: int = 0
 

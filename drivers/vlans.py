@@ -111,21 +111,21 @@ def uplink_port(network: Network) -> tuple[PortVlans, ...]:
     name = network.options.get("uplink")
     if not name or not filters(network):
         return ()
-    return (PortVlans(HOST, name, *_uplink_vlans(network)),)
+    return (PortVlans(HOST, name, network.link, *_uplink_vlans(network)),)
 
 
-def endpoint_port(endpoint: Endpoint) -> tuple[PortVlans, ...]:
+def endpoint_port(network: Network, endpoint: Endpoint) -> tuple[PortVlans, ...]:
     """The VLANs of a container's port, where it was given any."""
     if not endpoint.vlans and not endpoint.untagged:
         return ()
-    return (PortVlans(HOST, endpoint.host_link, endpoint.vlans, endpoint.untagged),)
+    return (PortVlans(HOST, endpoint.host_link, network.link, endpoint.vlans, endpoint.untagged),)
 
 
 def words(network: Network, endpoint: Endpoint) -> str:
     """The VLANs of a container as people read them; "" where its network knows none."""
     if not filters(network):
         return ""
-    return "".join(vlan_text(port) for port in endpoint_port(endpoint)) or f"{NATIVE} untagged"
+    return "".join(vlan_text(port) for port in endpoint_port(network, endpoint)) or f"{NATIVE} untagged"
 
 
 def unchosen(network: Network, endpoint: Endpoint, container: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from drivers.objects import HOST, AnyObject, Jump, Key, Object, Route, Veth
+from drivers.objects import HOST, AnyObject, Jump, Key, Object, PortVlans, Route, Uplink, Veth
 
 Action = Literal["create", "change", "delete"]
 
@@ -74,7 +74,7 @@ def plan(desired: Iterable[AnyObject], observed: Iterable[AnyObject]) -> tuple[S
     What goes is taken away first, in reverse order of making; then what differs is changed and what is missing made, in
     order of making. An object on a link that goes in the same plan is not taken away by itself: it goes with its link.
     A link that has to be made anew takes what is on it along, so that is made again too. Ports of a bridge that goes
-    are let go before.
+    are let go before. A port that leaves its bridge, be it for another, loses its VLANs: they are taken away before all else.
     """
     want, have = index(desired), index(observed)
     remade = {key for key, item in want.items()
@@ -89,6 +89,7 @@ def plan(desired: Iterable[AnyObject], observed: Iterable[AnyObject]) -> tuple[S
     for item in sorted(have.values(), key=_order):
         if _is_link(item) and item.on in taker:
             taker |= dict.fromkeys((_link_id(item), *_other_ends(item)), taker[item.on])
+    going |= {key: item for key, item in have.items() if isinstance(item, Uplink) and (item.place, item.master) in taker}
     along: dict[Key, list[AnyObject]] = {}
     lost: set[Key] = set()
     for key, item in have.items():
@@ -97,10 +98,15 @@ def plan(desired: Iterable[AnyObject], observed: Iterable[AnyObject]) -> tuple[S
             lost.add(key)
     let_go = {key: msgspec.structs.replace(item, master="") for key, item in have.items()
               if isinstance(item, Veth) and key not in going and (item.place, item.master) in taker}
-    now = {key: item for key, item in {**have, **let_go}.items() if key not in going and key not in lost}
+    leaving = {(item.place, item.name) for key, item in have.items() if isinstance(item, Veth) and key not in going
+               and (key in let_go or getattr(want[key], "master", "") != item.master)}
+    leaving |= {(item.place, item.link) for item in going.values() if isinstance(item, Uplink)}
+    bare = {key: item for key, item in have.items() if isinstance(item, PortVlans) and item.on in leaving and key not in lost}
+    now = {key: item for key, item in {**have, **let_go}.items() if not (key in going or key in lost or key in bare)}
 
-    steps = [Step("change", item, have[key]) for key, item in sorted(let_go.items())]
-    for item in sorted((item for key, item in going.items() if key not in lost), key=_order, reverse=True):
+    steps = [Step("delete", item) for _, item in sorted(bare.items())]
+    steps += [Step("change", item, have[key]) for key, item in sorted(let_go.items())]
+    for item in sorted((item for key, item in going.items() if not (key in lost or key in bare)), key=_order, reverse=True):
         steps.append(Step("delete", item, along=tuple(sorted(along.get(item.key, ()), key=_order))))
     for item in sorted(want.values(), key=_order):
         if item.key not in now:
@@ -142,6 +148,7 @@ def _changeable(old: AnyObject, new: AnyObject) -> bool:
     if type(old) is not type(new):
         return False
     if not _is_link(new):
-        return not isinstance(new, Jump)  # it holds its old chain, which may go in the same plan
+        # A jump holds its old chain, which may go in the same plan; a port of another bridge is let go first.
+        return not isinstance(new, Jump) and getattr(old, "master", "") == getattr(new, "master", "")
     allowed = _CHANGEABLE.get(str(type(new).__struct_config__.tag), frozenset())
     return all(getattr(old, name) == getattr(new, name) for name in new.__struct_fields__ if name not in allowed)

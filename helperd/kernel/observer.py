@@ -257,13 +257,14 @@ def _uplinks(host: _Seen, wanted: _Wanted) -> set[AnyObject]:
 
 def _vlans(host: _Seen, wanted: _Wanted, ports: Mapping[int, State]) -> set[AnyObject]:
     """The VLANs of the ports that are asked for: the wanted ones, or those in their place. None where those can't be told from them."""
-    names = {link.name: ports[link.index] for link in host.links.values() if link.index in ports}
+    known = {(link.name, host.links[link.master].name): ports[link.index] for link in host.links.values()
+             if link.index in ports and link.master in host.links}
     found: set[AnyObject] = set()
-    for item in (item for item in wanted.vlans if item.link in names):
-        there = as_object(item.place, item.link, names[item.link])
-        if names[item.link] == spans_of(item):
+    for item in wanted.vlans:
+        state = known.get((item.link, item.master))
+        if state == spans_of(item):
             found.add(item)
-        elif there != item:
+        elif state is not None and (there := as_object(item, state)) != item:
             found.add(there)
     return found
 

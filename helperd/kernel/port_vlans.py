@@ -8,16 +8,17 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from drivers.port_objects import PortVlans
 from drivers.vlans import numbers
 from helperd.kernel.bridge_vlans import infos
-from helperd.kernel.link_state import index_of
+from helperd.kernel.link_state import index_of, read_link
 from helperd.kernel.netlink import attribute, attributes, dump, integer
 from helperd.kernel.netlink_batch import Refusal, encode, one
 from helperd.kernel.open_places import OpenPlaces
-from helperd.kernel.step_errors import refused
+from helperd.kernel.step_errors import in_the_way, refused
 from helperd.plan import Step
 from protocol.errors import Gone, NotFound
 
@@ -49,27 +50,29 @@ def bring(places: OpenPlaces, step: Step) -> None:
     item = step.object
     assert isinstance(item, PortVlans)
     sock = places.socket(item.place)
-    index = index_of(sock, item.link)
-    if not index:
+    port = read_link(sock, item.link)
+    if port is None:
         raise NotFound(f"there is no link {item.link} on the host", name=item.link)
+    if not port.master or port.master != index_of(sock, item.master):
+        raise in_the_way(step, f"{item.link} is no port of {item.master}", item.link)
     try:
-        _settle(sock, index, spans_of(item))
+        _settle(sock, port.index, spans_of(item))
     except Refusal as refusal:
         raise refused(step, refusal) from refusal
 
 
 def give_back(places: OpenPlaces, step: Step) -> None:
-    """Give a port that stays what the kernel gives it; one that is gone, or a port no more, has none."""
+    """Give a port that stays what the kernel gives it; one that is gone, or no port of the bridge any more, is nobody's business."""
     item = step.object
     assert isinstance(item, PortVlans)
     try:
         sock = places.socket(item.place)
     except Gone:
         return
-    index = index_of(sock, item.link)
+    port = read_link(sock, item.link)
     try:
-        if index and index in read_ports(sock):
-            _settle(sock, index, State(untagged=frozenset({_NATIVE}), native=_NATIVE))
+        if port is not None and port.master and port.master == index_of(sock, item.master):
+            _settle(sock, port.index, State(untagged=frozenset({_NATIVE}), native=_NATIVE))
     except Refusal as refusal:
         if refusal.number not in (errno.ENODEV, errno.EOPNOTSUPP):
             raise refused(step, refusal) from refusal
@@ -80,12 +83,13 @@ def spans_of(item: PortVlans) -> State:
     return State(numbers(item.tagged), frozenset({item.untagged} - {0}), item.untagged)
 
 
-def as_object(place: str, link: str, state: State) -> PortVlans:
-    """What was read of a port, as the object that comes next to it: VLANs that leave without a tag, but for that of frames which come
-    without one, can't be said."""
+def as_object(item: PortVlans, state: State) -> PortVlans:
+    """What was read of the port of `item`, as the object that comes next to it: VLANs that leave without a tag, but for that of frames
+    which come without one, can't be said."""
     native = state.native if state.native in state.untagged else 0
     rest = (state.tagged | state.untagged) - {native}
-    return PortVlans(place, link, tuple(str(low) if low == high else f"{low}-{high}" for low, high in _spans(rest)), native)
+    tagged = tuple(str(low) if low == high else f"{low}-{high}" for low, high in _spans(rest))
+    return msgspec.structs.replace(item, tagged=tagged, untagged=native)
 
 
 def _settle(sock: socket.socket, index: int, wanted: State) -> None:

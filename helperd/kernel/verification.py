@@ -109,8 +109,9 @@ def _present(places: OpenPlaces, reads: dict[str, _Read], item: AnyObject) -> bo
             link, master = (_link(places, read, item.place, name) for name in (item.link, item.master))
             return link is not None and master is not None and link.master == master.index and link.up
         case PortVlans():
-            link = _link(places, read, item.place, item.link)
-            return link is not None and read_ports(places.socket(item.place)).get(link.index) == spans_of(item)
+            link, master = (_link(places, read, item.place, name) for name in (item.link, item.master))
+            return link is not None and master is not None and link.master == master.index and \
+                read_ports(places.socket(item.place)).get(link.index) == spans_of(item)
         case Up():
             link = _link(places, read, item.place, item.link)
             return link is not None and link.up

@@ -17,10 +17,12 @@ from drivers.objects import (
     Key,
     Macvlan,
     Match,
+    PortVlans,
     Route,
     Rule,
     Sysctl,
     Up,
+    Uplink,
     Veth,
     Vlan,
 )
@@ -52,6 +54,8 @@ class Kernel:
                 assert self.objects.pop(item.key) == item
                 if isinstance(item, Bridge | Veth | Vlan | Macvlan):
                     self._link_went(item, step)
+                if isinstance(item, Uplink):
+                    self._leaves(item.place, item.link)
                 if isinstance(item, Chain):
                     assert not any(isinstance(other, Jump) and other.chain == item.name for other in self.objects.values())
                 continue
@@ -60,12 +64,19 @@ class Kernel:
             else:
                 assert item.key not in self.objects
             self._needs(item)
+            if isinstance(item, Veth) and isinstance(step.before, Veth) and step.before.master != item.master:
+                self._leaves(item.place, item.name)
             self.objects[item.key] = item
 
     def _needs(self, item: AnyObject) -> None:
         ends = self.ends()
-        if item.on is not None:
+        if item.on is not None and not isinstance(item, PortVlans):
             assert item.on in ends, f"{item} on a link that is not there"
+        if isinstance(item, Uplink):
+            assert (item.place, item.master) in ends
+        if isinstance(item, PortVlans):
+            port, uplink = self.objects.get(("link", item.place, item.link)), self.objects.get(("uplink", item.place, item.link))
+            assert item.master in (getattr(port, "master", ""), getattr(uplink, "master", "")), f"{item} of no port of that bridge"
         if isinstance(item, Veth):
             assert not item.master or (item.place, item.master) in ends
             others = {end: key for end, key in ends.items() if key != item.key}
@@ -84,9 +95,17 @@ class Kernel:
         assert set(step.along) == set(went.values())
         for key in went:
             del self.objects[key]
-        for key, other in self.objects.items():
+        for key, other in [*self.objects.items()]:
             if isinstance(other, Veth) and (other.place, other.master) in ends:
                 self.objects[key] = msgspec.structs.replace(other, master="")
+                self._leaves(other.place, other.name)
+            if isinstance(other, Uplink) and (other.place, other.master) in ends:
+                del self.objects[key]
+                self._leaves(other.place, other.link)
+
+    def _leaves(self, place: str, port: str) -> None:
+        """A port that leaves its bridge, if only for another, keeps no VLANs."""
+        self.objects.pop(("port_vlans", place, port), None)
 
     @property
     def state(self) -> frozenset[AnyObject]:
@@ -107,6 +126,13 @@ def states(draw: st.DrawFn) -> frozenset[AnyObject]:
         master = draw(st.sampled_from(["", *bridges]))
         objects.append(Veth(HOST, name, "mark", INSIDE, peer, draw(st.sampled_from([1400, 1500])), "m2", master, draw(st.booleans())))
         ends += [(HOST, name), (INSIDE, peer)]
+        if master and draw(st.booleans()):
+            objects.append(PortVlans(HOST, name, master, ("20",) if draw(st.booleans()) else (), 10))
+    if draw(st.booleans()) and bridges:
+        master = draw(st.sampled_from(bridges))
+        objects.append(Uplink(HOST, "eth9", master))
+        if draw(st.booleans()):
+            objects.append(PortVlans(HOST, "eth9", master, ("20-30",), 1))
     if "br-a" in bridges and draw(st.booleans()):
         objects.append(Vlan(HOST, "br-a.5", "mark", "br-a", draw(st.sampled_from([5, 6]))))
         ends.append((HOST, "br-a.5"))
@@ -181,9 +207,10 @@ def test_nothing_to_do_is_an_empty_plan(state: frozenset[AnyObject]) -> None:
 @ROUNDS
 @given(states(), states())
 def test_order_of_steps(desired: frozenset[AnyObject], observed: frozenset[AnyObject]) -> None:
-    """Deletions in falling rank come before creations in rising rank, and no object is touched without need."""
+    """Deletions in falling rank come before creations in rising rank (but for VLANs of ports, which lose them when they are let go), and no
+    object is touched without need."""
     steps = plan(desired, observed)
-    deletes = [step.object.rank for step in steps if step.action == "delete"]
+    deletes = [step.object.rank for step in steps if step.action == "delete" and not isinstance(step.object, PortVlans)]
     creates = [step.object.rank for step in steps if step.action == "create"]
     assert deletes == sorted(deletes, reverse=True) and creates == sorted(creates)
     kinds = [step.action for step in steps]

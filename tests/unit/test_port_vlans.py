@@ -27,11 +27,11 @@ def test_each_vlan_of_a_port_is_told_with_its_flags(infos: tuple[tuple[int, int]
     assert port_vlans._state(body) == (None if state is None else (9, state))
     if state is None:
         return
-    shown = as_object("host", "veth1", state)
+    shown = as_object(PortVlans("host", "veth1", "br-a"), state)
     assert (spans_of(shown) == state) == (infos[0][0] == PVID | UNTAGGED and len(infos) == 4), "only what an object can say comes back"
 
 
 def test_the_vlans_of_an_object_come_back_as_it() -> None:
     for tagged, untagged in ((("20", "30-40"), 10), ((), 10), (("7",), 0)):
-        item = PortVlans("host", "veth1", tagged, untagged)
-        assert as_object("host", "veth1", spans_of(item)) == item
+        item = PortVlans("host", "veth1", "br-a", tagged, untagged)
+        assert as_object(PortVlans("host", "veth1", "br-a"), spans_of(item)) == item

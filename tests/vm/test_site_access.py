@@ -170,4 +170,17 @@ def test_ports_of_a_bridge_have_vlans(trunk: Site) -> None:
     assert ports(site)[port] == "10p 30 31u 32-40 50u"
     assert any("VLANs of" in detail for finding in site.call("doctor.list") for detail in (*finding["details"], finding["what"]))
     site.call("doctor.fix", id="changed")
-    assert ports(site)[port] == "10up 20 30-40"
+    before = ports(site)
+    assert before[port] == "10up 20 30-40"
+    # A bridge that must be made anew has its ports back with their VLANs, in one go.
+    site.sh(f"ip link set {made['link']} type bridge vlan_filtering 0")
+    site.call("doctor.fix", id="changed")
+    assert ports(site) == before and f"master {made['link']}" in site.sh("ip -o link show trunk0")
+    # A link that somebody has made a port of his own bridge keeps the VLANs that he gave it.
+    site.sh("ip link add theirs up type bridge vlan_filtering 1 && ip link set trunk0 master theirs && bridge vlan add vid 7 dev trunk0")
+    assert not any("VLANs of trunk0" in detail for finding in site.call("doctor.list") for detail in finding["details"]
+                   if detail.startswith("change"))
+    site.detach("n", "a1", "a2", "b1", "c9", "d1")
+    site.remove("n")
+    assert ports(site)["trunk0"] == "1up 7"
+    site.sh("ip link set trunk0 nomaster && ip link del theirs")
