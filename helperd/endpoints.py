@@ -88,8 +88,9 @@ def chosen_addresses(records: Records, wish: Wish, elsewhere: Mapping[str, str] 
                                f"that are free: netdeck network update -o {OPTION}=false {network.name}",
                                field="ip" if family == 4 else "ip6", value=address, with_=held[address].partition(" ")[0])
             if elsewhere.get(address, NAME_SERVER) != NAME_SERVER:  # that may well be a container, which the host is to reach
-                raise Conflict(f"address {address} can't be used on network {network.name}, to which the host has access: it is "
-                               f"{elsewhere[address]}", field="ip" if family == 4 else "ip6", value=address, with_=elsewhere[address])
+                access = ", to which the host has access" if network.host_addresses else ""
+                raise Conflict(f"address {address} can't be used on network {network.name}{access}: it is {elsewhere[address]}",
+                               field="ip" if family == 4 else "ip6", value=address, with_=elsewhere[address])
         elif any(pool.subnet.version == family for pool in pools):
             free = [msgspec.structs.replace(pool, reserved={**dict(reserved(elsewhere, family)), **pool.reserved}) for pool in pools
                     ] if elsewhere else pools
@@ -173,7 +174,10 @@ class Endpoints:
                                name=container.ref, with_=network.name)
             if wish.lease is not None:
                 self._leases.require_free(records.networks.get(network.id, network), wish.ident, container, wish.lease)
-            elsewhere = taken(network, known(records, self._facts)) if network.host_addresses and network.ipam != DHCP else {}
+            # On the wire a container that had an address of the parent's would answer for the host, which is not asked by its own link.
+            elsewhere = self._facts.own_on(network.link) if driver.info.parents and network.ipam != DHCP else {}
+            if network.host_addresses and network.ipam != DHCP:
+                elsewhere |= taken(network, known(records, self._facts))
             held = {} if anew and (wish.ip or wish.ip6) else self._probes.held(network, _draft(wish))
             prefixes, moved = chosen_addresses(records, wish, elsewhere, held)
             ifname = free_ifname(ifname_prefix(network, container), names)

@@ -17,6 +17,7 @@ from helperd.kernel.rtnetlink import VLAN_AWARE
 from helperd.subnets import HostAddress, HostRanges, HostRoute
 from helperd.world import World
 from protocol.model import Address, Link, Network, Route
+from protocol.names import display_text
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_UPSTREAM = Path("/run/systemd/resolve/resolv.conf")
@@ -40,7 +41,16 @@ class HostFacts:
         return {row.ifindex: row for row in self._world.rows("links") if isinstance(row, Link) and row.inode == self._inode}
 
     def _addresses(self) -> list[Address]:
-        return [row for row in self._world.rows("addresses") if isinstance(row, Address) and row.inode == self._inode]
+        return [row for row in self._world.rows("addresses", self._inode) if isinstance(row, Address)]
+
+    def own_on(self, link: str) -> dict[str, str]:
+        """The bare addresses that the host has on a link of its own by now, and what each is in words."""
+        try:
+            index = socket.if_nametoindex(link)
+        except OSError:
+            return {}
+        return {row.address.partition("/")[0]: f"the host's own address on {display_text(link)}" for row in self._addresses()
+                if row.ifindex == index}
 
     def view(self, instance: str, names: Iterable[str] = ()) -> HostView:
         """The host as drivers see it. Links called `names` are looked up anew: what was made a moment ago may not be told of yet.

@@ -138,7 +138,7 @@ class Networks:
                           options=options, labels=dict(request.labels),
                           internal=request.internal, ipv4=4 in families, ipv6=6 in families, predefined=predefined, owner=uid,
                           ipam=request.ipam)
-        named = parent_names(parent) if outside else filter(None, (options.get("name"),))
+        named = (*(parent_names(parent) if outside else ()), *filter(None, (options.get("name"),)))
         return _on_the_site(driver.check(network, self._facts.view(records.instance, named), others))
 
     def _beside_the_site(self, network: Network) -> list[str]:

@@ -66,13 +66,23 @@ def test_what_others_have_is_passed_over_or_refused_with_their_mac(lan: RunningH
                                            "address_probe=false pub"):
             attach(lan, "pub", "c3", **asked)
     assert lan.host.run("ip -o addr; ip -o link", netns="c3") == before
+    # The host does not answer itself: what it has there since is known without asking.
+    lan.host.run("ip addr add 192.168.1.68/24 dev eth0 && ip -6 addr add 2001:db8:1::5/64 dev eth0 nodad")
+    until(lambda: any({"192.168.1.68/24", "2001:db8:1::5/64"} <= {*row["addresses"]}
+                      for row in lan.call("driver.parents", driver="macvlan")), "the host has more addresses")
+    with pytest.raises(Conflict, match=r"192\.168\.1\.68 can't be used on network pub: it is the host's own address on eth0"):
+        attach(lan, "pub", "c3", ip="192.168.1.68")
+    third = attach(lan, "pub", "c4")
+    assert third["addresses"] == ["192.168.1.69/24", "2001:db8:1::6/64"]
+    lan.call("network.disconnect", network="pub", container="netns:c4")
+    lan.host.run("ip addr del 192.168.1.68/24 dev eth0 && ip -6 addr del 2001:db8:1::5/64 dev eth0")
     refused = lan.command("run", "--rm", "--network", "pub", "--ip", "192.168.1.99", "true", check=False)
     assert f"{mac} answers for it" in refused, "at the start of a container too"
     lan.host.run("ip -n printer addr add 192.168.1.68/24 dev p0 && ip -n printer addr add 2001:db8:1::5/64 dev p0 nodad")
     with pytest.raises(Conflict, match=f"192.168.1.99 can't be used.*{mac} answers"):
         lan.call("network.host-access", name="pub", on=True, ip="192.168.1.99")
     given = lan.call("network.host-access", name="pub", on=True)["network"]["host_addresses"]
-    assert given == ["192.168.1.69", "2001:db8:1::6"], "the host's own link gets none of them either"
+    assert given == ["192.168.1.70", "2001:db8:1::7"], "the host's own link gets none of them either"
     lan.call("network.host-access", name="pub", on=False)
     # Once the other has let go of it; what was heard before does not count.
     lan.host.run("ip -n printer addr del 192.168.1.99/24 dev p0")
