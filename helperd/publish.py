@@ -167,18 +167,15 @@ class Publisher:
     def _announce(self, endpoints: Iterable[Endpoint]) -> None:
         for endpoint in endpoints:
             container = self._records.containers.get(endpoint.container)
-            network = self._records.networks.get(endpoint.network)
-            if container is None or network is None or not container.inode or not endpoint.addresses:
+            if container is None or not container.inode or not endpoint.addresses:
                 continue
-            count = int(network.options.get("advertise_addr_nmsgs", "3"))
-            interval = int(network.options.get("advertise_addr_ms", "1000")) / 1000
-            task = asyncio.create_task(self._announce_one(place_of(container), endpoint, count, interval))
+            task = asyncio.create_task(self._announce_one(place_of(container), endpoint))
             self._announcing.add(task)
             task.add_done_callback(self._announced)
 
-    async def _announce_one(self, place: NamespaceRef, endpoint: Endpoint, count: int, interval: float) -> int:
+    async def _announce_one(self, place: NamespaceRef, endpoint: Endpoint) -> int:
         await asyncio.sleep(BEHIND_ANSWER)
-        return await self._announcer.announce(place, endpoint.ifname, endpoint.mac, endpoint.addresses, count=count, interval=interval)
+        return await self._announcer.announce(place, endpoint.ifname, endpoint.mac, endpoint.addresses)
 
     def _announced(self, task: asyncio.Task[int]) -> None:
         self._announcing.discard(task)
