@@ -107,12 +107,7 @@ class HostAccess:
                 raise self._in_the_way(address, network, f"it is {elsewhere[address]}")
         subnets = tuple(_with_own(item, addresses) for item in bare.subnets)
         after = msgspec.structs.replace(bare, host_addresses=addresses, subnets=subnets)
-        for part in map(ipaddress.ip_network, routes_text(after)):
-            for address, what in elsewhere.items():
-                if what != NAME_SERVER and ipaddress.ip_address(address) in part:
-                    raise Conflict(f"the host can't be given access to network {network.name}: its way to the ip-range {part} would be its "
-                                   f"way to {address} too, which is {what}. Keep that out of the network, with "
-                                   f"netdeck network update --aux-address other={address} {network.name}", with_=address, value=str(part))
+        require_own_way(after, elsewhere, f"the host can't be given access to network {network.name}")
         return after, last
 
     def _require(self, address: str, network: Network, seen: Known, *, near: bool, owner: str = "") -> None:
@@ -155,6 +150,16 @@ class HostAccess:
         if not network.host_addresses:
             return network
         return msgspec.structs.replace(network, host_addresses=(), subnets=tuple(map(_without_own, network.subnets)))
+
+
+def require_own_way(network: Network, elsewhere: Mapping[str, str], can_not: str) -> None:
+    """Raises Conflict, which begins with `can_not`, where the host's routes to `network` would lead to addresses that are `elsewhere`."""
+    for part in map(ipaddress.ip_network, routes_text(network)):
+        for address, what in elsewhere.items():
+            if what != NAME_SERVER and address not in network.host_addresses and ipaddress.ip_address(address) in part:
+                raise Conflict(f"{can_not}: the host's way to the ip-range {part} would be its way to {address} too, which is {what}. Keep "
+                               f"that out of the network, with netdeck network update --aux-address other={address} {network.name}",
+                               field="ip_range", with_=address, value=str(part))
 
 
 def _without_own(subnet: Subnet) -> Subnet:

@@ -7,12 +7,15 @@ from typing import Any
 
 from drivers.changing import checked_update
 from drivers.driver import find
+from drivers.host_access import routes_text
 from drivers.unusable import require_usable
 from helperd.changes import CallContext, Changes
+from helperd.host_access import require_own_way
 from helperd.host_facts import HostFacts
 from helperd.network_difference import differences
 from helperd.network_edit import edited
 from helperd.networks import Networks
+from helperd.site_addresses import known, taken
 from helperd.store import Change
 from helperd.streams import Stream
 from helperd.subnets import check_subnets
@@ -33,6 +36,9 @@ class NetworkUpdates:
             before = self._records.network(request.name)
             after = self._wanted(before, request)
             self._refuse_ports(before, after)
+            if routes_text(after) != routes_text(before):
+                require_own_way(after, taken(after, known(self._records, self._facts)),
+                                f"network {after.name} can't be changed so while the host has access to it")
             changed = differences(before, after)
             change = Change("network.update", call.uid, networks=(after,))
             steps = self._changes.steps(change) if changed else ()

@@ -67,6 +67,11 @@ def test_no_way_of_the_host_is_taken_over(lan: RunningHelper, tmp_path: Path) ->
     lan.call("network.create", name="st", driver="macvlan", options={"parent": "eth0"}, subnets=[{**subnet, "ip_range": "192.168.1.0/29"}])
     with pytest.raises(Conflict, match=r"the ip-range 192\.168\.1\.0/29 would be its way to 192\.168\.1\.1 too.*--aux-address"):
         lan.call("network.host-access", name="st", on=True)
+    lan.call("network.update", name="st", ip_ranges=["192.168.1.0/24"])
+    lan.call("network.host-access", name="st", on=True)
+    with pytest.raises(Conflict, match=r"st can't be changed so while the host has access to it: .* its way to 192\.168\.1\.1 too"):
+        lan.call("network.update", name="st", ip_ranges=["192.168.1.0/29"])
+    assert "dev eth0" in lan.host.run("ip route get 192.168.1.1")
     assert reaches(lan, "", "10.99.0.1") and reaches(lan, "", "192.168.1.50")
 
 
