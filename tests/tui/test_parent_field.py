@@ -32,9 +32,10 @@ async def test_only_what_can_serve_is_offered_and_the_rest_says_why(module_lab: 
         await go_into(user, "driver")
         await user.press("left")
         await user.until(lambda: form.info.name == "macvlan" and user.shows("can serve: eth0"), "what can serve is told")
-        await user.until(lambda: user.shows("lo: is a loopback link") and user.shows("eth1: it is a port of br9"), "and what can't, why")
-        await go_into(user, "option-parent")  # which brings all of them into sight
-        await user.until(lambda: user.shows("br9: network alone has it in mode passthru") and user.shows("netdeck0: netdeck made it"), "")
+        await go_into(user, "option-parent")  # which brings all of them into sight, also below a reason why there is no plan
+        for why in ("lo: is a loopback link", "eth1: it is a port of br9", "br9: network alone has it in mode passthru",
+                    "netdeck0: netdeck made it"):
+            await user.until(lambda why=why: user.shows(why), f"and what can't, why: {why}")  # type: ignore[misc]
         field = form.query_one("#option-parent", ParentInput)
         assert field.offered == ["eth0"]
         await user.press("pagedown")
