@@ -66,11 +66,13 @@ def test_the_doctor_says_what_a_mode_can_not_do_and_what_a_parent_lacks(lan: Run
     attach(lan, "pub", "c1")
     limits = doctor()["limits.pub"]
     assert limits["severity"] == "notice" and "netdeck network host-access pub on" in limits["details"][0]
-    assert "1 MAC address of containers" in limits["details"][1] and "can't do" in lan.command("doctor", check=False)
+    assert "eth0 sends with 1 MAC address beside its own" in limits["details"][1] and "can't do" in lan.command("doctor", check=False)
     with pytest.raises(InvalidValue, match=r"limits\.pub: there is nothing to mend: The kernel sets these limits"):
         lan.call("doctor.fix", id="limits.pub")
     lan.call("network.host-access", name="pub", on=True)
-    assert not any("host-access" in line for line in doctor()["limits.pub"]["details"])
+    details = doctor()["limits.pub"]["details"]
+    assert not any("host-access" in line for line in details)
+    assert "2 MAC addresses beside its own" in details[0], "the host's way has one too"
     lan.host.run("ip link set eth0 down")
     until(lambda: "parent.pub" in doctor())
     found = doctor()["parent.pub"]
