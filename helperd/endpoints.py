@@ -24,10 +24,11 @@ from helperd.names.advice import names_advice
 from helperd.networks import Networks
 from helperd.ports import Ports
 from helperd.records import Records
-from helperd.site_addresses import NAME_SERVER, known, reserved, taken, wire_of
+from helperd.site_addresses import NAME_SERVER, known, reserved, taken
 from helperd.site_probes import OPTION, SiteProbes, asks
 from helperd.store import Change
 from helperd.streams import Stream
+from helperd.way_out import wire_of
 from protocol.errors import Conflict, InvalidValue, NotFound
 from protocol.model import DHCP, SHARES, Container, Endpoint, Lease, Network, Port
 from protocol.names import alias_name, display_text, mac_address

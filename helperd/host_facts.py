@@ -11,8 +11,9 @@ from pathlib import Path
 
 from drivers.driver import HostLink, HostView, Hung
 from drivers.objects import parse_mark
+from helperd import way_out
 from helperd.hung import hung, strangers
-from helperd.kernel.host_links import carries, look_up
+from helperd.kernel.host_links import look_up
 from helperd.kernel.rtnetlink import VLAN_AWARE
 from helperd.subnets import HostAddress, HostRanges, HostRoute
 from helperd.world import World
@@ -169,26 +170,19 @@ class HostFacts:
                     found[link.name] = min(found.get(link.name, rank), rank)
         return tuple(sorted(found, key=lambda name: found[name]))
 
-    async def warnings_now(self, *networks: Network) -> list[str]:
-        """`warnings` of all of them. Before one is told it is made sure that its cause is still there."""
+    async def warnings_now(self, *networks: Network, new: bool = False) -> list[str]:
+        """`warnings` of all of them. Before one is told it is made sure that its cause is still there. `new` ones are not made yet."""
         if any(self.hindrances(network) for network in networks):
             await self.look_again()
-        return list(dict.fromkeys(text for network in networks for text in self.warnings(network)))
+        return list(dict.fromkeys(text for network in networks for text in self._warnings(network, new)))
 
-    def warnings(self, network: Network) -> list[str]:
+    def _warnings(self, network: Network, new: bool) -> list[str]:
         """What of the host stops traffic of `network`, each with its remedy."""
-        port = network.uplink
-        way = port or (network.link if network.options.get("parent") and not network.made_link else "")
-        up, carrier = carries(way) if way else (True, True)
-        told = []
-        if not up and not port:  # an uplink is switched on with its network
-            told.append(f"{way} is down, so nothing leaves by it: bring it up with ip link set {way} up")
-        elif up and not carrier:
-            told.append(f"{way} has no carrier, so nothing leaves by it: see to what is at its other end")
+        told = way_out.hindrances(network, new=new)
         if network.driver != "bridge":
             return told
         for family, wanted in ((4, network.ipv4), (6, network.ipv6)):
-            if wanted and not network.internal and not port and not _is_on(_FORWARDING[family]):
+            if wanted and not network.internal and not network.uplink and not _is_on(_FORWARDING[family]):
                 told.append(f"IPv{family} forwarding is off on this host: containers on {network.name} reach each other and the "
                             f"host, but nothing outside. Switch it on with: netdeck doctor --fix forwarding-ipv{family} (which sets "
                             f"{_FORWARDING_SYSCTL[family]}=1, and keeps it over a restart)")

@@ -4,18 +4,15 @@ network's bridge."""
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterable
 
 from helperd.changes import Changes
-from helperd.kernel.host_links import look_up
 from helperd.network_health import SETTLE
-from helperd.parent_watch import READY, ParentWatch, whom
+from helperd.parent_watch import ParentWatch, whom
+from helperd.way_out import DETACHED, NO_LEASE, READY, cut_off, detached
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.model import Link, Network
-
-DETACHED, NO_LEASE = "detached", "no lease"
 
 
 class NetworkStates:
@@ -53,7 +50,7 @@ class NetworkStates:
     async def look(self) -> None:
         """Bring what is known of the uplinks up to date. A change under way, which makes a link a port or gives it back, is waited for."""
         async with self._changes.lock:
-            now = {ident: item for ident, item in self._records.networks.items() if _is_detached(item)}
+            now = {ident: item for ident, item in self._records.networks.items() if detached(item)}
             differing = [self._records.networks[ident] for ident in self._detached ^ set(now) if ident in self._records.networks]
             self._detached = set(now)
             for network in differing:
@@ -64,18 +61,7 @@ class NetworkStates:
     def _tell(self, network: Network) -> None:
         link, members = network.uplink, whom(self._records, network)
         if network.id in self._detached:
-            self._world.log("network", "uplink detached", network.name, level="error", text=(
-                f"{link} is no port of {network.link} any more: {members} cut off until it is one again, "
-                f"by netdeck doctor --fix changed or ip link set {link} master {network.link}"))
+            self._world.log("network", "uplink detached", network.name, level="error", text=cut_off(network, DETACHED, members))
         elif self._parents.state(network.id) == READY:
             self._world.log("network", "uplink back", network.name, level="notice",
                             text=f"{link} is a port of {network.link} again: {members} connected again")
-
-
-def _is_detached(network: Network) -> bool:
-    """Whether its uplink and its bridge are there, and the one is no port of the other."""
-    try:
-        port = look_up(network.uplink) if network.uplink else None
-        return port is not None and port.master != socket.if_nametoindex(network.link)
-    except OSError:
-        return False

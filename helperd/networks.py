@@ -177,7 +177,8 @@ class Networks:
             if filters(network):
                 bridges = [item.link for item in self._records.networks.values() if item.driver == "bridge"]
                 await asyncio.to_thread(require_vlan_filtering, bridges, f"network {network.name} can't be made")
-            warnings = [*_without_effect(request, network), *self._beside_the_site(network), *await self._facts.warnings_now(network)]
+            warnings = [*_without_effect(request, network), *self._beside_the_site(network),
+                        *await self._facts.warnings_now(network, new=True)]
             plan = self.plan(change, steps)
             if not request.dry_run:
                 await self._changes.carry_out(change, steps=steps)

@@ -12,17 +12,12 @@ from helperd.changes import Changes
 from helperd.kernel_news import link_is_up
 from helperd.network_health import SETTLE
 from helperd.records import Records
-from helperd.site_addresses import wire_of
+from helperd.way_out import DOWN, MISSING, READY, cut_off, wire_of
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.model import Link, Network
 
-READY, MISSING, DOWN = "ready", "missing", "down"
-_TOLD = {
-    MISSING: ("parent missing", "the link {link} is gone: {whom} cut off until it is back", "error"),
-    DOWN: ("parent down", "the link {link} has no carrier or is switched off: {whom} cut off until it is up", "warning"),
-    READY: ("parent back", "the link {link} is back: {whom} connected again", "notice"),
-}
+_TOLD = {MISSING: ("parent missing", "error"), DOWN: ("parent down", "warning"), READY: ("parent back", "notice")}
 
 
 class ParentWatch:
@@ -106,9 +101,10 @@ class ParentWatch:
             network = self._records.networks.get(ident)
             if network is None or state == self._told.get(ident, READY):
                 continue
-            action, text, level = _TOLD[state]
-            told = text.format(link=wire_of(network), whom=whom(self._records, network))
-            self._world.log("network", action, network.name, text=told, level=level)
+            action, level = _TOLD[state]
+            members = whom(self._records, network)
+            text = cut_off(network, state, members) or f"the link {wire_of(network)} is back: {members} connected again"
+            self._world.log("network", action, network.name, text=text, level=level)
         self._told = {ident: state for ident, (state, _) in self._states.items()}
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -24,6 +22,7 @@ from helperd.plan import Step, first_routes, plan
 from helperd.records import Records
 from helperd.store import Journalled
 from helperd.unusable_networks import without_theirs
+from helperd.way_out import is_there
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.errors import NetdeckError, NotFound
@@ -106,12 +105,6 @@ def _ends(item: AnyObject) -> set[tuple[str, str]]:
             return {(item.place, item.name), (item.peer_place, item.peer_name)}
         case _:
             return {(item.place, item.key[2])} if isinstance(item, LINK_KINDS) else set()
-
-
-def _is_there(link: str) -> bool:
-    with contextlib.suppress(OSError):
-        return socket.if_nametoindex(link) > 0
-    return False
 
 
 class Differences(NamedTuple):
@@ -211,7 +204,7 @@ class Repair:
             self._world.log("helper", "left out", f"the host's route to {route.destination}", level="error",
                             text=f"it leads to another network than {route.link} already, where a container has the same address")
         steps: tuple[Step, ...] = getattr(found, part)
-        steps, unmade = without_replacement(steps, _is_there, self.hung)
+        steps, unmade = without_replacement(steps, is_there, self.hung)
         steps, held = apart(steps, self.hung)
         held += unmade
         whole &= not held

@@ -140,14 +140,17 @@ class Runs:
         if request.dry_run:
             running = msgspec.structs.replace(container, status="running")
             change = Change("container.run", call.uid, containers=(running,), endpoints=preview)
-            return {"container": container, "warnings": [], "plan": self._networks.plan(change), "dry_run": True}
+            async with self._changes.lock:
+                told = [text for item in networks for text in await self._networks.health.ready(item, dry_run=True)]
+            told += await self._facts.warnings_now(*networks)
+            return {"container": container, "warnings": told, "plan": self._networks.plan(change), "dry_run": True}
         self._require_room(call.uid)
         self._changes.store.put(Change("container.create", call.uid, containers=(container,)))
         self._records.apply(Change("container.create", call.uid, containers=(container,)), {})
         try:
             sandbox = await self._start(request, container, call, shared)
             try:
-                running = await self._attach(container, sandbox, wishes, ports, call, shared)
+                running, mended = await self._attach(container, sandbox, wishes, ports, call, shared)
                 output = sandbox.attach()
                 await sandbox.go()
             except BaseException:
@@ -159,10 +162,9 @@ class Runs:
                 raise _refused(error) from error
             raise
         self._watch(running, sandbox)
-        warnings = await self._facts.warnings_now(*networks) + list(sandbox.warnings)
-        warnings += self._links.warnings(running, networks) + self._endpoints.vlans_unchosen(running)
-        if mode == "host" and (request.publish or request.publish_all):
-            warnings.append(DISCARDED)
+        warnings = [*mended, *await self._facts.warnings_now(*networks), *sandbox.warnings, *self._links.warnings(running, networks),
+                    *self._endpoints.vlans_unchosen(running),
+                    *([DISCARDED] if mode == "host" and (request.publish or request.publish_all) else ())]
         answer = {"container": running, "warnings": warnings, "dry_run": False}
         if request.detach:
             output.close()
@@ -193,14 +195,14 @@ class Runs:
         return await Sandbox.start(spec)
 
     async def _attach(self, container: Container, sandbox: Sandbox, wishes: list[Wish], ports: Sequence[PortWish],
-                      call: CallContext, shared: Container | None) -> Container:
-        """Connect the sandbox to its networks and write it down as running. One that shares another's has no namespace of its own."""
+                      call: CallContext, shared: Container | None) -> tuple[Container, list[str]]:
+        """Connect the sandbox to its networks and write it down as running, with what had to be mended first."""
         names = tuple(wish.network.name for wish in wishes) or (f"{SHARES}{shared.ref}" if shared is not None else container.mode,)
         async with self._endpoints.ready(container, wishes, NEW) as wishes, self._endpoints.once_asked(container, wishes, NEW):
             for wish in wishes:
                 if wish.network.id not in self._records.networks:
                     raise NotFound(f"network {wish.network.name} was removed while the container started", name=wish.network.name)
-                await self._networks.health.ready(wish.network)
+            mended = [text for wish in wishes for text in await self._networks.health.ready(wish.network)]
             if shared is not None:
                 require_still(shared, self._records)
             running = msgspec.structs.replace(
@@ -209,7 +211,7 @@ class Runs:
             endpoints, last = self._endpoints.wanted(running, wishes, NEW)
             endpoints = self._ports.with_ports(endpoints, ports if wishes else (), running)
             await self._changes.carry_out(Change("container.run", call.uid, containers=(running,), endpoints=endpoints), last)
-        return running
+        return running, mended
 
     def _watch(self, container: Container, sandbox: Sandbox) -> None:
         self._sandboxes[container.id] = sandbox

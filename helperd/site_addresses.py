@@ -15,6 +15,7 @@ from helperd.host_facts import HostFacts
 from helperd.prefixes import IPAddress, IPNetwork, edges
 from helperd.records import Records
 from helperd.subnets import DEFAULT_LIKE, HostRanges
+from helperd.way_out import wire_of
 from protocol.model import Network
 from protocol.names import display_text
 
@@ -37,11 +38,6 @@ def known(records: Records, facts: HostFacts) -> Known:
     """What is known now."""
     networks = tuple(records.networks.values())
     return Known(networks, records.leases, records.owner, facts.ranges(frozenset(map(host_link, networks))))
-
-
-def wire_of(network: Network) -> str:
-    """The host's link that leads to the network's site."""
-    return network.options.get("uplink") or network.link
 
 
 def taken(network: Network, seen: Known) -> dict[str, str]:

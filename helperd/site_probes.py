@@ -25,7 +25,7 @@ from helperd.address_conflicts import AddressConflicts, InUse, Wire
 from helperd.ipam import next_address, pool_of
 from helperd.kernel.site_probe import Question
 from helperd.records import Records
-from helperd.site_addresses import wire_of
+from helperd.way_out import wire_of
 from helperd.world import World
 from protocol.model import Endpoint, Network
 

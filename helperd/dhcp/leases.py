@@ -29,9 +29,10 @@ from helperd.host_facts import HostFacts
 from helperd.kernel.dhcp_socket import mac_of
 from helperd.kernel.host_links import carries
 from helperd.plan import Step
-from helperd.site_addresses import hindrance, known, vouches, wire_of
+from helperd.site_addresses import hindrance, known, vouches
 from helperd.site_probes import SiteProbes
 from helperd.store import Change, lease_address
+from helperd.way_out import wire_of
 from helperd.world import World
 from protocol.errors import Conflict, NetdeckError, NotFound, Unavailable
 from protocol.model import DHCP, Container, Endpoint, Lease, Network

@@ -99,7 +99,19 @@ def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
     def said() -> tuple[str, str]:
         return lan.command("network", "ls", "--filter", "name=site", "--format", "{{.Traits}}").strip(), " ".join(
             f"{row['action']}: {row['text']}" for row in lan.call("event.list") if row["action"].startswith("uplink"))
+    lan.host.run("ip netns add c2")
+    def joining() -> list[str]:
+        """What is told to who joins it now, beside what is said of names."""
+        told = [lan.call("network.connect", network="site", container="netns:c2", dry_run=dry)["warnings"][:-1] for dry in (True, False)]
+        lan.call("network.disconnect", network="site", container="netns:c2")
+        assert told[0] == told[1], "a dry run says the same as the change"
+        return list(told[1])
+    assert joining() == []
     lan.host.run("ip link set eth1 nomaster")  # somebody takes it out, for what reason ever: that is told, and left
+    out = [f"eth1 is no port of {network['link']} any more: containers on site are cut off until it is one again, by netdeck doctor --fix "
+           f"changed or ip link set eth1 master {network['link']}"]
+    assert joining() == out and lan.call("container.run", command=["true"], networks=["site"], detach=True)["warnings"] == out
+    assert lan.call("container.run", command=["true"], networks=["site"], dry_run=True)["warnings"] == out
     until(lambda: said()[0] == "detached" and "netns:c1 is cut off" in said()[1], "it says so")
     assert lan.call("network.inspect", names=["site"])[0]["Netdeck"]["State"] == "detached"
     lan.call("doctor.fix", id="changed")
@@ -107,9 +119,12 @@ def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
     # Whoever joins is told what of others stops its frames, and where they don't leave the host.
     lan.host.run("nft add table bridge x && nft 'add chain bridge x f { type filter hook forward priority 0; policy drop; }'")
     until(lambda: any(row["id"].startswith("foreign-drop.bridge") for row in lan.call("doctor.list")), "it is found")
-    lan.host.run("ip -n outside link set up1 down; ip netns add c2")
+    lan.host.run("ip -n outside link set up1 down")
     told = lan.call("network.connect", network="site", container="netns:c2")["warnings"]
     assert "eth1 has no carrier" in told[0] and any("bridge x" in text for text in told) and not any("forwarding" in text for text in told)
+    lan.host.run("ip link del eth1; ip netns add c3")
+    told = lan.call("network.connect", network="site", container="netns:c3")["warnings"]
+    assert told[0] == "the link eth1 is gone: containers on site are cut off until it is back"
 
 
 BAD: list[tuple[dict[str, str], type[NetdeckError], str]] = [

@@ -303,6 +303,9 @@ def test_a_lost_parent_is_shown_and_what_hung_on_it_is_made_again(lan: RunningHe
     until(lambda: "netns:c1, netns:c2 are cut off" in told())
     assert "eth0" not in links(lan, "c1")
     assert lan.call("network.inspect", names=["pub"])[0]["Netdeck"]["State"] == "missing"
+    for dry in (False, True):
+        with pytest.raises(Conflict, match="damaged: the link eth1 that it hangs on is gone; what hangs on it is made again"):
+            lan.call("container.run", command=["true"], networks=["pub"], dry_run=dry)
     lan.host.run("ip link add eth1 type veth peer name up1 netns outside && ip link set eth1 up && ip -n outside link set up1 up && "
                  "ip -n outside addr add 10.5.0.1/24 dev up1")
     until(lambda: state() == "ready" and "eth0" in links(lan, "c1") and "eth0" in links(lan, "c2"))
