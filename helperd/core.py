@@ -147,14 +147,15 @@ class Core:
         self.states.shown = self.publisher.states_changed
         self.publisher.networks_changed = self.parents.changed
         self.networks.state = self.publisher.state = self.states.of
-        self.publisher.with_conflicts = self.networks.with_conflicts = self.probes.conflicts.of
+        self.publisher.with_conflicts = self.probes.conflicts.of
+        self.networks.shown_endpoint = self.publisher.shown
         self.probes.conflicts.shown = self.publisher.endpoint
         self.publisher.etc_changed = self.runs.rewrite_etc_files
         self.names = Directory(self.changes, self.name_sockets, self.threads, RESOLV_CONF, settings.configuration.dns)
         self.names.host_changed = self._host_servers_changed
         self.watcher = Watcher(self.changes, self.endpoints, self.known, self.publisher, self.live.world,
                                self.name_sockets)
-        self.views = Views(self.records, self.known, self.live, self.probes.conflicts)
+        self.views = Views(self.records, self.known, self.live, self.publisher.shown)
         roles = Roles.from_config(settings.configuration.roles)
         self.front = FrontProcess(listener, FrontConfig(
             epoch=self.epoch, roles=roles, instance=self.store.instance, host=socket.gethostname(), lab=settings.lab,

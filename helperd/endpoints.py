@@ -17,6 +17,7 @@ from drivers.unusable import require_usable
 from drivers.vlans import unchosen, with_vlans
 from helperd.changes import CallContext, Changes
 from helperd.containers_known import Inside, KnownContainers
+from helperd.cut_off import wire_of
 from helperd.dhcp.leases import Leases
 from helperd.host_facts import HostFacts
 from helperd.ipam import allocate, check_address, pool_of
@@ -28,7 +29,6 @@ from helperd.site_addresses import NAME_SERVER, known, reserved, taken
 from helperd.site_probes import OPTION, SiteProbes, asks
 from helperd.store import Change
 from helperd.streams import Stream
-from helperd.way_out import wire_of
 from protocol.errors import Conflict, InvalidValue, NotFound
 from protocol.model import DHCP, SHARES, Container, Endpoint, Lease, Network, Port
 from protocol.names import alias_name, display_text, mac_address

@@ -11,6 +11,7 @@ from drivers.host_access import host_link
 from drivers.parsed import lies_in
 from drivers.vlans import filters
 from drivers.vlans import words as vlan_words
+from helperd.cut_off import cut_off
 from protocol.model import Container, Endpoint, Lease, Network, Port
 from protocol.ports import order
 
@@ -66,6 +67,7 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
             **({"VLANs": vlan_words(network, endpoint)} if filters(network) else {}),
             **({"Conflicts": conflicts_document(endpoint)} if endpoint.conflicts else {}),
+            **_cut_off(network, endpoint, container.ref if container else endpoint.container[:12]),
         }
     return {
         "Name": network.name,
@@ -95,6 +97,12 @@ def network_document(network: Network, endpoints: Sequence[Endpoint], containers
             "Problem": network.problem,
         },
     }
+
+
+def _cut_off(network: Network, endpoint: Endpoint, ref: str) -> dict[str, str]:
+    """What cuts the container `ref` off in the network, and what mends it, as the events say it."""
+    words = cut_off(network, endpoint.state, f"{ref} is")
+    return {"CutOff": words} if words else {}
 
 
 def conflicts_document(endpoint: Endpoint) -> list[dict[str, str]]:
@@ -143,6 +151,7 @@ def container_document(container: Container, pairs: Sequence[tuple[Network, Endp
             **({"DHCP": lease_document(endpoint.lease)} if endpoint.lease is not None else {}),
             **({"VLANs": vlan_words(network, endpoint)} if filters(network) else {}),
             **({"Conflicts": conflicts_document(endpoint)} if endpoint.conflicts else {}),
+            **_cut_off(network, endpoint, container.ref),
         }
     running = container.status == "running"
     ports = [port for _, endpoint in pairs for port in endpoint.ports]

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from helperd.changes import Changes
+from helperd.cut_off import DETACHED, NO_LEASE, READY, cut_off
 from helperd.network_health import SETTLE
 from helperd.parent_watch import ParentWatch, whom
-from helperd.way_out import DETACHED, NO_LEASE, READY, cut_off, detached
+from helperd.way_out import detached
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.model import Link, Network

@@ -84,7 +84,7 @@ class Networks:
         self.pools = pools
         self._bridge = bridge or NetworkCreate(name="bridge")
         self.state: Callable[[str], str] = lambda network: "ready"  # of a network by its id
-        self.with_conflicts: Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint
+        self.shown_endpoint: Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint
 
     async def ensure_predefined(self) -> set[str]:
         """Make `bridge`, `host` and `none` where they are missing; return which were. A `bridge` that can't be made is told in the log."""
@@ -214,7 +214,7 @@ class Networks:
     async def inspect(self, request: NetworkInspect, call: CallContext, stream: Stream) -> Any:
         records = self._records
         found = [records.network(name) for name in request.names]
-        return [network_document(self.health.shown(item), [*map(self.with_conflicts, records.endpoints_of(network=item.id))],
+        return [network_document(self.health.shown(item), [*map(self.shown_endpoint, records.endpoints_of(network=item.id))],
                                  records.containers, find(records.drivers, item.driver).info.notes_of(item.options),
                                  self.state(item.id)) for item in found]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from drivers.driver import find
 from drivers.parents import parent_names
 from helperd.changes import Changes
+from helperd.cut_off import DOWN, MISSING, READY, cut_off, wire_of
 from helperd.kernel_news import link_is_up
 from helperd.network_health import SETTLE
 from helperd.records import Records
-from helperd.way_out import DOWN, MISSING, READY, cut_off, wire_of
 from helperd.world import Change as WorldChange
 from helperd.world import World
 from protocol.model import Link, Network

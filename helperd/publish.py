@@ -10,6 +10,7 @@ import msgspec
 
 from helperd.changes import CallContext, Changes, place_of
 from helperd.containers_known import KnownContainers
+from helperd.cut_off import NO_LEASE
 from helperd.endpoints import Endpoints
 from helperd.kernel.announce import Announcer
 from helperd.kernel.name_sockets import NameSockets
@@ -70,9 +71,12 @@ class Publisher:
 
     def endpoint(self, endpoint: Endpoint) -> None:
         """One of them, as it is now."""
+        self._world.put("endpoints", endpoint.id, self.shown(endpoint))
+
+    def shown(self, endpoint: Endpoint) -> Endpoint:
+        """An endpoint as clients see it: with its state, and who else answers for its addresses."""
         lost = endpoint.lease is not None and endpoint.lease.lost
-        state = "no lease" if lost else self.state(endpoint.network)
-        self._world.put("endpoints", endpoint.id, msgspec.structs.replace(self.with_conflicts(endpoint), state=state))
+        return msgspec.structs.replace(self.with_conflicts(endpoint), state=NO_LEASE if lost else self.state(endpoint.network))
 
     def containers(self) -> None:
         """The containers table anew, from the records and the last scan; only differences are told."""

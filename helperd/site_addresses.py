@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from drivers.host_access import host_link
+from helperd.cut_off import wire_of
 from helperd.host_facts import HostFacts
 from helperd.prefixes import IPAddress, IPNetwork, edges
 from helperd.records import Records
 from helperd.subnets import DEFAULT_LIKE, HostRanges
-from helperd.way_out import wire_of
 from protocol.model import Network
 from protocol.names import display_text
 

@@ -22,10 +22,10 @@ from weakref import WeakValueDictionary
 from drivers.parsed import address_of, family_of, network_of
 from drivers.vlans import site_vlan
 from helperd.address_conflicts import AddressConflicts, InUse, Wire
+from helperd.cut_off import wire_of
 from helperd.ipam import next_address, pool_of
 from helperd.kernel.site_probe import Question
 from helperd.records import Records
-from helperd.way_out import wire_of
 from helperd.world import World
 from protocol.model import Endpoint, Network
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from drivers.port_commands import vlan_text
 from drivers.vlans import filters, uplink_port, words
-from helperd.address_conflicts import AddressConflicts
 from helperd.changes import CallContext
 from helperd.containers_known import KnownContainers
 from helperd.inspect import container_document
@@ -16,7 +16,7 @@ from helperd.live import Live
 from helperd.records import Records
 from helperd.streams import Stream
 from protocol.messages import COUNTER_COLUMNS, Counters
-from protocol.model import Container, Link
+from protocol.model import Container, Endpoint, Link
 from protocol.packed_counters import unpack_counters
 from protocol.requests import ContainerInspect, ContainerList, DriverList, EventList, InterfaceList
 
@@ -24,8 +24,8 @@ from protocol.requests import ContainerInspect, ContainerList, DriverList, Event
 class Views:
     """What clients ask for once; what they follow comes by subscription."""
 
-    def __init__(self, records: Records, known: KnownContainers, live: Live, conflicts: AddressConflicts) -> None:
-        self._records, self._known, self._live, self._conflicts = records, known, live, conflicts
+    def __init__(self, records: Records, known: KnownContainers, live: Live, shown: Callable[[Endpoint], Endpoint]) -> None:
+        self._records, self._known, self._live, self._shown = records, known, live, shown
 
     async def containers(self, request: ContainerList, call: CallContext, stream: Stream) -> Any:
         if request.foreign:
@@ -37,7 +37,7 @@ class Views:
         return [self._document(await self._known.stored(name)) for name in request.names]
 
     def _document(self, container: Container) -> dict[str, Any]:
-        endpoints = map(self._conflicts.of, self._records.endpoints_of(container=container.id))
+        endpoints = map(self._shown, self._records.endpoints_of(container=container.id))
         pairs = [(self._records.networks[item.network], item) for item in endpoints]
         topics = ("links", "addresses", "routes", "neighbours")
         inside: dict[str, list[Any]] = {topic.capitalize(): [] for topic in topics}

@@ -15,6 +15,7 @@ from protocol.model import DHCP, Container, DriverInfo, Link, LogEntry, Neighbou
 from protocol.ports import order, port_text
 from tui import conflict_words, lease_words, neighbour_page, port_page, vlan_page
 from tui.close_look import Look
+from tui.cut_off_words import CUT_OFF
 from tui.documents import Line, Page, Span, builtins
 from tui.feed import Feed
 from tui.queries import page_lines
@@ -195,9 +196,8 @@ def _container_summary(context: Context, key: str, container: Container) -> list
     _state(page, context, containers.status_word(container))
     page.field("networks", containers.networks_text(container) or "none of ours")
     for endpoint in feed.endpoints_of(container=container.id):
-        if endpoint.state in ("missing", "down") and endpoint.network in feed.networks:
-            gone = "gone" if endpoint.state == "missing" else "down"
-            page.field("cut off", f"from {feed.networks[endpoint.network].name}: its link is {gone}", "bad")
+        if endpoint.state in CUT_OFF and endpoint.network in feed.networks:
+            page.field("cut off", f"from {feed.networks[endpoint.network].name}: {CUT_OFF[endpoint.state]}", "bad")
     page.field("pid", str(container.pid or ""))
     page.field("user", str(container.uid) if container.pid else "")
     page.field("hostname", container.hostname)

@@ -12,6 +12,7 @@ import msgspec
 
 from helperd.changes import CallContext, Changes
 from helperd.child_service import ChildService
+from helperd.cut_off import wire_of
 from helperd.dhcp.carrier import require_carrier
 from helperd.dhcp.frames import (
     AnyFromDhcp,
@@ -32,7 +33,6 @@ from helperd.plan import Step
 from helperd.site_addresses import hindrance, known, vouches
 from helperd.site_probes import SiteProbes
 from helperd.store import Change, lease_address
-from helperd.way_out import wire_of
 from helperd.world import World
 from protocol.errors import Conflict, NetdeckError, NotFound, Unavailable
 from protocol.model import DHCP, Container, Endpoint, Lease, Network

@@ -7,10 +7,10 @@ from collections.abc import Callable, Set
 
 from drivers.vlans import site_vlan
 from helperd.child_service import ChildService
+from helperd.cut_off import wire_of
 from helperd.dhcp.frames import Wire, WireGone
 from helperd.kernel.dhcp_socket import open_on
 from helperd.records import Records
-from helperd.way_out import wire_of
 from protocol.model import Endpoint, Network
 
 RETRY_SECONDS = 1.0  # until a link that is down or gone is tried again

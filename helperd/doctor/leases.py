@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from helperd.way_out import wire_of
+from helperd.cut_off import wire_of
 from protocol.findings import Finding
 from protocol.model import Endpoint, Network
 

@@ -11,9 +11,9 @@ import shlex
 from collections.abc import Iterator
 
 from drivers.host_access import GivesHostAccess
+from helperd.cut_off import wire_of
 from helperd.doctor.situation import Situation
 from helperd.kernel_news import link_is_up
-from helperd.way_out import wire_of
 from protocol.errors import InvalidValue
 from protocol.findings import Finding
 from protocol.model import Link, Network

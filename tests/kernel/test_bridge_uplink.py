@@ -113,8 +113,14 @@ def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
     assert joining() == out and lan.call("container.run", command=["true"], networks=["site"], detach=True)["warnings"] == out
     assert lan.call("container.run", command=["true"], networks=["site"], dry_run=True)["warnings"] == out
     until(lambda: said()[0] == "detached" and "netns:c1 is cut off" in said()[1], "it says so")
-    assert lan.call("network.inspect", names=["site"])[0]["Netdeck"]["State"] == "detached"
+    document = lan.call("network.inspect", names=["site"])[0]
+    alone = out[0].replace("containers on site are", "netns:c1 is")
+    assert document["Netdeck"]["State"] == "detached" and [item["CutOff"] for item in document["Containers"].values()] == [alone]
+    assert lan.call("container.inspect", names=["netns:c1"])[0]["NetworkSettings"]["Networks"]["site"]["CutOff"] == alone
+    assert "site (cut off: detached)" in lan.command("ps")
+    assert [row["lost"] for row in json.loads(lan.command("ps", "--format", "json"))] == [{"site": "cut off: detached"}]
     lan.call("doctor.fix", id="changed")
+    assert "CutOff" not in json.dumps(lan.call("container.inspect", names=["netns:c1"])) and "cut off" not in lan.command("ps")
     until(lambda: said()[0] == "" and f"eth1 is a port of {network['link']} again" in said()[1], "all is well again")
     # Whoever joins is told what of others stops its frames, and where they don't leave the host.
     lan.host.run("nft add table bridge x && nft 'add chain bridge x f { type filter hook forward priority 0; policy drop; }'")

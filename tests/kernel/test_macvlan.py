@@ -295,6 +295,7 @@ def test_a_lost_parent_is_shown_and_what_hung_on_it_is_made_again(lan: RunningHe
     assert ["host", "eth1", "veth", "up", "more,pub"] in rows, "it names the networks that it is the parent of"
     lan.host.run("ip -n outside link set up1 down")
     until(lambda: state() == "down")
+    assert "pub (cut off: down)" in lan.command("ps")
     assert re.search(r"eth1 +yes +veth NO-CARRIER\n", lan.command("network", "parents"))
     lan.host.run("ip -n outside link set up1 up")
     until(lambda: state() == "ready")
@@ -303,6 +304,8 @@ def test_a_lost_parent_is_shown_and_what_hung_on_it_is_made_again(lan: RunningHe
     until(lambda: "netns:c1, netns:c2 are cut off" in told())
     assert "eth0" not in links(lan, "c1")
     assert lan.call("network.inspect", names=["pub"])[0]["Netdeck"]["State"] == "missing"
+    inspected = lan.call("container.inspect", names=["netns:c1"])[0]["NetworkSettings"]["Networks"]["pub"]
+    assert inspected["CutOff"] == "the link eth1 is gone: netns:c1 is cut off until it is back"
     for dry in (False, True):
         with pytest.raises(Conflict, match="damaged: the link eth1 that it hangs on is gone; what hangs on it is made again"):
             lan.call("container.run", command=["true"], networks=["pub"], dry_run=dry)

@@ -85,7 +85,7 @@ async def test_a_lost_lease_and_a_lost_link_stand_with_the_addresses() -> None:
         played.change(("endpoints", "put", "e-9", has))
         await until(pilot, lambda: "192.0.2.9/24" in str(app.view.model.value("c-shop", "addresses")))
         assert "lease" not in str(app.view.model.value("c-shop", "addresses"))
-        for state in ("down", "missing"):
+        for state in ("down", "detached", "missing"):
             played.change(("endpoints", "put", "e-9", msgspec.structs.replace(has, state=state)))
             await until(pilot, lambda: "! cut off from office" in str(app.view.model.value("c-shop", "addresses")))
         await pilot.press(*"/shop", "enter", "d")

@@ -15,6 +15,7 @@ from tui.commands.listing import CONTAINER_FILTERS, HEADERS, check_filters, cont
 from tui.commands.names import complete_own_container, complete_run_network, each
 from tui.commands.port import port_of
 from tui.connection import call
+from tui.cut_off_words import CUT_OFF
 from tui.docker_flags import DockerCommand, Session, dry_run_option, format_option, pairs, pairs_or_keys, pass_session, template_option
 from tui.network_words import Asked, spelled_out
 from tui.not_docker import (
@@ -183,7 +184,9 @@ def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bo
             ports.setdefault(item["container_id"], []).append(port_of(item))
     told = [summary(ports.get(row["id"], ()), row["exposed"]) for row in found]
     if session.format == "json":
-        click.echo(as_json([{**row, "ports": text} for row, text in zip(found, told, strict=True)]), nl=False)
+        lost = _lost(session, found)
+        click.echo(as_json([{**row, "ports": text, "lost": lost.get(row["id"], {})} for row, text in zip(found, told, strict=True)]),
+                   nl=False)
         return
     fields = [container_fields(row, text, whole=no_trunc) for row, text in zip(found, told, strict=True)]
     if quiet:
@@ -191,28 +194,29 @@ def ps(session: Session, all_: bool, discovered: bool, quiet: bool, no_trunc: bo
         return
     if show_template(session, fields, {**HEADERS, "ID": "CONTAINER ID"}):
         return
-    lost = _lost_leases(session, found)
+    lost = _lost(session, found)
     rows = [(item["ID"], item["Names"], item["Runtime"], item["Status"], _networks(row, lost) or "-", item["Ports"] or "-",
              item["Command"] or "-") for row, item in zip(found, fields, strict=True)]
     click.echo(table(("CONTAINER ID", "NAME", "RUNTIME", "STATUS", "NETWORKS", "PORTS", "COMMAND"), rows), nl=False)
 
 
-def _lost_leases(session: Session, found: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Networks on which a container has no address any more because its lease is over, by the container's id."""
+def _lost(session: Session, found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Where containers are cut off, or have no address since their lease is over, by id and the network's name."""
     used = {name for row in found for name in row["networks"]}
-    networks = call(session.socket, "network.list", {}) if used else ()
-    leased = [row["name"] for row in networks if row["ipam"] == DHCP and row["name"] in used]
-    lost: dict[str, list[str]] = {}
+    networks = {row["name"]: row for row in (call(session.socket, "network.list", {}) if used else ()) if row["name"] in used}
+    lost = {row["id"]: {name: f"cut off: {networks[name]['state']}" for name in row["networks"]
+                        if row["attached"] and name in networks and networks[name]["state"] in CUT_OFF} for row in found}
+    leased = [name for name, row in networks.items() if row["ipam"] == DHCP]
     for network in call(session.socket, "network.inspect", {"names": leased}) if leased else ():
         for ident, member in network["Containers"].items():
             if str(member.get("DHCP", {}).get("State", "")).startswith("lost"):
-                lost.setdefault(ident, []).append(network["Name"])
+                lost.setdefault(ident, {})[network["Name"]] = "lease lost"
     return lost
 
 
-def _networks(row: Mapping[str, Any], lost: Mapping[str, Sequence[str]]) -> str:
-    gone = lost.get(row["id"], ())
-    return ",".join(f"{name} (lease lost)" if name in gone else name for name in row["networks"])
+def _networks(row: Mapping[str, Any], lost: Mapping[str, Mapping[str, str]]) -> str:
+    gone = lost.get(row["id"], {})
+    return ",".join(f"{name} ({gone[name]})" if name in gone else name for name in row["networks"])
 
 
 @click.command(cls=DockerCommand)

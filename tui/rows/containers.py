@@ -6,12 +6,13 @@ import math
 
 from protocol.model import Container
 from protocol.ports import summary
+from tui.cut_off_words import CUT_OFF
 from tui.feed import Batch, Feed
 from tui.rows.words import SPARKLINE_WIDTH, rate_tone
 from tui.widgets.table_columns import Column, Kind
 
 _LOOPBACK = 0x8  # IFF_LOOPBACK, linux/if.h
-_CUT_OFF = {"no lease": "! no lease on", "missing": "! cut off from", "down": "! cut off from"}  # by the state of an endpoint
+_LOST = {"no lease": "! no lease on", **dict.fromkeys(CUT_OFF, "! cut off from")}  # by the state of an endpoint
 
 
 def columns() -> tuple[Column, ...]:
@@ -34,7 +35,7 @@ def columns() -> tuple[Column, ...]:
 
 
 def _lost_tone(cell: object) -> str:
-    return "bad" if str(cell).startswith(tuple(_CUT_OFF.values())) else ""
+    return "bad" if str(cell).startswith(tuple(_LOST.values())) else ""
 
 
 def status_word(container: Container) -> str:
@@ -56,7 +57,7 @@ def addresses_text(feed: Feed, container: Container) -> str:
     given = [address for endpoint in endpoints for address in endpoint.addresses]
     lost: dict[str, list[str]] = {}
     for endpoint in endpoints:
-        words = _CUT_OFF.get("no lease" if endpoint.lease and endpoint.lease.lost else endpoint.state)
+        words = _LOST.get("no lease" if endpoint.lease and endpoint.lease.lost else endpoint.state)
         if words and endpoint.network in feed.networks:
             lost.setdefault(words, []).append(feed.networks[endpoint.network].name)
     if lost:
