@@ -40,7 +40,8 @@ def with_uplink(network: Network, host: HostView, others: Sequence[Network]) -> 
                            with_=other.name)
     link = host.links.get(name)
     if link is None:
-        known = ", ".join(sorted(display_text(item) for item, found in host.links.items() if not found.loopback)[:16]) or "none"
+        theirs = sorted(display_text(item.name) for item in host.links.values() if not (item.loopback or item.ours))
+        known = ", ".join(theirs[:16]) or "none"
         what = _by_hand(name, host) or f"{suggestion(name, host.links)}: known are {known}"
         raise NotFound(f"there is no link {name} on this host{what}", field="uplink", name=name)
     addresses = [item for item in link.addresses if not item.startswith("fe80:")]
@@ -82,7 +83,9 @@ def _by_hand(name: str, host: HostView) -> str:
     """How the VLAN is made that is missing, "" where `name` is not one of a link: netdeck makes it for a parent, not for an uplink."""
     base, _, text = name.rpartition(".")
     vid = vlan_id(text)
-    if base not in host.links or vid is None or len(name) > 15:
+    if base not in host.links or len(name) > 15:
         return ""
+    if vid is None:
+        return f", and {text!r} is no VLAN id of {base}: expected 1 to 4094"
     return (f", and VLANs are made for parents (macvlan, ipvlan) only: make it with `ip link add link {shlex.quote(base)} name "
             f"{shlex.quote(name)} type vlan id {vid} && ip link set {shlex.quote(name)} up`")

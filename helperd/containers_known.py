@@ -114,7 +114,9 @@ class KnownContainers:
             return found
         if ":" not in name and "/" not in name:
             names = [item.ref for item in self._records.containers.values()]
-            raise NotFound(f"no container {display_text(name)!r}{suggestion(name, names)}. Containers of other runtimes are named "
+            others = sorted(item.ref for item in self.seen.values() if item.ref.partition(":")[2] == name)
+            meant = f" (did you mean {' or '.join(map(repr, others))}?)" if others else suggestion(name, names)
+            raise NotFound(f"no container {display_text(name)!r}{meant}. Containers of other runtimes are named "
                            "like docker:NAME, podman:NAME, netns:NAME, pid:N; `netdeck ps` lists all", name=display_text(name))
         try:
             sighting = self._discovery.seen(name)

@@ -137,7 +137,8 @@ def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
 
 BAD: list[tuple[dict[str, str], type[NetdeckError], str]] = [
     ({"uplink": "eth0"}, Conflict, "192.168.1.250/24.*could not be reached any more.*macvlan with -o parent=eth0"),
-    ({"uplink": "eth7"}, NotFound, "no link eth7.*known are .*eth0"),
+    ({"uplink": "eth7"}, NotFound, "no link eth7.*known are (?!.*netdeck0).*eth0"),
+    ({"uplink": "eth1.4095"}, NotFound, "no link eth1.4095 .*'4095' is no VLAN id of eth1: expected 1 to 4094"),
     ({"uplink": "eth1.30"}, NotFound, "no link eth1.30 .*`ip link add link eth1 name eth1.30 type vlan id 30 && ip link set eth1.30 up`"),
     ({"uplink": "lo"}, NetdeckError, "loopback|reserved"),
     ({"uplink": "port"}, Conflict, "a port of br0"),

@@ -157,6 +157,9 @@ def test_three_gratuitous_arps_after_an_attach(helper: RunningHelper) -> None:
 def test_a_container_that_dies_gives_everything_back(helper: RunningHelper) -> None:
     helper.call("network.create", name="a")
     endpoint = attach(helper, "a", "c1")
+    assert any(row["ref"] == "netns:c1" for row in helper.call("container.list"))
+    with pytest.raises(NotFound, match=r"no container 'c1' .did you mean 'netns:c1'"):
+        helper.call("network.connect", network="a", container="c1")
     helper.host.run("ip netns del c1")
     until(lambda: helper.call("network.inspect", names=["a"])[0]["Containers"] == {})
     assert endpoint["host_link"] not in helper.host.run("ip -br link")
