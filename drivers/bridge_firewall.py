@@ -52,13 +52,11 @@ def _to_rules(network: Network) -> tuple[Rule, ...]:
         rules.append(Rule((Match("ct status", ("dnat",)),), "accept", _comment(network, "to its published ports")))
     if opens_links(network):
         rules.append(Rule((Match("iifname", (link,)),), f"jump {LINKED_CHAIN}", _comment(network, "what links open")))
-    rules.append(
-        Rule(
-            (Match("iifname", (link,)),), "drop", _comment(network, "containers may not talk to each other (icc=false)")
-        )
-        if network.options.get("icc") == "false"
-        else Rule((Match("iifname", (link,)),), "accept", _comment(network, "containers talk to each other"))
-    )
+    # What passes an uplink also came in by the bridge, where br_netfilter shows it: there isolated ports alone keep containers apart.
+    verdict, why = (("drop", "containers may not talk to each other (icc=false)")
+                    if network.options.get("icc") == "false" and not network.uplink
+                    else ("accept", "the site passes" if network.uplink else "containers talk to each other"))
+    rules.append(Rule((Match("iifname", (link,)),), verdict, _comment(network, why)))
     rules.append(Rule((), "drop", _comment(network, "nothing else comes in, the port is not published")))
     return tuple(rules)
 

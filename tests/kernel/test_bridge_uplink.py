@@ -135,6 +135,16 @@ def test_addresses_of_a_pool_on_the_site(lan: RunningHelper) -> None:
     assert told[0] == "the link eth1 is gone: containers on site are cut off until it is back"
 
 
+@pytest.mark.req("B7")
+@pytest.mark.parametrize("bridged", [0, 1], ids=["plain", "with br_netfilter"])
+def test_without_icc_the_site_is_reached_and_no_other_container(lan: RunningHelper, bridged: int) -> None:
+    lan.host.run("ip -n outside addr add 10.5.0.1/24 dev up1; "
+                 f"sysctl -qw net.bridge.bridge-nf-call-iptables={bridged} net.bridge.bridge-nf-call-ip6tables={bridged}")
+    create(lan, subnets=[{"subnet": "10.5.0.0/24"}], options={"icc": "false"})
+    first, second = (attach(lan, "site", name)["addresses"][0][:-3] for name in ("c1", "c2"))
+    assert reaches(lan, "c1", "10.5.0.1") and reaches(lan, "outside", first) and silent(lan, "c1", second)
+
+
 BAD: list[tuple[dict[str, str], type[NetdeckError], str]] = [
     ({"uplink": "eth0"}, Conflict, "192.168.1.250/24.*could not be reached any more.*macvlan with -o parent=eth0"),
     ({"uplink": "eth7"}, NotFound, "no link eth7.*known are (?!.*netdeck0).*eth0"),
