@@ -120,7 +120,11 @@ def test_all_comes_back_after_a_crash_and_when_the_parent_is_late(site: Site) ->
     assert {name: site.inspect(name) for name in documents if name != "late"} | {"late": documents["late"]} == documents
     site.meet(("c1", "192.168.20.1", True), ("c2", "192.168.30.1", True))
 
-    assert site.inspect("late")["Netdeck"]["State"] == "missing" and site.inspect("late")["Containers"] == documents["late"]["Containers"]
+    document = site.inspect("late")
+    assert document["Netdeck"]["State"] == "missing"
+    assert [member.pop("CutOff") for member in document["Containers"].values()] == [
+        f"the link uplink.7 is gone: {member['Name']} is cut off until it is back" for member in document["Containers"].values()]
+    assert document["Containers"] == documents["late"]["Containers"]
     assert site.links("c3") == set()
     site.sh(cable)
     site.until(lambda: "uplink.7" in site.links() and site.links("c3") == site.links("c4") == {"eth0"}, "all is made again")
