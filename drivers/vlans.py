@@ -86,7 +86,7 @@ def check_options(network: Network) -> Network:
     text = network.options.get("uplink_vlans", "")
     if not text:
         return network
-    if not filters(network) or not network.options.get("uplink"):
+    if not filters(network) or not network.uplink:
         raise InvalidValue("option uplink_vlans has no effect without uplink and vlan_filtering: leave it out, or give both",
                            field="uplink_vlans", value=display_text(text), needs=["uplink", "vlan_filtering"])
     return msgspec.structs.replace(network, options={**network.options, "uplink_vlans": ",".join(parsed((text,), "uplink_vlans"))})
@@ -108,7 +108,7 @@ def site_vlan(network: Network, endpoint: Endpoint) -> int | None:
 
 def uplink_port(network: Network) -> tuple[PortVlans, ...]:
     """The VLANs of the uplink, where the bridge is aware of them."""
-    name = network.options.get("uplink")
+    name = network.uplink
     if not name or not filters(network):
         return ()
     return (PortVlans(HOST, name, network.link, *_uplink_vlans(network)),)

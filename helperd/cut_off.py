@@ -11,7 +11,7 @@ READY, MISSING, DOWN, DETACHED, NO_LEASE = "ready", "missing", "down", "detached
 
 def wire_of(network: Network) -> str:
     """The host's link that leads to the network's site."""
-    return network.options.get("uplink") or network.link
+    return network.uplink or network.link
 
 
 def cut_off(network: Network, state: str, whom: str) -> str:
@@ -23,7 +23,6 @@ def cut_off(network: Network, state: str, whom: str) -> str:
     if state == DOWN:
         return f"the link {link} has no carrier or is switched off: {whom} cut off until it is up"
     if state == DETACHED:
-        by_hand = f"ip link set {shlex.quote(link)} master {network.link}"
         return (f"{link} is no port of {network.link} any more: {whom} cut off until it is one again, by netdeck doctor --fix changed or "
-                f"{by_hand}")
+                f"ip link set {shlex.quote(link)} master {network.link}")
     return ""

@@ -68,7 +68,7 @@ def _leased(request: NetworkCreate, info: DriverInfo) -> bool:
 
 def _on_the_site(network: Network) -> Network:
     """`network`; raises InvalidValue where it has its addresses from a server that it does not lead to."""
-    if network.ipam == DHCP and (network.internal or not (network.options.get("parent") or network.options.get("uplink"))):
+    if network.ipam == DHCP and (network.internal or not (network.options.get("parent") or network.uplink)):
         option = "uplink" if network.driver == "bridge" else "parent"
         raise InvalidValue(f"network {network.name} leads to no DHCP server: name the host's link that does with -o {option}=LINK",
                            field=option, value="")

@@ -41,7 +41,7 @@ def leads_through(pairs: Pairs, drivers: Mapping[str, Driver]) -> dict[int, tupl
 
 def _has_address(network: Network, version: int) -> bool:
     """Whether the host has an address of the family on the network's link."""
-    return not network.options.get("uplink") and not (version == 4 and network.options.get("inhibit_ipv4") == "true")
+    return not network.uplink and not (version == 4 and network.options.get("inhibit_ipv4") == "true")
 
 
 def placed(ports: Iterable[Port], pairs: Pairs, drivers: Mapping[str, Driver]) -> tuple[tuple[Endpoint, ...], tuple[Port, ...]]:

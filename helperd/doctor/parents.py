@@ -136,18 +136,18 @@ def _limit_lines(situation: Situation, network: Network) -> Iterator[str]:
     elif "private" in (mode, flag):
         yield "its containers can't reach each other"
     if network.driver == "macvlan" and mode != "passthru":
-        card, count = _card(situation, situation.links[network.link]).name, _foreign_count(situation, network)
-        yield (f"{display_text(card)} sends with {count} MAC address{'es' if count != 1 else ''} beside its own, of containers and of the "
-               "host's ways to them: a switch with port security must allow that many on its port")
+        card = _card(situation, situation.links[network.link])
+        count = _foreign_count(situation, card)
+        yield (f"{display_text(card.name)} sends with {count} MAC address{'es' if count != 1 else ''} beside its own, of containers and "
+               "of the host's ways to them: a switch with port security must allow that many on its port")
     if network.driver == "ipvlan" and mode != "l2":
         yield "there is no broadcast and no multicast in it"
         yield from (f"other hosts reach {item.subnet} only with a route: ip route add {item.subnet} via {address}"
                     for item in network.subnets if (address := _address_of(situation, network, item.subnet)))
 
 
-def _foreign_count(situation: Situation, network: Network) -> int:
-    """How many MAC addresses other than its own the card below a macvlan network sends with, for all networks on it and its VLANs."""
-    card = _card(situation, situation.links[network.link])
+def _foreign_count(situation: Situation, card: Link) -> int:
+    """How many MAC addresses other than its own a card sends with, for all macvlan networks on it and its VLANs."""
     beside = [item for item in situation.networks if item.driver == "macvlan" and (link := situation.links.get(item.link)) is not None
               and _card(situation, link) is card]
     return sum(len(situation.endpoints[item.id]) + bool(item.host_addresses) for item in beside)
